@@ -148,8 +148,8 @@ def main() -> None:
         return
     load, ways = os.getloadavg()[0], chosen.ways.split(",")
     results: dict[str, dict[str, Any]] = {way: {} for way in ways}
-    with tempfile.TemporaryDirectory() as room:
-        file, digits = str(Path(room) / "digits.npz"), bp.data.load("digits")
+    with tempfile.TemporaryDirectory() as folder:
+        file, digits = str(Path(folder) / "digits.npz"), bp.data.load("digits")
         np.savez(file, x=digits.x, y=digits.y)
         one_round(ways, Phase(False, 1, {"steps": 1}), file)  # which leaves Python's bytecode
         for name in chosen.phases.split(";"):

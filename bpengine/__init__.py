@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = {
+_NAMES_OF_MODULES = {
     "backend": "Backend backend_names get_backend",
     "check": "Comparison GradientError Report check_gradients compare_backends",
     "data": "Features",
@@ -93,7 +93,7 @@ _ROOMS = {
         "RMSProp RunFolder StepDecay StepSizeBelow WarmUp"
     ),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _NAMES_OF_MODULES.items() for name in names.split()}
 
 __all__ = [
     "KERNELS",
@@ -171,8 +171,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name in _HOME:
-        value = getattr(import_module(f"bpengine.{_HOME[name]}"), name)
+    if name in _MODULE_OF:
+        value = getattr(import_module(f"bpengine.{_MODULE_OF[name]}"), name)
     elif name in __all__:
         value = import_module(f"bpengine.{name}")
     else:

@@ -170,6 +170,8 @@ def make_loss(spec: Any) -> Loss:
     >>> make_loss("softmax_cross_entropy").link
     'softmax'
     """
+    if isinstance(spec, str):
+        return Loss(spec)
     if isinstance(spec, Loss):
         return spec
     if is_pair(spec):

@@ -29,9 +29,8 @@ from bpengine.training.fit import FitSettings, Trainable
 from bpengine.training.history import Epoch, History
 from bpengine.training.joint.fit_execution import FitExecution, SingleExecution
 from bpengine.training.loop import OnEpoch
-from bpengine.training.memory.error_settings import error_settings_kept
-from bpengine.training.memory.run_state import RunState, new_version
-from bpengine.training.memory.snapshots import Rollback
+from bpengine.training.memory.run_state import RunState
+from bpengine.training.memory.snapshots import Rollback, error_settings_kept
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.metrics.choice import Asked, choose_metrics
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer
@@ -43,6 +42,7 @@ from bpengine.training.rows import (
     encoded_inputs,
     encoded_rows,
     encoded_validation,
+    evaluated_names,
     held,
     model_rows,
     own_features,
@@ -117,7 +117,7 @@ class Model(RichForm):
         self._bind()
         self._params, self._running = self._bring(params), self._bring(running)
         self._applied: Applied | None = None  # what apply_gradients goes on from
-        self._version = new_version()  # another one whenever parameters or statistics are changed
+        self._version = _new_version()  # another one whenever parameters or statistics are changed
         self._names = tuple(params), tuple(running)
 
     def _bind(self) -> None:
@@ -235,7 +235,7 @@ class Model(RichForm):
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
         finite, or is beyond what the model's dtype can hold; the model is then as it was.
         """
-        self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, new_version()
+        self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, _new_version()
 
     @property
     def running(self) -> HostArrays:
@@ -301,7 +301,7 @@ class Model(RichForm):
         >>> round(scores["f1"], 3), scores["roc_auc"], scores["confusion_matrix"]
         (0.667, 0.5, [[1, 1], [0, 1]])
         """
-        chosen = choose_metrics(metrics, self.network, self._evaluator.score_names)
+        chosen = choose_metrics(metrics, self.network, evaluated_names(self.network, self._evaluator.unit))
         rows = model_rows(self, x, y, weights)
         self._evaluator.require_scorable(chosen, rows)
         return self._evaluator.evaluate(self._params, self._running, rows, metrics=chosen)
@@ -338,7 +338,7 @@ class Model(RichForm):
         oracles: str | Sequence[str] | None = None,
         perturbed: bool = True,
     ) -> Report:
-        """Check the hand-written gradients at these rows before independent oracles: `bp.check_gradients(model, x, y)`.
+        """Check the hand-written gradients at these rows with independent oracles: `bp.check_gradients(model, x, y)`.
 
         Return the Report: `passed`, `findings()` in words, `str()` as a table, `to_dict()` for JSON, `raise_if_failed()`.
         seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner
@@ -514,7 +514,7 @@ class Model(RichForm):
             self.backend, self._ops, self._params, arrays, rule, clip_norm, before=self._applied,
             compiled=self._steps if is_own(rule) else self._shared.steps,
         )  # fmt: skip
-        self._params, self._version = {**self._params, **changed}, new_version()
+        self._params, self._version = {**self._params, **changed}, _new_version()
 
     def _subject(self, arrays: Callable[[], State], execution: FitExecution) -> Trainable:
         seed = derived("later fit", self.seed, self.fits) if self.fits else self.seed
@@ -637,7 +637,7 @@ class Model(RichForm):
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
         brought = self._bring(params), self._bring(running)
         self._params, self._running = brought  # both or, where there is no memory for them, none
-        self._version = new_version()
+        self._version = _new_version()
 
     @classmethod
     def _restored(
@@ -673,11 +673,11 @@ class Model(RichForm):
     def _fetch(self, arrays: Mapping[str, Array]) -> HostArrays:
         return {name: np.array(self.backend.to_numpy(array)) for name, array in arrays.items()}
 
-    def _adopt(self, state: Any) -> None:
+    def _adopt(self, state: State) -> None:
         names, others = self._names  # JAX sorts the names of a tree
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}
-        left = None, params, running, new_version()
+        left = None, params, running, _new_version()
         self._applied, self._params, self._running, self._version = left  # all, or none where Ctrl-C comes before
 
     def _end(self, history: History, state: State) -> RunState:
@@ -861,3 +861,8 @@ def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
 
 
 __all__ = ["Model", "load"]
+
+
+def _new_version() -> bytes:
+    """Return a token that identifies the parameters of a model, and of its copies, until they are changed."""
+    return os.urandom(16)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._own import Pair
+from bpengine.layers import LAYERS, CustomActivation, Residual
 from bpengine.layers.activation import Activation
 from bpengine.layers.chain import (
     backward_chain,
@@ -333,3 +334,16 @@ def _check_fit(loss: Loss, activation: Activation | None) -> None:
             f"loss {loss.name!r} requires raw outputs (logits) and applies {loss.link!r} itself, but the network already "
             f"ends in {name!r}. End it in a layer without activation, or use a loss on probabilities."
         )
+
+
+def foreign(layers: Iterable[Layer]) -> str | None:
+    """Return the name of the first layer that is not the engine's own, or None."""
+    for layer in layers:
+        if type(layer) is CustomActivation:
+            return f"activation {layer.name!r}"
+        if type(layer) not in (*LAYERS.values(), Layer):
+            return type(layer).__name__
+        within = layer.layers if isinstance(layer, Residual) else [layer.activation] if isinstance(layer, Dense) else []
+        if inner := foreign(within):
+            return inner
+    return None

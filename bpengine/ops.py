@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, NamedTuple, ParamSpec, TypeVar
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.kernels import KERNELS, Kernel
@@ -22,10 +22,26 @@ Owner = TypeVar("Owner")
 Returned = TypeVar("Returned")
 Given = ParamSpec("Given")
 Direction = Literal["forward", "backward"]
-Rule = Callable[
-    ..., tuple[Array, ...]
-]  # an update rule with its options: (w, dw, *slots, t, lr) -> (new w, *new slots)
+Rule = Callable[..., tuple[Array, ...]]  # with its options: (w, dw, *slots, t, lr) -> (new w, *new slots)
 Slots = dict[str, list[Array]]
+
+
+class UpdateInputs(NamedTuple):
+    """What one update reads. params, gradients, slots: by parameter; t: the step number, 1, 2, ..., (1,); lr: (1,).
+
+    Parameters without a gradient are not updated. The arrays of `slots` are the optimizer's state: moments, velocities.
+
+    >>> one = np.ones(1)
+    >>> inputs = UpdateInputs({"w": one}, {"w": one}, {"w": []}, t=one, lr=0.25 * one)
+    >>> one_by_one(bp.get_backend("numpy", precision="float64").ops().sgd_update, inputs)
+    ({'w': array([0.75])}, {'w': []})
+    """
+
+    params: Mapping[str, Array]
+    gradients: Mapping[str, Array]
+    slots: Mapping[str, list[Array]]
+    t: Array
+    lr: Array
 
 
 class UnknownKernel(ConfigError, AttributeError):
@@ -83,21 +99,13 @@ class Ops:
         """Return a function of a kernel that is in no table, bound as all others here are."""
         return partial(getattr(kernel, direction), self.xp)
 
-    def update_all(
-        self,
-        rule: Rule,
-        params: Mapping[str, Array],
-        gradients: Mapping[str, Array],
-        slots: Mapping[str, list[Array]],
-        t: Array,
-        lr: Array,
-    ) -> tuple[dict[str, Array], Slots]:
+    def update_all(self, rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
         """Return every parameter that has a gradient after one update, and its slots, by name.
 
         rule: one of the engine's, bound to these ops; it treats every element by itself, so that a backend may run it on
-        several parameters at once. t, lr: (1,). A rule of one's own is run by `one_by_one`.
+        several parameters at once. A rule of one's own is run by `one_by_one`.
         """
-        return one_by_one(rule, params, gradients, slots, t, lr)
+        return one_by_one(rule, inputs)
 
     def at(self, place: str) -> Ops:
         """Return the ops to use inside a named place ("layer 1"); plain ops do not care, observed ops remember it."""
@@ -110,20 +118,14 @@ class Ops:
         return bound
 
 
-def one_by_one(
-    rule: Rule,
-    params: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    slots: Mapping[str, list[Array]],
-    t: Array,
-    lr: Array,
-) -> tuple[dict[str, Array], Slots]:
+def one_by_one(rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
     """Run an update rule on one parameter after the other; return what `Ops.update_all` does.
 
     >>> ops, one = bp.get_backend("numpy", precision="float64").ops(), np.ones(1)
-    >>> one_by_one(ops.sgd_update, {"w": one}, {"w": one}, {"w": []}, t=one, lr=0.25 * one)
+    >>> one_by_one(ops.sgd_update, UpdateInputs({"w": one}, {"w": one}, {"w": []}, t=one, lr=0.25 * one))
     ({'w': array([0.75])}, {'w': []})
     """
+    params, gradients, slots, t, lr = inputs
     changed, moved = dict[str, Array](), Slots()
     for name, dw in gradients.items():
         changed[name], *moved[name] = rule(params[name], dw, *slots[name], t, lr)

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import tokenize
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,49 @@ def file_names() -> Counter[str]:
     return Counter(path.name for path in SOURCES if path.name != "__init__.py")
 
 
-def files_in_rooms() -> dict[str, int]:
+def files_in_packages() -> dict[str, int]:
     """Return how many files each package holds beside its own packages."""
-    rooms = {path.parent for path in SOURCES}
-    return {str(r.relative_to(ROOT)): sum(p.parent == r and p.name != "__init__.py" for p in SOURCES) for r in rooms}
+    packages = {path.parent for path in SOURCES}
+    return {str(f.relative_to(ROOT)): sum(p.parent == f and p.name != "__init__.py" for p in SOURCES) for f in packages}
 
 
 def crowded() -> dict[str, int]:
-    """Return the packages that hold more files than one can look over; kernels apart, where one file is one kernel."""
-    limits = {room: MANY if room.rsplit("/", 1)[-1] in SIBLINGS else FEW for room in files_in_rooms()}
-    return {room: n for room, n in files_in_rooms().items() if n > limits[room] and not room.endswith("kernels")}
+    """Return the packages with more files than the limit; kernels apart, where one file is one kernel."""
+    limits = {name: MANY if name.rsplit("/", 1)[-1] in SIBLINGS else FEW for name in files_in_packages()}
+    return {name: n for name, n in files_in_packages().items() if n > limits[name] and not name.endswith("kernels")}
+
+
+def module_name(path: Path) -> str:
+    """Return the name by which a source file is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts[parts[0] == "backends" :] if part != "__init__")
+
+
+def imported_modules(tree: ast.Module, known: Collection[str]) -> set[str]:
+    """Return those of the known modules that a file imports anywhere, also inside of functions and for type checkers."""
+    names = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {part if part in known else node.module for part in parts}
+    return names & set(known)
+
+
+def import_circles(files: dict[Path, ast.Module]) -> set[str]:
+    """Return the files that import each other in a circle, and those between two circles.
+
+    Without `bpengine/__init__.py`, which states the names of all packages for type checkers and imports none of them.
+    """
+    known = {module_name(path) for path in files} - {"bpengine"}
+    imports = {module_name(path): imported_modules(tree, known) for path, tree in files.items()}
+    left = known
+    while lowest := {name for name in left if not imports[name] & left}:
+        left = left - lowest
+    while highest := left - {other for name in left for other in imports[name]}:
+        left = left - highest
+    return left
 
 
 def functions(files: dict[Path, ast.Module]) -> list[tuple[int, str]]:
@@ -69,7 +102,7 @@ def functions(files: dict[Path, ast.Module]) -> list[tuple[int, str]]:
 
 
 def positional_calls(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the calls that pass more values by position than one can tell apart."""
+    """Return the calls that pass more than `POSITIONAL` values by position."""
     return [
         f"{path.relative_to(ROOT)}:{n.lineno}"
         for path, tree in files.items()
@@ -134,7 +167,7 @@ def _names_bound(node: ast.AST) -> set[str]:
 
 
 def empty_names(files: dict[Path, ast.Module]) -> list[str]:
-    """Return the parameters, locals, loop variables and functions whose name says nothing of what they hold."""
+    """Return the parameters, locals, loop variables and functions with a filler name."""
     return [
         f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}: {name}"
         for path, tree in files.items()
@@ -219,12 +252,13 @@ def report() -> Iterator[str]:
     files = trees()
     sizes = [p.read_text(encoding="utf-8").count("\n") for p in SOURCES]
     lengths = functions(files)
-    rooms = sorted(files_in_rooms().items(), key=lambda item: -item[1])
+    packages = sorted(files_in_packages().items(), key=lambda item: -item[1])
     comments, lines = comment_lines()
     yield f"files {len(SOURCES)}, lines {lines}; median file {statistics.median(sizes):.0f}, longest {max(sizes)}"
-    fullest = ", ".join(f"{room} {n}" for room, n in rooms[:8])
+    fullest = ", ".join(f"{name} {n}" for name, n in packages[:8])
     yield f"files in the fullest packages: {fullest}; too many: {crowded() or 'none'}"
     yield f"functions {len(lengths)}, median {statistics.median(n for n, _ in lengths):.0f} lines, longest {max(lengths)}"
+    yield f"files in import circles: {sorted(import_circles(files)) or 'none'}"
     yield f"class names that stand twice: {sorted(n for n, k in class_names(files).items() if k > 1) or 'none'}"
     yield f"file names that stand twice: {sorted(n for n, k in file_names().items() if k > 1) or 'none'}"
     yield f"lines that are a comment alone: {comments} ({comments / lines:.2%})"

@@ -54,7 +54,7 @@ def logits(name: str, backend: str, dtype: str, size: int = 2) -> bp.Model:
 
 @cache
 def compiled(*args: Any) -> bp.Model:
-    """Return a network that nobody trains, compiled once."""
+    """Return an untrained network, compiled once."""
     return logits(*args)
 
 
@@ -64,7 +64,7 @@ def targets(model: bp.Model, rows: int = 3) -> Any:
 
 @pytest.fixture(autouse=True)
 def _silent() -> Any:
-    """Let NumPy overflow on the way without a word: what comes out is looked at."""
+    """Silence NumPy's overflow warnings: what comes out is looked at."""
     with np.errstate(all="ignore"):
         yield
 
@@ -112,7 +112,7 @@ def test_loss_and_gradients_are_finite(name: str, dtype: str, backend_name: str)
 
 
 @ALL_LOSSES
-def test_training_goes_on_from_there(name: str, backend_name: str) -> None:
+def test_training_continues_from_extreme_values(name: str, backend_name: str) -> None:
     model = logits(name, backend_name, "float32")
     x = [[1e4, -1e4], [-1e4, 1e4], [1e-40, 0.0]]
     history = model.fit(x, targets(model), optimizer=bp.Adam(1e-2), steps=3)
@@ -135,7 +135,7 @@ def test_one_row_of_one_feature_and_one_output(name: str, dtype: str, backend_na
 
 
 def middle() -> list[bp.Layer]:
-    """Return everything that may stand in the middle of a network."""
+    """Return every kind of hidden layer."""
     norms = [bp.BatchNorm(), bp.LayerNorm(), bp.Dropout(0.5), bp.Residual([bp.Dense(2, "tanh", weight_init=EYE)])]
     return [*(bp.Activation(name) for name in ACTIVATIONS if KERNELS[name].backward), *norms]
 
@@ -155,7 +155,7 @@ def test_layers_pass_extremes_on(layer: bp.Layer, dtype: str, backend_name: str)
 
 @DTYPES
 @ALL_LOSSES
-def test_a_row_of_weight_0_counts_for_nothing_however_large_it_is(name: str, dtype: str, backend_name: str) -> None:
+def test_row_of_weight_0_has_no_effect_however_large(name: str, dtype: str, backend_name: str) -> None:
     model, z = compiled(name, backend_name, dtype), float(np.finfo(dtype).max) ** 0.75
     loss, gradients = model.loss_and_gradients([[z, -z], [2.0, 1.0], [1.0, 3.0]], targets(model), [0.0, 1.0, 1.0])
     rest, expected = model.loss_and_gradients([[0.0, 0.0], [2.0, 1.0], [1.0, 3.0]], targets(model), [0.0, 1.0, 1.0])
@@ -165,7 +165,7 @@ def test_a_row_of_weight_0_counts_for_nothing_however_large_it_is(name: str, dty
 
 
 @DTYPES
-def test_a_square_that_is_too_large_is_told(dtype: str, backend_name: str) -> None:
+def test_overflowing_square_is_reported(dtype: str, backend_name: str) -> None:
     """Half of 1e30 squared is 5e59, and float32 ends at 3e38: the loss is infinite, and its gradient is still z itself."""
     model, z = logits("half_sum_squares", backend_name, dtype), float(np.finfo(dtype).max) ** 0.75
     loss, gradients = model.loss_and_gradients([[z, -z]] * 3, targets(model), [1.0, 1.0, 1.0])

@@ -39,7 +39,7 @@ def test_rows_become_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.to_frame() == result.to_rows(), name
 
 
-def test_without_pandas_the_error_names_it_and_the_way_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pandas_names_the_package_and_the_alternative(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "find_spec", lambda name: None)
     for name, result in results().items():
         with pytest.raises(bp.ConfigError, match=rf"{name}\.to_frame requires pandas.*to_rows\(\)"):

@@ -55,8 +55,8 @@ def test_a_fit_of_arrays_loads_no_files_no_sets_and_no_explanations() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert "bpengine.data.features.feature_set" in loaded
-    rooms = ("files", "loading", "named", "synthetic", "tables.conversion")
-    assert not loaded & {"bpengine.explain", *(f"bpengine.data.{room}" for room in rooms)}
+    parts = ("files", "loading", "named", "synthetic", "tables.conversion")
+    assert not loaded & {"bpengine.explain", *(f"bpengine.data.{part}" for part in parts)}
 
 
 def test_data_shows_the_names_that_are_loaded_later() -> None:
@@ -64,7 +64,7 @@ def test_data_shows_the_names_that_are_loaded_later() -> None:
     assert set(bp.data.__all__) <= set(dir(bp.data))
     (block,) = (n for n in ast.parse(Path(bp.data.__file__).read_text(encoding="utf-8")).body if isinstance(n, ast.If))
     shown = {alias.name: str(n.module) for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
-    assert shown == {name: f"bpengine.data.{home}" for name, home in bp.data._HOMES.items()}
+    assert shown == {name: f"bpengine.data.{module}" for name, module in bp.data._MODULE_OF.items()}
     for name, module in shown.items():
         assert getattr(bp.data, name) is getattr(import_module(module), name)
     with pytest.raises(AttributeError, match=r"module 'bpengine\.data' has no attribute 'read_txt'"):
@@ -141,8 +141,8 @@ def test_nothing_public_is_missing() -> None:
         n for package in (bp.training, bp.layers) for n in package.__all__ if isinstance(getattr(package, n), type)
     }
     assert shown - set(bp.__all__) == {"Epoch", "Optimizer", "Run", "Schedule", "Shapes"}
-    for room, base in (("errors", bp.BpError), ("penalties", bp.L2.__base__)):
-        defined = {n: v for n, v in vars(import_module(f"bpengine.{room}")).items() if isinstance(v, type)}
+    for module, base in (("errors", bp.BpError), ("penalties", bp.L2.__base__)):
+        defined = {n: v for n, v in vars(import_module(f"bpengine.{module}")).items() if isinstance(v, type)}
         kinds = {n for n, v in defined.items() if issubclass(v, base) and n != "Penalty"}
         assert kinds
         assert kinds <= set(bp.__all__)

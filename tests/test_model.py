@@ -94,7 +94,7 @@ def test_parameters_are_copies_and_can_be_set(backend_name: str) -> None:
         model.parameters = {"1.bias": [0.0, 1.0]}
 
 
-def test_what_was_handed_out_survives_training(backend_name: str, rng: np.random.Generator) -> None:
+def test_returned_arrays_survive_training(backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng, features=4)
     model = bp.Model(NETWORK, backend_name)
     _, gradients = model.loss_and_gradients(x, y)
@@ -196,7 +196,7 @@ def test_bad_data_is_named_and_changes_nothing(mistake: str, method: str) -> Non
         ({"epochs": 1, "weights": np.ones(5)}, r"requires? shape \(6,\), got \(5,\)"),
     ],
 )
-def test_bad_settings(settings: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     model, before = bp.Model(NETWORK), bp.Model(NETWORK).parameters
     with pytest.raises(bp.BpError, match=message):
         model.fit(X, LABELS, **settings)
@@ -243,7 +243,7 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
         (lambda: bp.L2(-1), "strength of at least 0, got -1"),
     ],
 )
-def test_bad_construction(build: Callable[[], Any], message: str) -> None:
+def test_invalid_construction_is_refused(build: Callable[[], Any], message: str) -> None:
     with pytest.raises(bp.BpError, match=message):
         build()
 

@@ -97,7 +97,7 @@ def test_a_loss_written_anew_is_the_built_in_one_everywhere(backend_name: str, d
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_compiled_it_gives_the_same_bits(dtype: str, data: Any) -> None:
+def test_compiled_own_loss_has_the_same_bits(dtype: str, data: Any) -> None:
     for loss in (SQUARE, LOG_COSH):
         network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(2)], loss)
         before = Both.steps
@@ -111,7 +111,9 @@ def test_backends_agree(data: Any) -> None:
 
 
 @pytest.mark.parametrize(("reduction", "factor"), [("mean", 1.0), ("sum", 1.0)])
-def test_it_is_evaluated_in_pieces(reduction: str, factor: float, data: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_loss_is_evaluated_in_pieces(
+    reduction: str, factor: float, data: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pair = LOG_COSH if reduction == "mean" else (sum_forward, sum_backward)
     model = model_of(bp.CustomLoss(*pair, reduction=reduction))
     whole = model.evaluate(*data)["loss"]
@@ -135,7 +137,7 @@ def too_large(xp: Any, diff: Any, dloss: Any) -> Any:
     return xp.tanh(diff) * dloss
 
 
-def test_it_is_checked_like_a_kernel(data: Any) -> None:
+def test_own_loss_is_checked_like_a_kernel(data: Any) -> None:
     for subject in (LOG_COSH, bp.CustomLoss(*LOG_COSH), bp.CustomLoss(*SQUARE)):
         assert bp.check_gradients(subject).passed
         assert bp.check_gradients(subject, {"y": data[0], "target": data[0] + 1.0}).passed
@@ -147,7 +149,7 @@ def test_it_is_checked_like_a_kernel(data: Any) -> None:
 
 
 @pytest.mark.thorough(keep=1)
-def test_inside_a_network_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> None:
+def test_wrong_own_loss_in_a_network_is_found_and_named(backend_name: str, data: Any) -> None:
     assert model_of(LOG_COSH, backend_name, "float32").check(*data).passed
     report = model_of((log_cosh_forward, too_large), backend_name, "float32").check(*data)
     assert not report.passed
@@ -164,7 +166,7 @@ def test_a_sum_that_is_said_to_be_a_mean_is_found(data: Any) -> None:
         bp.check_gradients(bp.CustomLoss(*LOG_COSH, reduction="sum"))
 
 
-def test_it_is_explained_as_one_s_own(backend_name: str, data: Any, tmp_path: Path) -> None:
+def test_own_loss_is_explained(backend_name: str, data: Any, tmp_path: Path) -> None:
     model = model_of(LOG_COSH, backend_name, "float32")
     explanation = bp.explain(model, *data, layer=1, unit=0, sample=3)
     assert explanation.adds_up
@@ -179,7 +181,7 @@ def test_it_is_explained_as_one_s_own(backend_name: str, data: Any, tmp_path: Pa
         write_receipt(model.trace(*data), tmp_path / "receipt.jsonl")
 
 
-def test_a_file_has_it_by_name(data: Any, tmp_path: Path) -> None:
+def test_file_keeps_an_own_loss_by_name(data: Any, tmp_path: Path) -> None:
     model, path = model_of(LOG_COSH), tmp_path / "model.safetensors"
     model.fit(*data, epochs=1)
     model.save(path)
@@ -197,7 +199,7 @@ def test_a_file_has_it_by_name(data: Any, tmp_path: Path) -> None:
             bp.load(path, losses=losses)
 
 
-def test_what_it_returns_is_checked(backend_name: str, data: Any) -> None:
+def test_result_of_an_own_loss_is_checked(backend_name: str, data: Any) -> None:
     def per_row(xp: Any, y: Any, target: Any) -> Any:
         return xp.mean((y - target) ** 2, axis=1), y - target
 
@@ -246,7 +248,7 @@ def test_numbers_stay_in_the_models_dtype(backend_name: str, data: Any) -> None:
     assert {p.dtype for p in models[0].parameters.values()} == {np.dtype(np.float32)}
 
 
-def test_whole_numbers_and_writing_are_refused(data: Any) -> None:
+def test_integer_results_and_writes_are_refused(data: Any) -> None:
     def whole(xp: Any, y: Any, target: Any) -> Any:
         return xp.sum(xp.astype(y > target, xp.int32)), y
 
@@ -265,7 +267,7 @@ def test_whole_numbers_and_writing_are_refused(data: Any) -> None:
             model_of(pair).fit(*data, epochs=1)
 
 
-def test_what_makes_no_loss_is_refused(data: Any) -> None:
+def test_invalid_losses_are_refused(data: Any) -> None:
     def three(xp: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
         return a
 

@@ -79,7 +79,7 @@ def extras_asked_for(node: ast.AST) -> list[str]:
     return [one.value for one in asked if isinstance(one, ast.Constant) and isinstance(one.value, str)]
 
 
-def test_no_message_names_an_index_that_need_not_have_the_package() -> None:
+def test_install_messages_do_not_assume_a_package_index() -> None:
     saying = [
         path.name for path in sources() if re.search(r"install[^\n]*bpengine\[", path.read_text(encoding="utf-8"))
     ]

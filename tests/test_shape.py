@@ -8,7 +8,7 @@ from tests import shape
 
 FILES = shape.trees()
 
-# One file name in two packages is one concept in two rooms: a layer and its kernel, a command and what it calls.
+# One file name in two packages is one concept in two packages: a layer and its kernel, a command and what it calls.
 SAME_CONCEPT = {
     "accumulate.py": "the kernel that adds gradients of batches; the sum over all paths of the chain rule",
     "backend.py": "the interface, and each backend's own",
@@ -24,7 +24,6 @@ SAME_CONCEPT = {
     "nonfinite.py": "the first number of a step that is not finite, while training and in a trace",
     "ops.py": "the bound kernels, and those that note kinks",
     "options.py": "of data sets, and of the command explain",
-    "own.py": "of a user's own: layers, and what model files hold of them",
     "result.py": "of an example, and what the results of explain share",
     "rows.py": "of a batch: as a fit takes them, for derivatives, and the CUDA code that works row by row",
     "step.py": "a training step, and the step function",
@@ -45,6 +44,25 @@ WIDE_TUPLES = {
 }
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert shape.import_circles(FILES) == set()
+
+
+def test_import_circle_is_found_wherever_the_import_is() -> None:
+    sources = {
+        "a/__init__.py": "",
+        "a/low.py": "import os",
+        "a/one.py": "from a import low, two",
+        "a/two.py": "def f():\n    from a.three import name",
+        "a/three.py": "if TYPE_CHECKING:\n    import a.one",
+        "a/top.py": "from a.one import name",
+    }
+    files = {shape.ROOT / path: ast.parse(source) for path, source in sources.items()}
+    assert shape.import_circles(files) == {"a.one", "a.two", "a.three"}
+    files[shape.ROOT / "a/three.py"] = ast.parse("from a import low")
+    assert shape.import_circles(files) == set()
+
+
 def test_a_class_name_stands_once() -> None:
     assert {name for name, times in shape.class_names(FILES).items() if times > 1} == set()
 
@@ -53,19 +71,19 @@ def test_a_file_name_stands_twice_only_for_one_concept_in_two_packages() -> None
     assert {name for name, times in shape.file_names().items() if times > 1} == set(SAME_CONCEPT)
 
 
-def test_a_package_can_be_looked_over() -> None:
+def test_no_package_has_too_many_files() -> None:
     assert shape.crowded() == {}
 
 
-def test_a_call_of_many_values_names_them() -> None:
+def test_call_with_many_values_uses_keywords() -> None:
     assert shape.positional_calls(FILES) == []
 
 
-def test_a_constructor_of_many_values_wants_their_names() -> None:
+def test_wide_constructor_is_keyword_only() -> None:
     assert shape.wide_constructors(FILES) == []
 
 
-def test_a_constructor_of_many_values_is_seen_whatever_its_decorator_says() -> None:
+def test_wide_constructor_is_found_with_every_decorator() -> None:
     fields = "".join(f"    {name}: int\n" for name in "abcdef")
     at = shape.ROOT / "module.py"
     for decorator in ("@dataclass", "@dataclass(frozen=True)"):
@@ -81,17 +99,17 @@ def test_a_named_tuple_of_many_fields_is_one_whose_order_is_used() -> None:
     assert shape.wide_tuples(FILES) == set(WIDE_TUPLES)
 
 
-def test_a_named_tuple_of_many_fields_is_seen() -> None:
+def test_wide_named_tuple_is_found() -> None:
     fields = "".join(f"    {name}: int\n" for name in "abcdef")
     assert shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields}")}) == {"A"}
     assert not shape.wide_tuples({shape.ROOT: ast.parse(f"class A(NamedTuple):\n{fields[:-11]}")})
 
 
-def test_a_value_is_named_for_what_it_is() -> None:
+def test_no_value_has_a_filler_name() -> None:
     assert shape.empty_names(FILES | shape.trees(shape.BESIDE)) == []
 
 
-def test_a_name_that_says_nothing_is_seen_wherever_it_is_bound() -> None:
+def test_filler_name_is_found_wherever_it_is_bound() -> None:
     lines = [
         "def f(found): ...",
         "given = 1",

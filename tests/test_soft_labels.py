@@ -54,13 +54,13 @@ def test_soft_labels_are_taken_by_everything(name: str, backend_name: str, x: An
     assert page(model, x, soft, steps=1).html()
 
 
-def test_one_hot_rows_are_what_they_were(x: Any) -> None:
+def test_one_hot_rows_give_the_loss_of_class_numbers(x: Any) -> None:
     labels = np.arange(12) % 3
     model = model_of("softmax_cross_entropy")
     assert model.evaluate(x, np.eye(3)[labels]) == model.evaluate(x, labels)
 
 
-def test_what_was_float32_once_is_accepted(x: Any, soft: Any) -> None:
+def test_soft_labels_rounded_to_float32_are_accepted(x: Any, soft: Any) -> None:
     rounded = soft.astype(np.float32)
     model = model_of("softmax_cross_entropy")
     for labels in (rounded, rounded.astype(float), soft.astype(np.float16)):
@@ -105,7 +105,7 @@ def test_the_value_is_that_of_optax(jax: Any, x: Any) -> None:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", LOSSES)
-def test_it_compiles_to_the_same_bits(name: str, x: Any) -> None:
+def test_soft_labels_compile_to_the_same_bits(name: str, x: Any) -> None:
     target = np.arange(12) % 3 if name in LOSSES[:2] else np.eye(3)[np.arange(12) % 3]
     before = Both.steps
     model_of(bp.Loss(name, label_smoothing=0.1), Both(precision="float32"), "float32").fit(
@@ -130,7 +130,7 @@ def test_a_receipt_proves_the_smoothing(tmp_path: Path, x: Any) -> None:
             assert not verify(path).ok
 
 
-def test_a_file_keeps_it(tmp_path: Path, x: Any) -> None:
+def test_file_keeps_the_smoothing(tmp_path: Path, x: Any) -> None:
     model = model_of(bp.Loss("softmax_cross_entropy", label_smoothing=0.1))
     model.save(tmp_path / "m")
     loaded = bp.load(tmp_path / "m")
@@ -146,7 +146,7 @@ def test_a_file_keeps_it(tmp_path: Path, x: Any) -> None:
         ("mean_squared_error", 0.1, "unknown option of loss 'mean_squared_error': 'label_smoothing'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(name: str, value: float, words: str) -> None:
+def test_invalid_soft_labels_are_refused(name: str, value: float, words: str) -> None:
     with pytest.raises(bp.ConfigError, match=words):
         bp.Loss(name, label_smoothing=value)
     assert bp.Loss("softmax_cross_entropy", label_smoothing=0).smoothing == 0.0

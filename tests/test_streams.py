@@ -50,7 +50,7 @@ def test_streams_never_change() -> None:
     assert dropout_counter(0).tolist() == [3354366821, 0]
 
 
-def test_nothing_in_the_engine_draws_from_anything_else() -> None:
+def test_engine_draws_only_from_its_streams() -> None:
     engine = Path(bp.__file__).parent
     peers = engine / "benchmark" / "peers"  # other libraries, given random matrices
     for path in engine.rglob("*.py"):

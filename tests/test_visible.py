@@ -43,7 +43,7 @@ SEEN = "setosa naïve \N{GREEK SMALL LETTER ALPHA}\N{CJK UNIFIED IDEOGRAPH-4E00}
 
 
 @pytest.mark.parametrize("code", sorted({*OBEYED, *UNSEEN} - {0x0A, 0x09}), ids=hex)
-def test_what_a_terminal_obeys_or_hides_is_escaped(code: int) -> None:
+def test_control_and_invisible_characters_are_escaped(code: int) -> None:
     shown = visible(f"a{chr(code)}b")
     assert ascii(shown) == repr(f"a{chr(code).encode('unicode_escape').decode()}b")
     document = visible_json({chr(code): f"a{chr(code)}b"})
@@ -51,7 +51,7 @@ def test_what_a_terminal_obeys_or_hides_is_escaped(code: int) -> None:
     assert document.isascii(), ascii(document)
 
 
-def test_no_character_that_cannot_be_seen_is_left() -> None:
+def test_no_invisible_character_is_left() -> None:
     every = "".join(map(chr, range(sys.maxunicode + 1)))
     assert {ascii(c) for c in visible(every) if unicodedata.category(c) in HIDDEN} == {"'\\n'", "'\\t'"}
     assert {ascii(c) for c in visible_json(every) if unicodedata.category(c) in HIDDEN} == set()
@@ -59,7 +59,7 @@ def test_no_character_that_cannot_be_seen_is_left() -> None:
     assert json.loads(visible_json(whole)) == whole
 
 
-def test_what_can_be_seen_stays_as_it_is() -> None:
+def test_visible_characters_are_unchanged() -> None:
     assert visible(SEEN) == SEEN
     assert visible("one\ntwo\tthree") == "one\ntwo\tthree"
     assert visible_json(SEEN) == json.dumps(SEEN, ensure_ascii=False)
@@ -71,6 +71,6 @@ def test_json_fits_its_encoding(encoding: str) -> None:
     assert json.loads(document.encode(encoding)) == [SEEN, "\x7f\x9b"]
 
 
-def test_json_of_what_is_not_finite_is_refused() -> None:
+def test_json_refuses_non_finite_numbers() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         visible_json(math.nan)

@@ -52,11 +52,11 @@ def test_an_action_is_of_a_stated_major_version_and_keeps_no_password(workflow: 
 
 
 @EVERY
-def test_a_job_ends(workflow: Any) -> None:
+def test_every_job_has_a_time_limit(workflow: Any) -> None:
     assert all(job["timeout-minutes"] <= 180 for job in workflow["jobs"].values())
 
 
-def test_what_is_promised_is_run_somewhere() -> None:
+def test_every_promised_target_runs_in_a_workflow() -> None:
     assert {"test", "smoke", "demo", "docs", "dist-check"} <= called(WORKFLOWS["ci.yml"])
     assert {"test-all", "audit", "attack"} <= called(WORKFLOWS["weekly.yml"])
 

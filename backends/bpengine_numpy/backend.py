@@ -9,10 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
-from bpengine_steps.signature import leaves, rebuilt
+import numpy.typing as npt
+from bpengine_steps.signature import Tree, leaves, rebuilt
 from bpengine_steps.tracing import outside, plus
 
-from bpengine.backend import Availability, Backend, DiskCache, HostArray, State, Step, as_host
+from bpengine.backend import ArrayLike, Availability, Backend, DiskCache, HostArray, State, Step, as_host
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
@@ -75,16 +76,16 @@ class NumpyBackend(Backend):
         """Return the cache of compiled loops."""
         return disk_cache() if compiler_version() else None
 
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> HostArray:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> HostArray:
         """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""
         with self.scope():
             return np.array(as_host(x), dtype=dtype, order="C", copy=True if copy else None)
 
-    def to_numpy(self, x: Any) -> HostArray:
+    def to_numpy(self, x: HostArray) -> HostArray:
         """Return the array itself: it is a NumPy array already, and nothing in the engine writes into it."""
         return np.asarray(x)
 
-    def copy(self, state: Any) -> Any:
+    def copy(self, state: Tree) -> Tree:
         """Copy every array of a tree: a compiled epoch writes over the state it is given."""
         return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
@@ -104,7 +105,7 @@ class NumpyBackend(Backend):
         """Return the function in this backend's scope: NumPy runs it eagerly."""
 
         @wraps(step)
-        def run(*args: Any, **options: Any) -> Any:
+        def run(*args: Any, **options: Any) -> Tree:
             with self.scope(), self._pool():
                 return step(*args, **options)
 

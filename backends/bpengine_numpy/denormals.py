@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,15 +67,15 @@ def environment() -> Environment:
 @cache
 def _addresses() -> tuple[int, int]:
     """Return where the C library's functions lie: to ask takes longer than to call them."""
-    return _address(_library().fegetenv), _address(_library().fesetenv)
-
-
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0
+    library = _library()
+    assert library is not None
+    functions = library.fegetenv, library.fesetenv
+    asked, put = (ctypes.cast(function, ctypes.c_void_p).value or 0 for function in functions)
+    return asked, put
 
 
 @cache
-def _library() -> Any:
+def _library() -> ctypes.CDLL | None:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return None
     loaded = ctypes.CDLL(None)  # the C library of this process

@@ -8,16 +8,16 @@ them; when the run ends it gets arrays of its own, as without all this.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import is_
-from typing import Any
 
 import numpy as np
-from bpengine_steps.signature import leaves, rebuilt
+from bpengine_steps.ir import DType
+from bpengine_steps.signature import Tree, leaves, rebuilt
 
 from bpengine.kernels._kernel import Array
-from bpengine.ops import Ops, Rule, Slots, one_by_one
+from bpengine.ops import Ops, Rule, Slots, UpdateInputs, one_by_one
 from bpengine_numpy.blocked_updates import LARGE, in_blocks
 
 SMALL = 2**15  # elements; of larger parameters the numbers take longer than the calls
@@ -31,8 +31,8 @@ class JoinedParameters:
     views: the same by place, parameters first: views[k][i] is the part of flat[k] that belongs to the i-th name.
     """
 
-    def __init__(self, names: Sequence[str], params: Mapping[str, Array], slots: Mapping[str, list[Array]]) -> None:
-        self.names = names
+    def __init__(self, names: Sequence[str], inputs: UpdateInputs) -> None:
+        self.names, params, slots = names, inputs.params, inputs.slots
         first = params[names[0]]
         self._shapes, self._dtype = [params[name].shape for name in names], first.dtype
         grain, start = max(1, ALIGNED // first.itemsize), 0
@@ -54,21 +54,21 @@ class JoinedParameters:
             for place, shape in zip(self._places, self._shapes, strict=True)
         ]
 
-    def holds(self, params: Mapping[str, Array], slots: Mapping[str, list[Array]]) -> bool:
-        """Say whether these are the very arrays that the last update returned."""
-        arrays = [(params[name], *slots[name]) for name in self.names]
+    def holds(self, inputs: UpdateInputs) -> bool:
+        """Say whether parameters and slots are the very arrays that the last update returned."""
+        arrays = [(inputs.params[name], *inputs.slots[name]) for name in self.names]
         return all(
             all(map(is_, held, views)) for held, views in zip(zip(*arrays, strict=True), self.views, strict=True)
         )
 
-    def update(self, rule: Rule, gradients: Mapping[str, Array], t: Array, lr: Array) -> bool:
+    def update(self, rule: Rule, inputs: UpdateInputs) -> bool:
         """Run the rule on all; return False, and do nothing, where a gradient is of another kind than its parameter."""
         for name, place, shape in zip(self.names, self._gradients, self._shapes, strict=True):
-            dw = gradients[name]
+            dw = inputs.gradients[name]
             if type(dw) is not np.ndarray or dw.dtype != self._dtype or dw.shape != shape:
                 return False
             place[...] = dw
-        self.flat = list(rule(self.flat[0], self._gradient, *self.flat[1:], t, lr))
+        self.flat = list(rule(self.flat[0], self._gradient, *self.flat[1:], inputs.t, inputs.lr))
         self.views = [self._parts(flat) for flat in self.flat]
         return True
 
@@ -78,7 +78,7 @@ _OF_THREAD = threading.local()
 
 
 @contextmanager
-def joined_run() -> Iterator[Callable[[Any], Any]]:
+def joined_run() -> Iterator[Callable[[Tree], Tree]]:
     """Join updates of this thread within the block; gives a function that returns a state in arrays of its own."""
     around: Run | None = getattr(_OF_THREAD, "run", None)
     _OF_THREAD.run = run = Run()
@@ -91,28 +91,20 @@ def joined_run() -> Iterator[Callable[[Any], Any]]:
 class NumpyOps(Ops):
     """Ops whose update rules run in blocks over large parameters, and once for all small ones within a `joined_run`."""
 
-    def update_all(
-        self,
-        rule: Rule,
-        params: Mapping[str, Array],
-        gradients: Mapping[str, Array],
-        slots: Mapping[str, list[Array]],
-        t: Array,
-        lr: Array,
-    ) -> tuple[dict[str, Array], Slots]:
+    def update_all(self, rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
         """Return what `Ops.update_all` returns, with the same bits."""
-        joined = _after_update(rule, params, gradients, slots, t, lr)
+        joined = _after_update(rule, inputs)
         if joined is None:
-            return one_by_one(_blocked(rule, params.values()), params, gradients, slots, t, lr)
+            return one_by_one(_blocked(rule, inputs.params.values()), inputs)
         weights, *moved = joined.views
         changed = dict(zip(joined.names, weights, strict=True))
         after = dict(zip(joined.names, map(list, zip(*moved, strict=True)), strict=True))
-        if len(changed) == len(gradients):
+        if len(changed) == len(inputs.gradients):
             return changed, after
-        rest = {name: dw for name, dw in gradients.items() if name not in changed}
-        other, kept = one_by_one(_blocked(rule, params.values()), params, rest, slots, t, lr)
+        rest = {name: dw for name, dw in inputs.gradients.items() if name not in changed}
+        other, kept = one_by_one(_blocked(rule, inputs.params.values()), inputs._replace(gradients=rest))
         changed, after = {**changed, **other}, {**after, **kept}
-        return {name: changed[name] for name in gradients}, {name: after[name] for name in gradients}
+        return {name: changed[name] for name in inputs.gradients}, {name: after[name] for name in inputs.gradients}
 
 
 def _blocked(rule: Rule, params: Iterable[Array]) -> Rule:
@@ -122,32 +114,24 @@ def _blocked(rule: Rule, params: Iterable[Array]) -> Rule:
     return lambda w, *others: in_blocks(rule, w, *others) if w.size > LARGE else rule(w, *others)
 
 
-def _after_update(
-    rule: Rule,
-    params: Mapping[str, Array],
-    gradients: Mapping[str, Array],
-    slots: Mapping[str, list[Array]],
-    t: Array,
-    lr: Array,
-) -> JoinedParameters | None:
+def _after_update(rule: Rule, inputs: UpdateInputs) -> JoinedParameters | None:
     """Return the small ones among the parameters joined and updated; None where they are not joined here."""
     run: Run | None = getattr(_OF_THREAD, "run", None)
     if run is None:
         return None
-    key = tuple(gradients)
-    joined = run[key] if key in run else _joined(params, gradients, slots)
-    if joined and not joined.holds(params, slots):
-        joined = _joined(params, gradients, slots)
-    if joined and not joined.update(rule, gradients, t, lr):
+    key = tuple(inputs.gradients)
+    joined = run[key] if key in run else _joined(inputs)
+    if joined and not joined.holds(inputs):
+        joined = _joined(inputs)
+    if joined and not joined.update(rule, inputs):
         joined = None
     run[key] = joined
     return joined
 
 
-def _joined(
-    params: Mapping[str, Array], gradients: Mapping[str, Array], slots: Mapping[str, list[Array]]
-) -> JoinedParameters | None:
+def _joined(inputs: UpdateInputs) -> JoinedParameters | None:
     """Return the small ones among the parameters that have a gradient, joined; None where there are not two of a kind."""
+    params, gradients, slots, *_ = inputs
     names: list[str] = []
     size, dtype = 0, None
     if not any(slots.values()):  # a rule without slots is so short that nothing is gained
@@ -158,17 +142,17 @@ def _joined(
         if all(_joins(array, params[name].shape, dtype) for array in arrays) and size + arrays[0].size <= TOGETHER:
             names.append(name)
             size += arrays[0].size
-    return JoinedParameters(names, params, slots) if len(names) > 1 else None
+    return JoinedParameters(names, inputs) if len(names) > 1 else None
 
 
-def _joins(array: Array, shape: tuple[int, ...], dtype: Any) -> bool:
+def _joins(array: Array, shape: tuple[int, ...], dtype: DType | None) -> bool:
     """Say whether it is a small array of NumPy's in C order, of this shape and dtype, and no single number."""
     if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
         return False
     return 0 < array.size <= SMALL and array.ndim > 0 and array.flags.c_contiguous
 
 
-def _separate(state: Any, run: Run) -> Any:
+def _separate(state: Tree, run: Run) -> Tree:
     """Return a state whose arrays are parts of no other."""
     views = {id(view) for joined in run.values() if joined for parts in joined.views for view in parts}
     if not views:

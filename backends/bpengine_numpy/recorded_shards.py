@@ -48,7 +48,7 @@ class RecordingAdder(ShardAdder):
         return self._apart(summed if self._exchange is None else self._exchange(summed), like)
 
 
-def _are_rows(array: Any) -> bool:
+def _are_rows(array: object) -> bool:
     """Say whether this is an array of a recorded step's rows, as it came."""
     return isinstance(array, TracedArray) and array.node.op == "input" and array.node.info[0] == "rows"
 

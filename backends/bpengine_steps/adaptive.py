@@ -20,9 +20,9 @@ from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
-from bpengine_steps.signature import Signature, leaves, rebuilt
+from bpengine_steps.signature import Rows, Signature, leaves, rebuilt
 
-EagerRun = Callable[[Step, State, Any, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
+EagerRun = Callable[[Step, State, Rows, HostArray | None, HostArray], tuple[State, dict[str, HostArray]]]
 Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 Pieces = Iterator[Callable[[], object] | None]
@@ -49,7 +49,7 @@ class CompiledStep(Protocol):
     def pieces(self) -> Pieces:
         """Compile what is missing piece by piece (see `Beside`)."""
 
-    def bind(self, state: State, data: Any, order: HostArray | None, lr: HostArray) -> Bound:
+    def bind(self, state: State, data: Rows, order: HostArray | None, lr: HostArray) -> Bound:
         """Return a function that runs len(lr) steps, or up to the first that reports "halt"; its call donates `state`.
 
         Raises Untraceable for arrays that it cannot take. Until that function is called, nothing is changed.
@@ -165,7 +165,14 @@ class CompiledEpochs:
         return self._known.setdefault(step, _KnownStep()) if known is None else known
 
     def _timed(
-        self, of_step: _KnownStep, known: _Known, step: Step, state: State, data: Any, order: Any, lr: HostArray
+        self,
+        of_step: _KnownStep,
+        known: _Known,
+        step: Step,
+        state: State,
+        data: Rows,
+        order: HostArray | None,
+        lr: HostArray,
     ) -> tuple[State, dict[str, HostArray]]:
         began = time.perf_counter()
         result = self._eager(step, state, data, order, lr)

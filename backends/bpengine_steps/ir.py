@@ -8,10 +8,12 @@ from math import prod
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
 Path: TypeAlias = tuple[Any, ...]
+Info: TypeAlias = Any  # see `StepNode`: what it is depends on the operation
 Op = Literal[
     "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop"
 ]  # fmt: skip
@@ -38,7 +40,7 @@ class StepNode:
     inputs: tuple[StepNode, ...] = field(repr=False)  # the repr would contain every path through the graph
     shape: tuple[int, ...]
     dtype: DType
-    info: Any = None
+    info: Info = None
 
     @property
     def size(self) -> int:
@@ -61,7 +63,7 @@ class StepNode:
         return tuple(self.info[1]) if self.op == "view" else c_order_strides(self.shape)
 
     @property
-    def uniform(self) -> Any:
+    def uniform(self) -> np.generic | None:
         """The one value of a constant whose elements are all the same, else None."""
         held_as_one = self.op == "constant" and self.size and not any(self.info.strides)
         return self.info.flat[0] if held_as_one else None
@@ -74,7 +76,9 @@ class StepGraph:
     nodes: list[StepNode] = field(default_factory=list)
     _known: dict[Any, StepNode] = field(default_factory=dict)
 
-    def add(self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: Any, info: Any = None) -> StepNode:
+    def add(
+        self, op: Op, inputs: Iterable[StepNode], shape: tuple[int, ...], dtype: npt.DTypeLike, info: Info = None
+    ) -> StepNode:
         """Return the node of this operation, which is added unless it exists."""
         inputs, dtype = tuple(inputs), np.dtype(dtype)
         key = (op, tuple(node.number for node in inputs), shape, dtype.str, _hashable(info))
@@ -84,7 +88,7 @@ class StepGraph:
             self.nodes.append(node)
         return self._known[key]
 
-    def constant(self, value: Any, dtype: Any = None) -> StepNode:
+    def constant(self, value: object, dtype: npt.DTypeLike | None = None) -> StepNode:
         """Return the node of a constant array; one whose elements are all the same, to the bit, is held as one element."""
         array = np.array(value, dtype=dtype, order="C")
         bits = array.reshape(array.size, 1).view(np.uint8)
@@ -228,5 +232,5 @@ def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
     return [seen[number] for number in sorted(seen)]
 
 
-def _hashable(info: object) -> Any:
+def _hashable(info: Info) -> object:
     return (info.tobytes(), info.shape, info.dtype.str) if isinstance(info, np.ndarray) else info

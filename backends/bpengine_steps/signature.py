@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from bpengine_steps.ir import HostArray, Path, Untraceable
 
-Tree = Any
+Tree: TypeAlias = Any  # arrays in dicts, lists and tuples, one inside another
+Rows: TypeAlias = tuple[Any, ...]  # of a fit: arrays of the library that runs the step
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable, c_order_strides
+from bpengine_steps.ir import HostArray, Path, RecordedStep, StepGraph, StepNode, Untraceable, c_order_strides
 from bpengine_steps.signature import Signature, Tree, leaves, rebuilt
 
+Operand: TypeAlias = Any  # a traced array, an array of NumPy's or the device's, or a number
+Axes: TypeAlias = int | Sequence[int] | None
 REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 
 
@@ -84,7 +87,9 @@ class TracedArray(NDArrayOperatorsMixin):
             return _matmul(self._graph, *inputs)
         return self._note(elementwise(self._graph, ufunc, inputs))
 
-    def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Any) -> TracedArray:
+    def __array_function__(
+        self, function: Callable[..., Operand], types: object, args: Sequence[Operand], kwargs: Mapping[str, Operand]
+    ) -> TracedArray:
         """Note any other function of NumPy."""
         if function in REDUCTIONS:
             return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
@@ -113,10 +118,10 @@ class TracedArray(NDArrayOperatorsMixin):
 
     __float__ = __int__ = __index__ = __bool__
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise Untraceable("a value read on the host")
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         """Refuse NumPy's own methods and attributes (`x.sum()`), which are not part of the array API standard."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise Untraceable(f"the attribute {name!r} of an array")
@@ -130,16 +135,18 @@ class TracedArray(NDArrayOperatorsMixin):
 class DeviceFunction:
     """A function(x, result) of arrays on the device, which it puts into the current stream; nothing waits for it."""
 
-    function: Callable[[Any, Any], None]
+    function: Callable[[Operand, Operand], None]
 
 
-def outside(function: Callable[[Any, Any], None] | DeviceFunction, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def outside(
+    function: Callable[[Operand, Operand], None] | DeviceFunction, run: Callable[[Operand], Operand]
+) -> Callable[[Operand], Operand]:
     """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
 
     x (m, n) and result (n,) are then memory of the program, in C order; the function must not keep them.
     """
 
-    def call(x: Any) -> Any:
+    def call(x: Operand) -> Operand:
         if not isinstance(x, TracedArray):
             return run(x)
         copied = x._graph.copied(x.node, x.shape)
@@ -148,7 +155,7 @@ def outside(function: Callable[[Any, Any], None] | DeviceFunction, run: Callable
     return call
 
 
-def plus(a: Any, b: Any) -> Any:
+def plus(a: Operand, b: Operand) -> Operand:
     """Return a + b of arrays of one shape and dtype; traced ones are added in a pass of their own.
 
     Otherwise the sums of many shards would be one pass that waits for all shards and reads them all at once.
@@ -162,12 +169,12 @@ def plus(a: Any, b: Any) -> Any:
     return a._note(graph.add("plus", nodes, a.shape, a.dtype))
 
 
-def as_node(graph: StepGraph, value: object, dtype: object = None) -> StepNode:
+def as_node(graph: StepGraph, value: object, dtype: npt.DTypeLike | None = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
 
 
-def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> StepNode:
+def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Operand]) -> StepNode:
     """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, dtype = ufunc.resolve_dtypes((*kinds, None))
@@ -181,7 +188,7 @@ def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Ste
     return graph.add("ufunc", nodes, shape, dtype, ufunc.__name__)
 
 
-def cast(graph: StepGraph, node: StepNode, dtype: object) -> StepNode:
+def cast(graph: StepGraph, node: StepNode, dtype: npt.DTypeLike) -> StepNode:
     """Note a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
@@ -190,7 +197,7 @@ def cast(graph: StepGraph, node: StepNode, dtype: object) -> StepNode:
     return graph.add("ufunc", [node], node.shape, dtype, "cast")
 
 
-def _matmul(graph: StepGraph, a: Any, b: Any) -> TracedArray:
+def _matmul(graph: StepGraph, a: Operand, b: Operand) -> TracedArray:
     left, right = as_node(graph, a), as_node(graph, b)
     fits = len(left.shape) == len(right.shape) in (2, 3) and left.shape[:-2] == right.shape[:-2]
     if not fits or left.shape[-1] != right.shape[-2] or left.dtype != right.dtype:
@@ -200,7 +207,7 @@ def _matmul(graph: StepGraph, a: Any, b: Any) -> TracedArray:
     return TracedArray(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
 
 
-def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, keepdims: bool = False) -> StepNode:
+def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
     node = x.node
     axes = range(x.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     gone = {a % x.ndim for a in axes}
@@ -239,14 +246,14 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Any = None, *, k
     )
 
 
-def _mean(graph: StepGraph, x: TracedArray, axis: object = None, *, keepdims: bool = False) -> StepNode:
+def _mean(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
     """Note a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
     return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])
 
 
-def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepNode:
+def _view(graph: StepGraph, node: StepNode, look: Callable[[HostArray], HostArray]) -> StepNode:
     """Record a view: NumPy itself computes offset and strides, on bytes that are never read."""
     memory = np.empty(node.base.size, dtype=np.int8)
     before = np.ndarray(node.shape, np.int8, memory, node.offset, node.strides)
@@ -259,7 +266,7 @@ def _view(graph: StepGraph, node: StepNode, look: Callable[[Any], Any]) -> StepN
     return graph.add("view", [node.base], after.shape, node.dtype, (offset, after.strides))
 
 
-def _reshape(graph: StepGraph, x: Any, shape: object, **options: Any) -> StepNode:
+def _reshape(graph: StepGraph, x: TracedArray | StepNode, shape: int | tuple[int, ...], **options: Any) -> StepNode:
     node = x.node if isinstance(x, TracedArray) else x
     if options.get("copy") is not None:
         raise Untraceable("reshape with copy=")
@@ -267,23 +274,22 @@ def _reshape(graph: StepGraph, x: Any, shape: object, **options: Any) -> StepNod
     return _view(graph, node, lambda array: array.reshape(shape))
 
 
-def _astype(graph: StepGraph, x: TracedArray, dtype: object, /, *, copy: bool = True) -> StepNode:
+def _astype(graph: StepGraph, x: TracedArray, dtype: npt.DTypeLike, /, *, copy: bool = True) -> StepNode:
     return cast(graph, x.node, dtype)
 
 
 def _like(value: float) -> Callable[..., StepNode]:
-    def filled(graph: StepGraph, x: TracedArray, dtype: Any = None) -> StepNode:
+    def filled(graph: StepGraph, x: TracedArray, dtype: npt.DTypeLike | None = None) -> StepNode:
         return graph.constant(np.full(x.shape, value, dtype or x.dtype))
 
     return filled
 
 
-def _clip(graph: StepGraph, x: Any, low: object = None, high: object = None) -> StepNode:
+def _clip(graph: StepGraph, x: TracedArray, low: object = None, high: object = None) -> StepNode:
     for ufunc, limit in ((np.maximum, low), (np.minimum, high)):
         if limit is not None:
             x = TracedArray(graph, elementwise(graph, ufunc, [x, limit]))
-    node: StepNode = x.node
-    return node
+    return x.node
 
 
 def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
@@ -292,13 +298,13 @@ def _round(graph: StepGraph, x: TracedArray, decimals: int = 0) -> StepNode:
     return elementwise(graph, np.rint, [x])
 
 
-def _where(graph: StepGraph, condition: object, x: Any, y: Any) -> StepNode:
+def _where(graph: StepGraph, condition: Operand, x: Operand, y: Operand) -> StepNode:
     kind = np.result_type(*(v.dtype if isinstance(v, TracedArray) else v for v in (x, y)))
     nodes = [cast(graph, as_node(graph, v), d) for v, d in ((condition, np.dtype(bool)), (x, kind), (y, kind))]
     return graph.add("ufunc", nodes, np.broadcast_shapes(*(n.shape for n in nodes)), kind, "where")
 
 
-def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
+def _concat(graph: StepGraph, arrays: Sequence[Operand], axis: int = 0) -> StepNode:
     nodes = [as_node(graph, a) for a in arrays]
     kind = np.result_type(*(n.dtype for n in nodes))
     nodes = [graph.copied(cast(graph, n, kind), n.shape) for n in nodes]
@@ -308,12 +314,12 @@ def _concat(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
     return graph.add("concat", nodes, tuple(shape), kind, axis)
 
 
-def _stack(graph: StepGraph, arrays: Sequence[Any], axis: int = 0) -> StepNode:
+def _stack(graph: StepGraph, arrays: Sequence[Operand], axis: int = 0) -> StepNode:
     places = [_view(graph, as_node(graph, a), lambda array: np.expand_dims(array, axis)) for a in arrays]
     return _concat(graph, [TracedArray(graph, place) for place in places], axis)
 
 
-FUNCTIONS: dict[Any, Callable[..., StepNode]] = {
+FUNCTIONS: dict[Callable[..., Operand], Callable[..., StepNode]] = {
     np.mean: _mean,
     np.reshape: _reshape,
     np.astype: _astype,

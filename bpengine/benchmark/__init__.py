@@ -42,7 +42,7 @@ _FILES = {
         "Workload",
     ),
 }
-_HOME = {name: file for file, names in _FILES.items() for name in names}
+_FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "CONTENDERS",
@@ -67,9 +67,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name not in _HOME:
+    if name not in _FILE_OF:
         raise AttributeError(f"module 'bpengine.benchmark' has no attribute {name!r}")
-    value = getattr(import_module(f"bpengine.benchmark.{_HOME[name]}"), name)
+    value = getattr(import_module(f"bpengine.benchmark.{_FILE_OF[name]}"), name)
     globals()[name] = value
     return value
 

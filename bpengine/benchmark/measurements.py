@@ -11,7 +11,7 @@ from bpengine.benchmark.fits.fit_results import FitTrial
 from bpengine.benchmark.floors.cost import StepCost
 from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, cell_text, lines, rows_table, title
 from bpengine.text_table import text_table
@@ -76,7 +76,7 @@ class RunMeasurements(RichForm):
             {"fits": self.fit_rows(), "results": self.to_rows(), "missing": self.missing, "left_out": self.left_out}
         )
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "RunMeasurements")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bpengine.callbacks.layer_scalars import check_rows, layer_scalars
+from bpengine.callbacks.layer_scalars import Rows, check_rows, layer_scalars
 from bpengine.errors import ConfigError, check_path
 from bpengine.output.appending import add_line, whole_lines
 from bpengine.output.writing import check_target, write_whole
@@ -30,7 +30,7 @@ class EpochLog(ABC):
     is looked at; without, epochs of a single step stay together in compiled runs.
     """
 
-    def __init__(self, layers: Any = None) -> None:
+    def __init__(self, layers: Rows | None = None) -> None:
         self.layers = check_rows(layers, type(self).__name__)
         self._last: int | None = None
 
@@ -59,7 +59,7 @@ class EpochLog(ABC):
 class RowLog(EpochLog):
     """A log that is a text file with a line for each epoch."""
 
-    def __init__(self, path: str | os.PathLike[str], *, layers: Any = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, layers: Rows | None = None) -> None:
         super().__init__(layers)
         who = type(self).__name__
         check_path(path, who)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeAlias
 
+from bpengine.backend import ArrayLike
 from bpengine.errors import ConfigError
 from bpengine.trained import TrainedNetwork
 
-Rows = Sequence[Any]  # (x, y) or (x, y, weights)
+Rows: TypeAlias = Sequence[ArrayLike]  # (x, y) or (x, y, weights)
 
 
-def check_rows(rows: Any, who: str) -> Rows | None:
+def check_rows(rows: object, who: str) -> Rows | None:
     """Return rows for which layers are looked at, None for none; raise ConfigError for what is no such tuple."""
     if rows is None:
         return None

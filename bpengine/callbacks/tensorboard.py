@@ -13,14 +13,16 @@ import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bpengine.callbacks.epoch_log import EpochLog
+from bpengine.callbacks.layer_scalars import Rows
 from bpengine.errors import ConfigError, WriteError, check_path
 from bpengine.extras import cure
 from bpengine.output.appending import add_bytes
 from bpengine.training.history import Epoch
 
+Event: TypeAlias = Any  # of tensorboardX, which states no types
 START: Final = "events.out.tfevents."  # of the names by which TensorBoard knows event files
 VERSION: Final = "brain.Event:2"
 
@@ -40,7 +42,7 @@ class TensorBoard(EpochLog):
     >>> history = model.fit([[0.0], [1.0]], [[1.0], [0.0]], epochs=2, callbacks=bp.callbacks.TensorBoard("runs"))
     """
 
-    def __init__(self, folder: str | os.PathLike[str], *, layers: Any = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], *, layers: Rows | None = None) -> None:
         super().__init__(layers)
         check_path(folder, "TensorBoard")
         if find_spec("tensorboardX") is None:
@@ -78,7 +80,7 @@ class TensorBoard(EpochLog):
         values = [summary.Value(tag=tag, simple_value=value) for tag, value in tags.items()]
         self._write(proto.Event(wall_time=time.time(), step=epoch.steps, summary=summary(value=values)))
 
-    def _write(self, event: Any) -> None:
+    def _write(self, event: Event) -> None:
         """Add an event as a TFRecord; tensorboardX's own writer leaves it to a thread, so the last ones may come late."""
         assert self._file is not None
         checksum = import_module("tensorboardX.record_writer").masked_crc32c

@@ -123,14 +123,14 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
         if batched(point.network):
             raise
         first = (in_english(error).strip() or type(error).__name__).splitlines()[0]
-        return f"not taken: code of one's own does not let them be ({type(error).__name__}: {first.rstrip('.')})", ()
+        return f"not taken: code of one's own does not support them ({type(error).__name__}: {first.rstrip('.')})", ()
     note = (
         f"{oracle.precision}; {oracle.name}, outside training, {count_of(len(nearby.rows.x), 'row')}, at a nearby point"
     )
     least = np.nan_to_num(nearby.rounding(), nan=0.0, posinf=0.0)
     results = {n: _compare(n, hand[n], reference[n], [a[n] for a in rounded], least) for n in REFERENCES}
     if not_finite := [name for name, result in results.items() if result is None]:
-        note += f"; not finite in JAX, and not judged: {', '.join(not_finite)}"
+        note += f"; not finite in JAX, and not checked: {', '.join(not_finite)}"
     return note, tuple(result for result in results.values() if result)
 
 

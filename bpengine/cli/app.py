@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 import bpengine as bp
 from bpengine.cli.exit_codes import show_warning
 from bpengine.cli.language import help_pages
+from bpengine.cli.language.help_pages import Command, HelpFormatter
 from bpengine.cli.output import logged_lines, put
 from bpengine.errors import unknown
 
@@ -42,16 +43,17 @@ again with --resume), 130 interrupted.
 """
 
 
-USAGE_ERROR: Final[Any] = typer.BadParameter.__base__  # wherever this typer keeps click
+Context: TypeAlias = Any  # click's, of which typer keeps a copy without types
+USAGE_ERROR: Final[Any] = typer.BadParameter.__base__
 SHORT = {  # the commands in the order of the help page, each with its line there
     "demo": "One network on every backend, checked against autodiff.",
     "train": "Train on a data set or a file, score, save.",
     "checkpoint": "The checkpoints of a run, and a model file out of them.",
     "predict": "Predict with a saved model.",
     "export": "A saved model as ONNX, which other programs run.",
-    "convert": "A large table once into memory-mapped columns.",
-    "check": "The gradients of a network or a model file, before independent oracles.",
-    "compare": "One network on several backends, side by side.",
+    "convert": "Convert a large table into memory-mapped columns.",
+    "check": "Check the gradients of a network or a model file with independent oracles.",
+    "compare": "Compare one network on several backends.",
     "explain": "Where a gradient comes from, term by term; sweeps, graphs, receipts.",
     "examples": "Worked examples of the literature, beside their published numbers.",
     "bench": "The engine and its peers side by side: speed, limits of the machine, memory.",
@@ -64,14 +66,14 @@ PASSED_ON = {
 }  # to the command that it runs
 
 
-class LoadedCommands(Mapping[str, Any]):
+class LoadedCommands(Mapping[str, Command]):
     """Commands by name, each made when it is first asked for: its module may import what others do without."""
 
     def __init__(self) -> None:
-        self.prepare: Callable[[Any], None] = lambda command: None  # called with each command that is made
-        self._made: dict[str, Any] = {}
+        self.prepare: Callable[[Command], None] = lambda command: None  # called with each command that is made
+        self._made: dict[str, Command] = {}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Command:
         if name not in self._made:
             command = _command(name)
             self.prepare(command)
@@ -88,7 +90,7 @@ class LoadedCommands(Mapping[str, Any]):
         return name in SHORT
 
 
-def _command(name: str) -> Any:
+def _command(name: str) -> Command:
     """Import a command's module, and make the command of its function and help."""
     if name not in SHORT:
         raise KeyError(name)
@@ -107,18 +109,18 @@ class Commands(TyperGroup):
         super().__init__(**options)
         self.commands: Any = LoadedCommands()
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command:
         """Return the command; raise ConfigError with the nearest names when there is none."""
         if cmd_name not in self.commands and not cmd_name.startswith("-"):
             raise unknown("command", cmd_name, self.commands)
         return self.commands.get(cmd_name)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the commands' lines of the help page, without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(SHORT.items()))
 
-    def invoke(self, ctx: Any) -> Any:
+    def invoke(self, ctx: Context) -> object:
         """Run the command; a mistake in its options names it, also where the library does not say which one it was."""
         try:
             return super().invoke(ctx)
@@ -158,7 +160,7 @@ def _root(
 
 
 @cache
-def _commands() -> Any:
+def _commands() -> Command:
     """Return the group of the commands, made once: a process may run many."""
     commands = typer.main.get_command(app)
     help_pages.prepare(commands)

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from bpengine import data
+from bpengine.backend import HostArray
 from bpengine.cli.class_names import renumbered
 from bpengine.cli.table_options.trained_reading import read_as_trained
 from bpengine.cli.whole_numbers import number_or_name
@@ -99,7 +100,7 @@ def numbers(dataset: Dataset) -> Dataset:
     return replace(dataset, x=features.transform(dataset.x, "float64"), feature_names=features.input_names)
 
 
-def for_model(model: Model, dataset: Dataset) -> tuple[Any, Any]:
+def for_model(model: Model, dataset: Dataset) -> tuple[data.Table | HostArray, HostArray]:
     """Return inputs and targets as a model's methods take them: tables and classes by name where it has Features."""
     if model.features is not None:
         return dataset.table, dataset.labels
@@ -111,13 +112,15 @@ def column(target: str) -> str | int:
     return number_or_name(target, "--target")
 
 
-def draw_rows(x: Any, y: Any, rows: int, seed: int) -> tuple[Any, Any]:
+def draw_rows(
+    x: data.Table | HostArray, y: HostArray, rows: int, seed: int
+) -> tuple[data.Table | HostArray, HostArray]:
     """Return at most `rows` rows of inputs and targets, drawn at random, in their order."""
     chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
     return x[chosen] if isinstance(x, data.Table) else np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
-def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping[str, Any]) -> HostArray:
     """Return the inputs alone, as numbers; of array files no targets are needed."""
     if source in data.names() or not is_there(source):  # `load` says whether the name or the file is wrong
         return np.asarray(load(source, target, None).x)

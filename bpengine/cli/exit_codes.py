@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeAlias
 
 from bpengine.cli.visible_streams import Gone
 from bpengine.errors import BpError, RunInterrupted, nearest
@@ -24,6 +24,7 @@ from bpengine.i18n.language import localized
 from bpengine.output.visible import visible
 from bpengine.system.launcher import launched
 
+UsageError: TypeAlias = Any  # click's, of which typer keeps a copy without types
 FAILED: Final = 1
 MISTAKE: Final = 2
 FAULT: Final = 3
@@ -152,7 +153,7 @@ def tell(text: str) -> None:
         print(f"bpengine: {line}", file=sys.stderr, flush=True)
 
 
-def _usage(mistake: Any) -> str:
+def _usage(mistake: UsageError) -> str:
     """Return what is wrong with the arguments, with the nearest option for one that does not exist."""
     command = mistake.ctx.command_path if getattr(mistake, "ctx", None) else "bpengine"
     if hasattr(mistake, "possibilities") and mistake.ctx:

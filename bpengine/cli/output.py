@@ -100,7 +100,7 @@ def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
     return table
 
 
-def print_json(value: Any) -> None:
+def print_json(value: object) -> None:
     """Print one JSON object; nothing else goes to stdout."""
     put(visible_json(value, sys.stdout.encoding or "utf-8", indent=2))
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Final
+from typing import Final, TypeAlias
 
 from bpengine.cli import exit_codes
 from bpengine.cli.language import spoken_language
@@ -19,6 +19,7 @@ from bpengine.cli.visible_streams import guarded
 from bpengine.errors import ConfigError
 from bpengine.system.launcher import launched
 
+UnraisableHook: TypeAlias = "Callable[[sys.UnraisableHookArgs], object]"
 LINE: Final = b"bpengine: interrupted.\n"
 SOON: Final = 0.02  # seconds until an interruption during an import is raised again
 
@@ -111,10 +112,10 @@ def _in_an_import(frame: FrameType | None) -> bool:
     return frame is not None
 
 
-def not_lost(hook: Any) -> Any:
+def not_lost(hook: UnraisableHook) -> UnraisableHook:
     """Return a hook for exceptions that Python cannot raise: an interruption is raised later, others go to `hook`."""
 
-    def report(unraisable: Any) -> None:
+    def report(unraisable: sys.UnraisableHookArgs) -> None:
         if not (isinstance(unraisable.exc_value, KeyboardInterrupt) and _later(SOON)):
             hook(unraisable)
 

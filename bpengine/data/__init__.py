@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from bpengine.data.dataset import Dataset
 from bpengine.data.features.encoding import Encoded
-from bpengine.data.features.feature_set import Features, as_table, is_table_like
+from bpengine.data.features.feature_set import Features, as_table
 from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
 from bpengine.data.table import Table, TableColumn
-from bpengine.data.tables.data_frames import is_frame, is_series, table_of
+from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 announce, release = prefetch_rows, drop_pages  # their earlier names
 
 # Files and sets are loaded with the first name that needs them: a fit of arrays needs none.
-_HOMES = {
+_MODULE_OF = {
     "Arrays": "files.npy",
     "convert": "tables.conversion",
     "generate": "synthetic.generate",
@@ -93,9 +93,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'bpengine.data' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"bpengine.data.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"bpengine.data.{_MODULE_OF[name]}"), name)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bpengine.examples.known import Known, Quantity
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, cell_text, lines, table, title
 from bpengine.text_table import text_table
@@ -90,7 +90,7 @@ class Result(RichForm):
         counts = {"published": self.published, "reproduced": self.reproduced, "explained": self.explained}
         return json_object({**asdict(self), "counts": counts})
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Result")
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from bpengine.errors import unknown
 from bpengine.i18n.language import LANGUAGES, code, current
 from bpengine.i18n.translate import Translate, translator
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm, folded, preformatted, rows_table, title
 
 
@@ -58,7 +58,7 @@ class ExplainResult(RichForm):
         """Return `to_dict(...)`, which had this name before."""
         return self.to_dict(*args, **options)
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), type(self).__name__)
 

@@ -1,4 +1,4 @@
-"""Mathematics that several kernels share. Everything here is smooth under automatic differentiation as written."""
+"""Mathematics that several kernels share, smooth under automatic differentiation as written; the terms of their outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from functools import lru_cache
 
 from bpengine.errors import unknown
-from bpengine.kernels._kernel import Array, Namespace
+from bpengine.kernels._kernel import Array, ForwardTerms, Namespace
 
 # log(erfc(z) exp(z^2) / t) for z >= 0 as a Chebyshev series in 2t - 1, with t = 2 / (2 + z): the form of Press,
 # Teukolsky, Vetterling, Flannery, "Numerical Recipes", 3rd edition, section 6.2.2. Computed with mpmath (60 digits) by
@@ -271,6 +271,22 @@ def reduction_factor(xp: Namespace, values: Array, weights: Array | None, reduct
         return rows
     total = xp.sum(weights, keepdims=True) * per_row
     return rows / (total + mask(xp, total == 0, total))
+
+
+def linear_terms(xp: Namespace, x: Array, w: Array, b: Array | None = None) -> ForwardTerms:
+    """Return the inputs x (B, I) times a unit's weights w (I,), and its bias b (1,) if it has one."""
+    n = x.shape[1]
+    if b is None:
+        return ForwardTerms(x, w, ("input",) * n, tuple(range(n)))
+    left = xp.concat((x, xp.ones_like(x[:, :1])), axis=1)
+    return ForwardTerms(left, xp.concat((w, b)), ("input",) * n + ("bias",), tuple(range(n + 1)))
+
+
+def normalized_terms(xp: Namespace, x_hat: Array, unit: int, gamma: Array, beta: Array) -> ForwardTerms:
+    """Return a unit's normalized input, of x_hat (B, O), times gamma (O,), and beta (O,)."""
+    normalized = x_hat[:, unit : unit + 1]
+    left = xp.concat((normalized, xp.ones_like(normalized)), axis=1)
+    return ForwardTerms(left, xp.stack((gamma[unit], beta[unit])), ("input", "bias"), (unit, unit))
 
 
 def _polynomial(x: Array, powers: tuple[float, ...]) -> Array:

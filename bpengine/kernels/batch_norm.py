@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._formulas import normalized
-from bpengine.kernels._functions import row_mean, row_shares, row_sum, shared_mean
+from bpengine.kernels._functions import normalized_terms, row_mean, row_shares, row_sum, shared_mean
 from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Names, Namespace
-from bpengine.kernels._terms import normalized_terms
 
 
 class BatchNormResidual(NamedTuple):
@@ -101,5 +100,5 @@ KERNEL = Kernel(
     forward_terms=lambda xp, res, unit, x, gamma, beta, *_, **__: normalized_terms(xp, res.x_hat, unit, gamma, beta),
     saved_statistics=("mean", "variance", "inverse_std", "x_hat"),
     formula_names=_formula_names,
-    no_onnx="it takes the statistics of a training batch; batch_norm_inference stands for it outside of training",
+    no_onnx="it takes the statistics of a training batch; batch_norm_inference replaces it outside of training",
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import row_sum
+from bpengine.kernels._functions import normalized_terms, row_sum
 from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
-from bpengine.kernels._terms import normalized_terms
 
 
 class BatchNormInferenceResidual(NamedTuple):

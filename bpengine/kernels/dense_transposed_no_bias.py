@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpengine.kernels._functions import row_product
+from bpengine.kernels._functions import linear_terms, row_product
 from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Namespace
-from bpengine.kernels._terms import linear_terms
 
 
 class DenseTransposedNoBiasResidual(NamedTuple):

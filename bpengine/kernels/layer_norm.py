@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpengine.kernels._formulas import normalized
-from bpengine.kernels._functions import row_sum
+from bpengine.kernels._functions import normalized_terms, row_sum
 from bpengine.kernels._kernel import Array, Kernel, LocalDerivative, Names, Namespace
-from bpengine.kernels._terms import normalized_terms
 
 
 class LayerNormResidual(NamedTuple):

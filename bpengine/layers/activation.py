@@ -98,6 +98,8 @@ class CustomActivation(Activation):
 
 def make_activation(spec: Any) -> Layer:
     """Return the activation of a layer: an Activation by name, one from a pair of functions, or a layer as it is."""
+    if isinstance(spec, str):
+        return Activation(spec)
     if isinstance(spec, Layer):
         return spec
     if is_pair(spec):

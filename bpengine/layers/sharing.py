@@ -135,7 +135,7 @@ def _tied(layer: Dense, place: str, size: int, first: Mapping[int, tuple[str, in
     if id(layer.tie) not in first:
         raise ConfigError(
             f"layer {place} requires the layer that its weight is tied to in the same network, before it, got none there. "
-            "Give tie= the very object that stands in the list of layers."
+            "Give tie= the same object that is in the list of layers."
         )
     owner, inputs = first[id(layer.tie)]
     assert layer.tie is not None

@@ -11,7 +11,7 @@ from typing import Any, overload
 from bpengine.errors import ConfigError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.model import Model
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, rows_table, title
 from bpengine.text_table import text_table
@@ -146,7 +146,7 @@ class ManyFits(RichForm, Sequence[OneFit]):
         names = dict.fromkeys(name for row in rows for name in row)
         return [{name: row.get(name, math.nan) for name in names} for row in rows]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "ManyFits")
 

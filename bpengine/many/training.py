@@ -27,7 +27,7 @@ from bpengine.training.metrics.choice import AnyMetric, Asked, choose_metrics, l
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
 from bpengine.training.progress import Progress
-from bpengine.training.rows import Rows, encoded_rows, encoded_validation, own_features
+from bpengine.training.rows import Rows, encoded_rows, encoded_validation, evaluated_names, own_features
 from bpengine.training.stopping import Rule
 
 TOGETHER = 64  # models that a backend runs as one program at most, where nobody says how many
@@ -157,7 +157,7 @@ class _Task(NamedTuple):
 def _scoring(
     model: Model, metrics: Asked | Sequence[Asked] | None, monitor: str | Metric, *, validated: bool
 ) -> _Scoring:
-    asked, own = tuple(listed(metrics)), model._evaluator.score_names
+    asked, own = tuple(listed(metrics)), evaluated_names(model.network, model._evaluator.unit)
     chosen = choose_metrics(asked, model.network, own)
     require_monitor("fit_many", monitor)
     compared = watched("fit_many", monitor, chosen, model.network, own)

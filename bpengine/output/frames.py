@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeAlias
 
 from bpengine.errors import ConfigError
 
+DataFrame: TypeAlias = Any  # of pandas, which states no types
 
-def data_frame(rows: Sequence[Mapping[str, Any]], who: str) -> Any:
+
+def data_frame(rows: Sequence[Mapping[str, Any]], who: str) -> DataFrame:
     """Return rows as a data frame; raise ConfigError where pandas is not installed.
 
     who: the method that was called, for the message.

@@ -18,7 +18,7 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.chain import backward_chain, forward_chain
 from bpengine.layers.layer import Run, Shapes
 from bpengine.ops import Call, ObservedOps, Ops, known
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, lines, table, title
 from bpengine.streams import dropout_counter
@@ -96,7 +96,7 @@ class Summary(RichForm):
         totals = {"parameters": self.parameters, "flops": self.flops, "kept_bytes": self.kept_bytes}
         return json_object({**asdict(self), **totals})
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Summary")
 

@@ -23,7 +23,7 @@ from bpengine.training.memory.row_reader import RowReader
 from bpengine.training.metrics.choice import AnyMetric
 from bpengine.training.metrics.scoring import Score, require_scorable, scored
 from bpengine.training.metrics.truth import Truth
-from bpengine.training.rows import ROOTS, Rows, evaluated_names, score_names, scores
+from bpengine.training.rows import ROOTS, Rows, score_names, scores
 
 CHUNK = 8192  # rows held at a time
 
@@ -43,11 +43,6 @@ class Evaluator:
     compiled: LruCache[Callable[..., Any]] = field(default_factory=LruCache)
     unit: HostArray | None = None
     decode: Callable[[HostArray], HostArray] | None = None
-
-    @property
-    def score_names(self) -> tuple[str, ...]:
-        """The names of the scores that every evaluation returns."""
-        return evaluated_names(self.network, self.unit)
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
@@ -136,13 +131,13 @@ class Evaluator:
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
-    ) -> tuple[Any, Arrays]:
+    ) -> tuple[Array, Arrays]:
         """Return the loss and every gradient over all rows at once."""
         network, ops = self.network, self.ops
 
         def run(
             params: Arrays, running: Arrays, counter: Array, x: Array, target: Array, weights: Array | None = None
-        ) -> Any:
+        ) -> tuple[Array, Arrays]:
             how = Run(training, counter)
             return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 

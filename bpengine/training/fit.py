@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from bpengine.training.metrics.known_metrics import LOSS
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer, without_rate
 from bpengine.training.progress import Progress
 from bpengine.training.reuse import CompiledNetwork, identity
-from bpengine.training.rows import Rows, check_rows
+from bpengine.training.rows import Rows, check_rows, evaluated_names
 from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
@@ -247,7 +247,7 @@ class FitSettings:
 
     def _scoring(self, evaluator: Evaluator, rules: Rules) -> tuple[tuple[AnyMetric, ...], AnyMetric]:
         """Return the metrics of the validation rows, and the one that a rule watches, which is always among the scores."""
-        network, own = evaluator.network, evaluator.score_names
+        network, own = evaluator.network, evaluated_names(evaluator.network, evaluator.unit)
         metrics = choose_metrics(self.metrics, network, own)
         if rules.validation is None:
             return metrics, LOSS
@@ -432,13 +432,13 @@ def _kinds(callbacks: Sequence[Callback]) -> list[str]:
     return [type(callback).__qualname__ for callback in callbacks if not isinstance(callback, Watcher)]
 
 
-def _communicator(comm: object) -> Any:
+def _communicator(comm: object) -> Comm:
     """Return the communicator, this process alone for None; raise ConfigError for anything else."""
     if comm is None:
         return Solo()
     if isinstance(comm, type) or not all(hasattr(comm, name) for name in ("rank", "size", "add_up", "lead")):
         raise ConfigError(f"fit requires comm to be a communicator such as bp.world(), got {comm!r}.")
-    return comm
+    return cast(Comm, comm)
 
 
 def _require_over_shards(layer: Layer) -> None:

@@ -7,18 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field
 from importlib import import_module
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.i18n.counted_nouns import count_of
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.line_chart import Line, line_chart
 from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
 from bpengine.text_table import text_table
 from bpengine.training.memory.run_state import OpenEpoch, RunState
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SCORE = "validation/"  # before the name of a validation score
 FEW = 10  # epochs in a text
@@ -131,7 +134,7 @@ class History(RichForm):
         at = [epoch.steps for epoch in self.epochs if epoch.validation]
         return {**lines, "validation": (at, self.validation_loss)} if at else lines
 
-    def figure(self, *, log: bool | None = None, lang: str | None = None) -> Any:
+    def figure(self, *, log: bool | None = None, lang: str | None = None) -> Figure:
         """Return the learning curve as a matplotlib Figure: `bp.explain.figures.loss_curve(history)`.
 
         Every step's loss, the means of epochs, the validation losses, where and why the fit ended. log: a logarithmic scale;
@@ -144,7 +147,8 @@ class History(RichForm):
         'Loss while training'
         """
         # Imported when it is called: figures import histories, so the reverse import at load time would be a circle.
-        return import_module("bpengine.explain.figures").loss_curve(self, log=log, lang=lang)
+        drawn: Figure = import_module("bpengine.explain.figures").loss_curve(self, log=log, lang=lang)
+        return drawn
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but `end` as plain values for JSON; what is not finite is None.
@@ -174,7 +178,7 @@ class History(RichForm):
         """Return `to_rows()`, which had this name before."""
         return self.to_rows()
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "History")
 
@@ -244,7 +248,7 @@ class ScoreColumn:
         scored = np.repeat([False, score is not None], [missing, count])
         self.extend(np.broadcast_to(value, (missing + count, *value.shape)), scored)
 
-    def at(self, epoch: int) -> Any:
+    def at(self, epoch: int) -> object:
         """Return the score of an epoch, None where it has none."""
         return self._values.values[epoch].tolist() if self._scored.values[epoch] else None
 

@@ -412,7 +412,7 @@ class Trainer:
         """Return the error for rows that were changed during the fit; only the last snapshot is certain."""
         history = self.recorder.history("loss not finite")
         problem = (
-            f"data that stay as they are and finite numbers, got neither. {self._changed}: the rows have changed since. "
+            f"data that do not change and finite numbers, got neither. {self._changed}: the rows have changed since. "
             "Do not write into arrays or mapped files that a fit reads"
         )
         return self._error(problem, self._kept(step), history, step, state)

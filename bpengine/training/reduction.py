@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.losses import CustomLoss
 from bpengine.ops import Ops
@@ -13,7 +12,7 @@ from bpengine.ops import Ops
 NEAR = 1e-6
 
 
-def require_reduction(loss: CustomLoss, y: Any, target: Any) -> None:
+def require_reduction(loss: CustomLoss, y: HostArray, target: HostArray) -> None:
     """Raise ConfigError for a loss that says mean and is a sum, or the other way round.
 
     Every row is given twice: a mean stays the same, a sum doubles. A loss that is neither, such as a largest error, passes.

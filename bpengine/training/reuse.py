@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from bpengine.ops import Ops
 from bpengine.penalties import L1, L2
 from bpengine.system.lru_cache import LruCache
 from bpengine.system.process_caches import ProcessCache, limits
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 NETWORKS = 64  # networks for which a process keeps compiled functions
 FUNCTIONS = 32  # of one network: predictions, losses, gradients, derivatives
@@ -97,7 +100,7 @@ def identity_or_new(value: object) -> Hashable:
         return object()
 
 
-def _altered(value: Any) -> bool:
+def _altered(value: DataclassInstance | type[DataclassInstance]) -> bool:
     """Tell whether an object has attributes that its class does not declare, such as a replaced method."""
     return any(name not in value.__dataclass_fields__ and not name.startswith("_") for name in vars(value))
 

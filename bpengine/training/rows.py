@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -93,13 +93,17 @@ def model_rows(model: FeatureModel, x: ArrayLike, y: ArrayLike | None, weights: 
     return check_rows(model.network, *encoded_rows(model.features, x, y, model.dtype), weights, dtype=model.dtype)
 
 
-def encoded_rows(features: data.Features | None, x: ArrayLike, y: ArrayLike | None, dtype: str) -> tuple[Any, Any]:
+def encoded_rows(
+    features: data.Features | None, x: ArrayLike, y: ArrayLike | None, dtype: str
+) -> tuple[ArrayLike, ArrayLike | None]:
     """Return inputs and targets as the network takes them, unchanged without Features or if encoded already."""
     inputs = encoded_inputs(features, x, dtype)
     return inputs, y if features is None or isinstance(x, data.Encoded) else features.encode_target(y, x)
 
 
-def encoded_validation(features: data.Features | None, validation: object, dtype: str) -> Any:
+def encoded_validation(
+    features: data.Features | None, validation: Sequence[ArrayLike] | None, dtype: str
+) -> Sequence[ArrayLike | None] | None:
     """Return validation rows (x, y) or (x, y, weights) with x and y as the network takes them."""
     if features is None or not isinstance(validation, (tuple, list)) or len(validation) < 2:
         return validation
@@ -107,7 +111,7 @@ def encoded_validation(features: data.Features | None, validation: object, dtype
     return (*encoded_rows(features, x, y, dtype), *weights)
 
 
-def encoded_inputs(features: data.Features | None, x: ArrayLike, dtype: str) -> Any:
+def encoded_inputs(features: data.Features | None, x: ArrayLike, dtype: str) -> ArrayLike:
     """Return the network's inputs for rows of a table, or x itself where it is numbers and there are no Features."""
     if isinstance(x, data.Encoded):
         return x.x

@@ -14,7 +14,7 @@ from docs.site.pages import Stage
 
 
 @dataclass(frozen=True)
-class Room:
+class Section:
     """A page of the reference, and the public modules whose names stand on it."""
 
     page: str
@@ -22,25 +22,25 @@ class Room:
     modules: tuple[str, ...]
 
 
-ROOMS = (
-    Room("model", "Models and networks", ("bpengine.model", "bpengine.network")),
-    Room("layers", "Layers", ("bpengine.layers", "bpengine.layers.initializers")),
-    Room("losses", "Losses and penalties", ("bpengine.losses", "bpengine.penalties")),
-    Room("training", "Training", ("bpengine.training", "bpengine.many", "bpengine.callbacks")),
-    Room("data", "Data", ("bpengine.data",)),
-    Room("check", "Checks of gradients and backends", ("bpengine.check",)),
-    Room("explain", "Explanations", ("bpengine.explain", "bpengine.explain.figures", "bpengine.explain.page")),
-    Room("derivatives", "Derivatives beyond the gradient", ("bpengine.derivatives",)),
-    Room("sklearn", "Estimators for scikit-learn", ("bpengine.sklearn",)),
-    Room("kernels", "Kernels and bound operations", ("bpengine.kernels", "bpengine.ops")),
-    Room(
+SECTIONS = (
+    Section("model", "Models and networks", ("bpengine.model", "bpengine.network")),
+    Section("layers", "Layers", ("bpengine.layers", "bpengine.layers.initializers")),
+    Section("losses", "Losses and penalties", ("bpengine.losses", "bpengine.penalties")),
+    Section("training", "Training", ("bpengine.training", "bpengine.many", "bpengine.callbacks")),
+    Section("data", "Data", ("bpengine.data",)),
+    Section("check", "Checks of gradients and backends", ("bpengine.check",)),
+    Section("explain", "Explanations", ("bpengine.explain", "bpengine.explain.figures", "bpengine.explain.page")),
+    Section("derivatives", "Derivatives beyond the gradient", ("bpengine.derivatives",)),
+    Section("sklearn", "Estimators for scikit-learn", ("bpengine.sklearn",)),
+    Section("kernels", "Kernels and bound operations", ("bpengine.kernels", "bpengine.ops")),
+    Section(
         "backends",
         "Backends and processes",
         ("bpengine.backend", "bpengine.distributed", "bpengine.system.process_caches"),
     ),
-    Room("examples", "Worked examples of the literature", ("bpengine.examples",)),
-    Room("benchmark", "Benchmarks", ("bpengine.benchmark",)),
-    Room("errors", "Errors, and the language of messages", ("bpengine.errors", "bpengine.system.chosen_language")),
+    Section("examples", "Worked examples of the literature", ("bpengine.examples",)),
+    Section("benchmark", "Benchmarks", ("bpengine.benchmark",)),
+    Section("errors", "Errors, and the language of messages", ("bpengine.errors", "bpengine.system.chosen_language")),
 )
 SHORT_ONLY = (
     *("bpengine.distributed", "bpengine.system.process_caches", "bpengine.model", "bpengine.network"),
@@ -70,8 +70,8 @@ def public_names() -> dict[str, PublicName]:
     """Return every public object by the name of the reference, each once, in the order of the pages."""
     of_engine = {id(offered("bpengine", name)): f"bpengine.{name}" for name in bp.__all__}
     listed: dict[int, PublicName] = {}
-    for room in ROOMS:
-        for module in room.modules:
+    for section in SECTIONS:
+        for module in section.modules:
             for name in names_of(module):
                 value = offered(module, name)
                 if inspect.ismodule(value):
@@ -82,7 +82,7 @@ def public_names() -> dict[str, PublicName]:
                     continue
                 shortest = of_engine.get(id(value), f"{module}.{name}")
                 if id(value) not in listed or not listed[id(value)].name.endswith(f".{name}"):
-                    listed[id(value)] = PublicName(shortest, value, f"reference/{room.page}", module)
+                    listed[id(value)] = PublicName(shortest, value, f"reference/{section.page}", module)
     return {public.name: public for public in listed.values()}
 
 
@@ -94,9 +94,9 @@ def offered(module: str, name: str) -> Any:
 
 def names_of(module: str) -> list[str]:
     """Return the names that a module offers: its `__all__`, else what it defines itself."""
-    room = import_module(module)
-    own = [k for k, v in vars(room).items() if not k.startswith("_") and _is_of(v, module)]
-    return sorted(getattr(room, "__all__", own))
+    imported = import_module(module)
+    own = [k for k, v in vars(imported).items() if not k.startswith("_") and _is_of(v, module)]
+    return sorted(getattr(imported, "__all__", own))
 
 
 def _is_of(value: Any, module: str) -> bool:
@@ -104,19 +104,19 @@ def _is_of(value: Any, module: str) -> bool:
 
 
 def write_reference(stage: Stage) -> None:
-    """Write a page for each room, and the list of all names."""
+    """Write a page for each section, and the list of all names."""
     names = public_names()
-    for room in ROOMS:
-        page = f"reference/{room.page}"
+    for section in SECTIONS:
+        page = f"reference/{section.page}"
         here = [public for public in names.values() if public.page == page]
-        stage.write(f"{page}.rst", "\n".join(_page(room, here)) + "\n")
+        stage.write(f"{page}.rst", "\n".join(_page(section, here)) + "\n")
     stage.write("reference/index.rst", "\n".join(_index(list(names.values()))) + "\n")
 
 
-def _page(room: Room, names: list[PublicName]) -> Iterator[str]:
-    yield from (room.title, "=" * len(room.title), "")
-    public = [module for module in room.modules if module not in SHORT_ONLY]
-    for module in room.modules:
+def _page(section: Section, names: list[PublicName]) -> Iterator[str]:
+    yield from (section.title, "=" * len(section.title), "")
+    public = [module for module in section.modules if module not in SHORT_ONLY]
+    for module in section.modules:
         if len(public) > 1 and module in public:
             yield from (module, "-" * len(module), "")
         if module in public:
@@ -152,10 +152,10 @@ def _entry(public: PublicName) -> Iterator[str]:
 def _index(names: list[PublicName]) -> Iterator[str]:
     yield from ("API reference", "=============", "")
     yield "Every public name, from its docstring; ``import bpengine as bp``. A test runs the example of each."
-    yield from ("", ".. toctree::", "   :maxdepth: 1", "", *(f"   {room.page}" for room in ROOMS), "")
-    for room in ROOMS:
-        here = [public for public in names if public.page == f"reference/{room.page}"]
-        yield from (f".. rubric:: {room.title}", "", ".. list-table::", "   :widths: 35 65", "")
+    yield from ("", ".. toctree::", "   :maxdepth: 1", "", *(f"   {section.page}" for section in SECTIONS), "")
+    for section in SECTIONS:
+        here = [public for public in names if public.page == f"reference/{section.page}"]
+        yield from (f".. rubric:: {section.title}", "", ".. list-table::", "   :widths: 35 65", "")
         for public in sorted(here, key=lambda public: public.name.lower()):
             yield from (f"   * - {reference_to(public.name)}", f"     - {first_sentence(public)}")
         yield ""

@@ -23,7 +23,7 @@ SHORT = ("Save", "Load", "Keep", "Normal")
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("names", "most"), [(SHORT, 8), (tuple(ACTIONS), 150)], ids=["short", "long"])
-def test_whatever_fails_leaves_what_is_promised(names: tuple[str, ...], most: int) -> None:
+def test_failed_calls_leave_files_and_models_intact(names: tuple[str, ...], most: int) -> None:
     report = attack(float("inf"), 5, most=most, names=names)
     assert sum(report.done.values()) == most
     assert not report.failures, str(report)
@@ -35,11 +35,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @pytest.mark.parametrize("case", kept(), ids=lambda case: "-".join(map(str, case)))
-def test_what_was_wrong_once_is_right(case: Case, ground: Ground) -> None:
+def test_recorded_failures_stay_fixed(case: Case, ground: Ground) -> None:
     assert ground.problem(case)[0] is None
 
 
-def test_without_memory_a_save_says_so_and_the_old_file_stays(tmp_path: Path) -> None:
+def test_save_without_memory_raises_and_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "model"
     old, new = (bp.Model(bp.Network(600, bp.Dense(600), "mean_squared_error"), seed=seed) for seed in (1, 2))
     old.save(path)
@@ -86,7 +86,7 @@ def test_writes_fail_one_by_one_and_in_every_way(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_another_result_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_reports_an_unexpected_outcome_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocations.Load, "look", lambda self, raised: "broken" if raised else None)
     report = attack(float("inf"), 1, most=3, names=("Load",))
     assert "broken" in str(report)

@@ -13,13 +13,13 @@ SECONDS = 6.0
 SEED = 20
 
 
-def test_hostile_command_lines_are_mistakes_and_nothing_else() -> None:
+def test_hostile_command_lines_end_as_usage_errors() -> None:
     outcome = attack(SEED, SECONDS, processes=0.003)
     assert not outcome.failures, str(outcome)
 
 
 @pytest.mark.parametrize("line", kept(), ids=lambda line: ascii(" ".join(line.args))[:60])
-def test_what_was_found_once_is_right(line: Line) -> None:
+def test_recorded_failures_stay_fixed(line: Line) -> None:
     with prepared():
         make(Path.cwd())
         assert problem(line, run_here(line)) is None

@@ -9,13 +9,13 @@ import pytest
 from tests.attacks.growth import KINDS, Report, attack, growth, measured, train
 
 
-def test_growth_is_counted_after_the_first_hundreds() -> None:
+def test_first_hundreds_do_not_count_as_growth() -> None:
     assert growth([0, 10**9, 10**9, 10**9, 10**9]) is None
     assert growth([0, 50, 60, 100, 101, 102]) == pytest.approx(10.0)
     assert growth([0, 50, 60, 100, 101, 100]) == pytest.approx(0.0)
 
 
-def test_growth_beyond_the_bound_is_a_failure() -> None:
+def test_attack_reports_growth_beyond_the_bound() -> None:
     report = Report(0)
     report.add("same", [0, 0, 0, 0, 10**6, 2 * 10**6], {}, 1.0)
     assert not report.failures
@@ -26,7 +26,7 @@ def test_growth_beyond_the_bound_is_a_failure() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells what memory a process has")
-def test_memory_is_looked_at_before_and_after_each_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_measured_before_and_after_each_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = list[int]()
     monkeypatch.setattr("tests.attacks.growth.train", lambda kind, seed, number: trained.append(number))
     assert len(list(measured(KINDS[0], 1, 60.0, 250))) == 1 + 2

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("names", "most"), [(SHORT, 6), (tuple(interrupts.TRAININGS), 120)], ids=["short", "long"])
-def test_interrupted_trainings_leave_what_is_promised(names: tuple[str, ...], most: int) -> None:
+def test_interrupted_fits_leave_files_and_models_intact(names: tuple[str, ...], most: int) -> None:
     report = attack(float("inf"), 11, most=most, names=names)
     assert report.interrupts == most
     assert not report.failures, str(report)
@@ -31,11 +31,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
 
 
 @pytest.mark.parametrize("place", kept(), ids=lambda place: f"{place.training}-{place.function}-{place.time}")
-def test_where_it_did_harm_once_it_does_no_longer(place: Place, ground: Ground) -> None:
+def test_recorded_failures_stay_fixed(place: Place, ground: Ground) -> None:
     assert ground.problem(place.training, Aiming(place))[0] is None
 
 
-def test_an_interruption_comes_after_so_many_bytecodes() -> None:
+def test_interrupt_arrives_after_the_given_number_of_bytecodes() -> None:
     def work() -> int:
         return sum(abs(k) for k in range(1000))
 
@@ -50,7 +50,7 @@ def test_an_interruption_comes_after_so_many_bytecodes() -> None:
     assert sys.gettrace() is None or "coverage" in sys.modules
 
 
-def test_every_bytecode_number_of_a_round_comes_once(tmp_path: Path) -> None:
+def test_round_draws_every_block_of_bytecodes_once(tmp_path: Path) -> None:
     ground = Ground.__new__(Ground)
     ground.lengths = {"one": 2500, "other": 900}
     drawn = [case(ground, 1, number) for number in range(4)]
@@ -60,7 +60,7 @@ def test_every_bytecode_number_of_a_round_comes_once(tmp_path: Path) -> None:
     assert [case(ground, 2, number) for number in range(4)] != drawn
 
 
-def test_a_model_that_is_left_otherwise_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_reports_a_model_in_an_unknown_state(monkeypatch: pytest.MonkeyPatch) -> None:
     states = Training.states
     monkeypatch.setattr(Training, "states", lambda self, folder: dict(list(states(self, folder).items())[-1:]))
     report = attack(float("inf"), 3, most=4, names=("sequential",))

@@ -22,11 +22,11 @@ def test_random_networks_train_to_the_same_bits(seed: int) -> None:
     assert not report.failures, str(report)
 
 
-def test_what_differed_once_is_equal() -> None:
+def test_recorded_failures_stay_fixed() -> None:
     assert [difference for case in networks.kept() if (difference := problem(case))] == []
 
 
-def test_a_case_is_made_small_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failing_case_is_shrunk_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(networks, "problem", lambda case: "wrong" if case.settings["epochs"] < 9 else None)
     monkeypatch.setattr(networks, "KEPT", tmp_path / "kept")
     small = networks.smaller(drawn(7, 3))
@@ -38,7 +38,7 @@ def test_a_case_is_made_small_and_kept(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert again.to_json() == small.to_json()
 
 
-def test_a_difference_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_reports_different_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = networks.Case.fit
 
     def other(case: networks.Case, patience: float) -> Any:

@@ -10,7 +10,7 @@ from tests.attacks.pages import PLAIN, Names, drawn, kept, problem, smaller
 ROUNDS = 12
 
 
-def test_hostile_names_are_shown_and_nothing_else() -> None:
+def test_page_shows_hostile_names_as_text() -> None:
     wrong = {number: trouble for number in range(ROUNDS) if (trouble := problem(drawn(4, number)))}
     assert not wrong, str(wrong)
 
@@ -18,18 +18,18 @@ def test_hostile_names_are_shown_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     "names", kept(), ids=lambda names: ascii("".join(n for p, n in names.items() if n != PLAIN[p]))[:40]
 )
-def test_what_was_wrong_once_is_right(names: Names) -> None:
+def test_recorded_failures_stay_fixed(names: Names) -> None:
     assert problem(names) is None
 
 
-def test_a_name_that_is_not_escaped_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attack_reports_a_name_that_is_not_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dot_mermaid, "MERMAID", {})
     trouble = problem({**PLAIN, "title": "plain", "layer": 'evil"]'})
     assert trouble is not None
     assert "no line of Mermaid" in trouble
 
 
-def test_a_case_is_made_small() -> None:
+def test_failing_case_is_shrunk() -> None:
     names = {**PLAIN, "title": "long before <b> and after", "class": "hostile"}
     small = smaller(names, lambda tried: "wrong" if "<" in tried["title"] else None)
     assert small == {**PLAIN, "title": "<"}

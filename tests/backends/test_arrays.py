@@ -28,7 +28,7 @@ class OnlyDLPack:
 
 
 def aligned(dtype: str, size: int = 64) -> np.ndarray[Any, Any]:
-    """Return zeros whose memory starts where every library could use it as it is."""
+    """Return zeros in memory aligned for every library."""
     memory = np.zeros(size * np.dtype(dtype).itemsize + ALIGNED, np.uint8)
     start = -memory.ctypes.data % ALIGNED
     return memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
@@ -44,7 +44,7 @@ def test_a_later_change_of_the_source_changes_nothing(backend_name: str, dtype: 
         assert not backend.to_numpy(array).any()
 
 
-def test_parameters_given_to_a_model_are_its_own(backend_name: str) -> None:
+def test_model_copies_the_parameters_it_is_given(backend_name: str) -> None:
     model = bp.Model(bp.Network(2, [bp.Dense(32)], "mean_squared_error"), backend_name)
     weight = aligned("float32").reshape(2, 32)
     model.parameters = {"0.weight": weight}
@@ -52,7 +52,7 @@ def test_parameters_given_to_a_model_are_its_own(backend_name: str) -> None:
     assert not model.parameters["0.weight"].any()
 
 
-def test_what_a_model_shows_is_a_copy(backend_name: str) -> None:
+def test_parameters_returned_by_a_model_are_copies(backend_name: str) -> None:
     model = bp.Model(bp.Network(2, [bp.Dense(2), bp.BatchNorm()], "mean_squared_error"), backend_name)
     for shown in (model.parameters, model.running):
         for array in shown.values():
@@ -100,7 +100,7 @@ def test_to_numpy_gives_a_numpy_array(backend_name: str) -> None:
     assert got.shape == (2, 3)
 
 
-def test_take_gives_the_rows_asked_for(backend_name: str) -> None:
+def test_take_returns_the_rows_by_number(backend_name: str) -> None:
     backend = bp.get_backend(backend_name)
     array = backend.asarray(np.arange(12.0, dtype=np.float32).reshape(4, 3))
     assert backend.to_numpy(backend.take(array, np.array([3, 0, 3]))).tolist() == [[9, 10, 11], [0, 1, 2], [9, 10, 11]]
@@ -114,14 +114,14 @@ def test_compile_keeps_the_function(backend_name: str) -> None:
     backend.synchronize(x, y)
 
 
-def test_memory_tells_bytes_or_nothing(backend_name: str) -> None:
+def test_memory_is_a_number_of_bytes_or_none(backend_name: str) -> None:
     memory = bp.get_backend(backend_name).memory()
     assert set(memory) in (set(), {"in_use", "peak"})
     assert all(isinstance(value, int) and value >= 0 for value in memory.values())
 
 
 class OnGpu:
-    """An array as CuPy's: it refuses NumPy's way, and gives itself by `get`."""
+    """An array like CuPy's: it refuses NumPy's way, and gives itself by `get`."""
 
     def __init__(self, values: Any) -> None:
         self.values = np.asarray(values)
@@ -154,12 +154,12 @@ class OfDlpack:
 
 
 @pytest.mark.parametrize("kind", [OnGpu, OfDlpack])
-def test_arrays_on_a_gpu_come_to_the_host(kind: Any) -> None:
+def test_gpu_arrays_are_copied_to_the_host(kind: Any) -> None:
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     np.testing.assert_array_equal(as_host(kind(values)), values, strict=True)
 
 
-def test_an_array_that_dlpack_cannot_name_the_device_of_comes_as_numpy_asks_for_it() -> None:
+def test_array_on_a_device_unknown_to_dlpack_is_read_by_numpys_protocol() -> None:
     class Sharded:
         def __array__(self, *args: Any, **more: Any) -> Any:
             return np.ones(3)

@@ -76,7 +76,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_what_is_not_on_disk_is_made_beside_a_fit_with_the_same_numbers(cold: Cache, rng: np.random.Generator) -> None:
+def test_code_missing_on_disk_is_compiled_beside_a_fit_with_the_same_bits(
+    cold: Cache, rng: np.random.Generator
+) -> None:
     data, epochs, threads = (rng.normal(size=(12, 3)),), epochs_of(0.0), set[str]()
     make = epochs._make
 
@@ -99,7 +101,7 @@ def test_what_is_not_on_disk_is_made_beside_a_fit_with_the_same_numbers(cold: Ca
         np.testing.assert_array_equal(reports["loss"], expected[1]["loss"], strict=True)
 
 
-def test_what_is_on_disk_is_loaded_before_its_patience_is_over(
+def test_code_on_disk_is_loaded_before_patience_ends(
     cold: Cache, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = (rng.normal(size=(12, 3)),)
@@ -116,7 +118,7 @@ def test_what_is_on_disk_is_loaded_before_its_patience_is_over(
     assert cold.state().files == files
 
 
-def test_a_cache_that_holds_other_things_leaves_a_step_its_patience(
+def test_step_missing_from_the_cache_waits_out_its_patience(
     cold: Cache, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cold.put("something", b"else")
@@ -130,7 +132,7 @@ def test_a_cache_that_holds_other_things_leaves_a_step_its_patience(
     assert not known.compiled
 
 
-def test_what_goes_wrong_beside_a_fit_is_told_once_and_training_goes_on(cold: Cache, rng: np.random.Generator) -> None:
+def test_failed_background_compilation_warns_once_and_training_continues(cold: Cache, rng: np.random.Generator) -> None:
     epochs, data = epochs_of(0.0), (rng.normal(size=(12, 3)),)
 
     def broken(*arguments: Any) -> Any:
@@ -178,7 +180,7 @@ def test_jobs_are_done_in_turn_piece_by_piece() -> None:
     wait_for(lambda: not again.is_waited_for())
 
 
-def test_at_the_end_no_other_piece_is_begun() -> None:
+def test_closing_starts_no_further_piece() -> None:
     begun, go_on, done = threading.Event(), threading.Event(), list[int]()
 
     def pieces() -> Iterator[None]:
@@ -273,7 +275,7 @@ def process(code: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def end_of(started: subprocess.Popen[str]) -> tuple[str, str, int]:
-    """Return what a process printed, and its code; one that does not end is ended, with its children."""
+    """Return a process's output and exit code; after the limit it is killed with its children."""
     try:
         return *started.communicate(timeout=100), started.returncode
     except subprocess.TimeoutExpired:

@@ -76,7 +76,7 @@ def test_rows_weights_and_updates_are_rounded_to_the_nearest(ordered: bool, rng:
         np.testing.assert_array_equal(after["w"], w)
 
 
-def test_a_copy_is_a_state_that_nobody_sees() -> None:
+def test_rounded_copy_of_a_weight_is_a_hidden_state() -> None:
     state = {"w": np.zeros((7, 5), "f4"), "y": np.zeros((6, 5), "f4")}
     text = text_of(multiplied, state, (np.zeros((6, 7), "f4"),), np.zeros((1, 6), np.int32), np.zeros(1, "f4"))
     copies = [path for path in text.plan.step.inputs if path[0] == COPY]
@@ -87,7 +87,7 @@ def test_a_copy_is_a_state_that_nobody_sees() -> None:
 
 @pytest.mark.usefixtures("played")
 def test_a_pass_rounds_as_the_host_does(rng: np.random.Generator) -> None:
-    """Numbers of all kinds go through the kernel; a product with the identity brings them back one by one."""
+    """Numbers of every kind pass through the kernel; a product with the identity returns each."""
     x = numbers(rng)
     x = rng.permutation(x[np.isfinite(x) & (np.abs(x) < 1e38) & (np.abs(x) > 1e-37)])[:1024].reshape(32, 32)
     assert ((x.view(np.uint32) & 0x1FFFF) == 0x8000).any()  # halfway, with the even one below
@@ -101,7 +101,7 @@ def test_a_pass_rounds_as_the_host_does(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(after["out"], exact(rounded(x)))
 
 
-def test_an_operand_leaves_the_pass_that_makes_it_however_late_its_product_comes() -> None:
+def test_operand_is_stored_by_its_pass_even_for_a_late_product() -> None:
     def step(state: Any, rows: Any, lr: Any) -> Any:
         y = np.exp(rows[0] @ state["w"])
         z = np.tanh((y * 2.0) @ state["v"])
@@ -141,7 +141,9 @@ class Described:
     ("precision", "rounded_operands", "compute", "operands"),
     [("bfloat16", True, 68, 14), ("bfloat16", False, 75, 0), ("tf32", False, 77, 0), ("float32", False, 68, 0)],
 )
-def test_what_cublaslt_is_told(precision: str, rounded_operands: bool, compute: int, operands: int) -> None:
+def test_cublaslt_gets_the_compute_type_and_operand_types(
+    precision: str, rounded_operands: bool, compute: int, operands: int
+) -> None:
     """CUBLAS_COMPUTE_32F is 68, CUDA_R_16BF 14, CUDA_R_32F 0: sums and results are float32 always."""
     library: Any = Described()
     left, right = Operand(0, False, 3), Operand(1024, True, 4)

@@ -11,6 +11,7 @@ from bpengine_numpy import blocked_updates, joined_updates
 
 import bpengine as bp
 from bpengine.kernels import KERNELS
+from bpengine.ops import UpdateInputs
 
 RULES = [name for name, kernel in KERNELS.items() if kernel.kind == "update"]
 
@@ -47,7 +48,7 @@ def test_large_parameters_are_run_in_blocks_and_others_as_they_are(rng: np.rando
 
     one, ops = np.ones(1), bp.get_backend("numpy").ops()
     for array in (rng.standard_normal((13, 11)), rng.standard_normal((10, 10)), rng.standard_normal((13, 11)).T):
-        ops.update_all(rule, {"w": array}, {"w": array}, {"w": []}, one, one)
+        ops.update_all(rule, UpdateInputs({"w": array}, {"w": array}, {"w": []}, one, one))
     assert sizes == [64, 64, 15, 100, 143]  # the last one does not lie in C order
 
 

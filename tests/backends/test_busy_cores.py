@@ -18,7 +18,7 @@ from bpengine.system.busy import BusyWatch, CoreUse, core_use
 
 
 class Library:
-    """A BLAS library that notes what it is told."""
+    """A BLAS library that records the thread numbers it is given."""
 
     def __init__(self, threads: int) -> None:
         self.num_threads, self.said = threads, list[int]()
@@ -40,7 +40,7 @@ class Machine:
         return CoreUse(self.now, self.waiting * self.now)
 
     def train(self, seconds: int) -> list[str]:
-        """Look after each tenth of a second, and return what was said."""
+        """Check every tenth of a second, and return the warnings."""
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for _ in range(10 * seconds):
@@ -59,7 +59,7 @@ def test_a_fit_that_waits_for_cores_says_so_once_with_the_cure() -> None:
 
 
 @pytest.mark.parametrize(("waiting", "threads"), [(0.01, 2), (0.2, 2), (0.9, 1)])
-def test_a_quiet_machine_and_a_single_thread_are_not_spoken_of(waiting: float, threads: int) -> None:
+def test_no_warning_for_an_idle_machine_or_a_single_thread(waiting: float, threads: int) -> None:
     assert Machine(waiting, threads).train(30) == []
 
 
@@ -69,14 +69,14 @@ def test_the_system_is_asked_every_few_seconds_alone() -> None:
     assert machine.asked <= 11
 
 
-def test_time_in_which_nobody_trained_does_not_count() -> None:
+def test_time_between_fits_does_not_count_as_waiting() -> None:
     machine = Machine(waiting=0.0)
     machine.train(1)
     machine.waiting, machine.now = 0.9, 200.0
     assert machine.train(1) == []
 
 
-def test_a_system_that_says_nothing_is_not_spoken_of(tmp_path: Path) -> None:
+def test_no_warning_where_the_system_gives_no_load(tmp_path: Path) -> None:
     assert core_use(tmp_path / "none") is None
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "schedstat").write_text("2000000000 500000000 7\n")
@@ -90,7 +90,7 @@ def test_a_system_that_says_nothing_is_not_spoken_of(tmp_path: Path) -> None:
         watch.look()
 
 
-def test_fit_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fit_checks_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
     from bpengine_numpy import backend
 
     machine = Machine(waiting=0.6)
@@ -122,7 +122,7 @@ def test_the_load_is_that_of_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     assert busy.load() == 1.5
 
 
-def test_the_pool_has_its_own_number_again_afterwards() -> None:
+def test_pool_gets_its_earlier_thread_number_back() -> None:
     library = Library(8)
     pool = BlasPool([library])
     with pool.limited(4):

@@ -172,13 +172,13 @@ def test_work_is_cut_into_pieces(
     assert pieces(length, moved, most, grain) == expected
 
 
-def test_no_threads_are_lent_by_an_unknown_library(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_blas_library_lends_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openblas, "KNOWN", "OpenBLAS 9.")
     monkeypatch.setattr(openblas, "library", openblas.library.__wrapped__)
     assert team() == Team(0, 1)
 
 
-def test_a_constant_of_one_value_is_held_as_one_element(rng: np.random.Generator) -> None:
+def test_uniform_constant_is_stored_as_one_element(rng: np.random.Generator) -> None:
     graph, held = StepGraph(), []
 
     class Holding(NumpyBackend):
@@ -260,7 +260,7 @@ def test_array_functions_give_numpys_bits(name: str, rng: np.random.Generator) -
     np.testing.assert_array_equal(run(FUNCTIONS[name], a, b), expected, strict=True)
 
 
-def test_not_a_number_passes_maximum_and_sign() -> None:
+def test_nan_propagates_through_maximum_and_sign() -> None:
     a = np.array([[np.nan, -0.0, np.inf, -np.inf, 1e-45]], np.float32)
     for function in (lambda x: np.maximum(x, 0.0), lambda x: np.minimum(0.0, x), np.sign, np.isfinite):
         np.testing.assert_array_equal(run(lambda x, f=function: f(x), a), function(a), strict=True)
@@ -268,8 +268,8 @@ def test_not_a_number_passes_maximum_and_sign() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("ufunc", [np.maximum, np.minimum])
-def test_of_two_zeros_numpys_comes_out(ufunc: Any, dtype: str) -> None:
-    """Which one that is depends on NumPy's vectors; where it depends on the element as well, equal numbers have to do."""
+def test_extremes_of_two_zeros_have_numpys_sign(ufunc: Any, dtype: str) -> None:
+    """The sign depends on NumPy's vector instructions; where it varies between elements, equal numbers suffice."""
     pairs = np.tile(np.array([[-0.0, 0.0], [0.0, -0.0], [-0.0, -0.0], [0.0, 0.0], [1.0, -2.0]], dtype), (9, 1))
     for a, b in ((pairs[:, 0], pairs[:, 1]), (pairs[:, 0], 0.0), (-0.0, pairs[:, 0])):
         arrays = [array for array in (a, b) if isinstance(array, np.ndarray)]
@@ -464,7 +464,7 @@ def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeyp
 
 
 @pytest.mark.parametrize("where", ["tracing.record", "plan.make_plan", "StepTable"])
-def test_whatever_goes_wrong_before_a_run_training_goes_on(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_before_a_run_falls_back_to_the_step_as_written(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: Any, **options: Any) -> Any:
         raise MemoryError("no room")
 
@@ -508,7 +508,7 @@ def test_a_product_of_one_term_each_is_that_of_blas_and_0_is_not_minus_0(rng: np
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_may_do_with_its_states_what_it_likes(name: str, rng: np.random.Generator) -> None:
+def test_step_may_keep_exchange_or_report_old_states(name: str, rng: np.random.Generator) -> None:
     state = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=(2, 3))}
     Both("float64").run_epoch(step_of(name), state, (), None, np.ones(3))
 
@@ -534,7 +534,7 @@ def bound(executable: Executable, state: dict[str, Any], order: np.ndarray) -> t
     return after, executable._kept and executable._kept.calls
 
 
-def test_a_table_of_calls_is_kept_while_the_arrays_are_the_same_and_let_go_with_them() -> None:
+def test_call_table_is_reused_for_the_same_arrays_and_freed_with_them() -> None:
     def step(state: Any, rows: Any, lr: Any) -> Any:
         moved = state["a"] + np.sum(rows[0], axis=0) * lr
         return {"a": moved, "b": state["b"] * 1.0}, {"loss": np.sum(moved), "halt": np.sum(moved) > 1e9}

@@ -102,7 +102,7 @@ def test_a_compiled_fit_exchanges_between_two_graphs(
             np.testing.assert_array_equal(parameters[name], value, err_msg=name)
 
 
-def test_where_one_process_cannot_compile_none_does(rng: np.random.Generator) -> None:
+def test_no_process_compiles_where_one_cannot(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(32, 6)).astype(np.float32), rng.integers(0, 3, 32)
     settings: dict[str, Any] = {"batch_size": 16, "epochs": 1, "shards": 2}
 

@@ -85,7 +85,7 @@ def network(name: str) -> tuple[bp.Network, int]:
 @pytest.mark.usefixtures("played", "everything")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("name", FITS)
-def test_what_a_model_is_asked_is_numpys_answer(name: str, dtype: str, rng: np.random.Generator) -> None:
+def test_predictions_scores_and_gradients_agree_with_numpy(name: str, dtype: str, rng: np.random.Generator) -> None:
     net, outputs = network(name)
     backend = Played(dtype)
     model, plain = (bp.Model(net, b, dtype=dtype, seed=2) for b in (backend, NumpyBackend(precision=dtype)))
@@ -99,7 +99,7 @@ def test_what_a_model_is_asked_is_numpys_answer(name: str, dtype: str, rng: np.r
 
 
 @pytest.mark.usefixtures("played", "everything")
-def test_a_piece_is_one_graph_of_two_calls_for_a_layer(rng: np.random.Generator) -> None:
+def test_prediction_is_one_graph_with_two_calls_per_layer(rng: np.random.Generator) -> None:
     backend = Played("float32")
     net = bp.Network(4, [bp.Dense(8, "relu"), bp.Dense(8, "tanh"), bp.Dense(3)], "softmax_cross_entropy")
     bp.Model(net, backend, seed=1).predict(rng.normal(size=(48, 4)))
@@ -124,7 +124,7 @@ def test_results_stay_as_they_are_when_the_program_runs_again(rng: np.random.Gen
     np.testing.assert_array_equal(double(one, 3.0)["twice"][0], one * 3)  # a number is a part of the program
 
 
-def test_which_of_both_runs_is_decided_by_the_calls_alone(
+def test_functions_are_compiled_after_enough_calls(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     compiled = list[tuple[int, ...]]()
@@ -153,7 +153,7 @@ def test_which_of_both_runs_is_decided_by_the_calls_alone(
     assert not recwarn.list
 
 
-def test_what_fails_to_compile_is_said_once_and_runs_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_compilation_warns_once_and_runs_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(recorded: RecordedFunction) -> Any:
         raise OSError("NVRTC is gone")
 
@@ -184,7 +184,7 @@ def test_threads_that_share_a_function_get_their_own_results() -> None:
 
 
 def test_the_same_record_runs_on_numpys_target_with_numpys_bits(rng: np.random.Generator) -> None:
-    """The mechanism is no affair of CUDA: what is recorded is planned for any target."""
+    """The mechanism does not depend on CUDA: what is recorded is planned for any target."""
     net, _ = network("softmax_cross_entropy")
     model = bp.Model(net, NumpyBackend("float64"), dtype="float64", seed=2)
     args = dict(model._params), rng.normal(size=(9, 4))

@@ -155,7 +155,7 @@ def training(
 @pytest.mark.usefixtures("cpu_build")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_launch_writes_what_numpy_makes_of_its_operands(name: str, dtype: str) -> None:
+def test_every_launch_computes_numpys_result(name: str, dtype: str) -> None:
     trained = training(NETWORKS[name], dtype)
     oracle = Oracle(trained.text)
     try:
@@ -265,12 +265,12 @@ def noticed(trained: Training, pattern: str = "", instead: str = "") -> list[str
 
 
 @pytest.mark.usefixtures("cpu_build")
-def test_the_text_as_it_is_runs_alike_in_every_order_of_threads() -> None:
+def test_generated_code_gives_the_same_result_in_every_thread_order() -> None:
     assert noticed(halting()) == noticed(narrow()) == []
 
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.usefixtures("cpu_build")
 @pytest.mark.parametrize("fault", PLANTED)
-def test_a_planted_fault_is_noticed(fault: str) -> None:
+def test_comparison_finds_a_planted_fault(fault: str) -> None:
     assert noticed(narrow() if fault == COLUMNS_FAULT else halting(), *PLANTED[fault])

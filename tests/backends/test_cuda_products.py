@@ -64,7 +64,7 @@ def test_what_cublaslt_cannot_read_is_not_recorded(look: Any) -> None:
         product_of(node, MemoryPlan(places=dict.fromkeys(range(9), 0)))
 
 
-def test_the_first_choice_counts(tmp_path: Path) -> None:
+def test_first_stored_choice_is_kept(tmp_path: Path) -> None:
     one, other = ChosenAlgorithms(tmp_path), ChosenAlgorithms(tmp_path)
     assert one.get("p") is None
     assert one.keep("p", b"first") == b"first"
@@ -109,7 +109,7 @@ class Timed(DescribedProduct):
         return self.seconds[self.launched]
 
 
-def test_the_fastest_candidate_is_taken_and_later_programs_take_the_same(tmp_path: Path) -> None:
+def test_fastest_candidate_is_chosen_and_reused(tmp_path: Path) -> None:
     product, later = Timed([3.0, 1.0, 2.0]), Timed([0.5, 9.0, 9.0])
     product.choose(ChosenAlgorithms(tmp_path), product.time, 0, 0)
     assert product.number == 1
@@ -122,7 +122,7 @@ def test_no_candidate_is_an_error_that_names_the_product(tmp_path: Path) -> None
         Timed([]).choose(ChosenAlgorithms(tmp_path), lambda work: 0.0, 0, 0)
 
 
-def test_a_candidate_that_cannot_run_is_passed_over(tmp_path: Path) -> None:
+def test_candidate_that_cannot_run_is_skipped(tmp_path: Path) -> None:
     class Failing(Timed):
         def launch(self, stream: int, workspace: int) -> None:
             super().launch(stream, workspace)

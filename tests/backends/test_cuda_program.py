@@ -97,7 +97,7 @@ def fit(name: str, backend: Any, rng: np.random.Generator, **more: Any) -> Any:
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)
-def test_trains_as_numpy_does_whatever_the_order_of_threads(name: str, dtype: str, rng: np.random.Generator) -> None:
+def test_training_agrees_with_numpy_in_every_thread_order(name: str, dtype: str, rng: np.random.Generator) -> None:
     backend = Played(dtype)
     fit(name, backend, rng)
     assert {len(player._held) for player in backend.players} == {0}
@@ -106,7 +106,7 @@ def test_trains_as_numpy_does_whatever_the_order_of_threads(name: str, dtype: st
 
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("batch_size", [None, 1])
-def test_the_full_batch_and_one_row_at_a_time(batch_size: int | None, rng: np.random.Generator) -> None:
+def test_program_trains_on_the_full_batch_and_on_single_rows(batch_size: int | None, rng: np.random.Generator) -> None:
     fit("softmax_cross_entropy", Played("float64"), rng, batch_size=batch_size)
 
 
@@ -125,7 +125,7 @@ def test_blocks_of_rows_become_sums_in_two_stages(
 
 
 def counting(halt_after: int) -> Callable[..., Any]:
-    """Return a step that counts and adds up what it sees."""
+    """Return a step that counts steps and sums its rows."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
         (x,) = rows
@@ -162,7 +162,7 @@ def test_one_graph_is_launched_for_a_window() -> None:
 
 
 @pytest.mark.usefixtures("played")
-def test_a_halt_is_seen_two_windows_late() -> None:
+def test_halt_is_read_two_windows_later() -> None:
     player = Player()
     counted(1, 64 * 10, player)
     assert player.replays == 2
@@ -186,7 +186,7 @@ def test_an_old_state_that_is_read_after_the_new_one_is_made_is_not_written_over
 
 
 @pytest.mark.usefixtures("played")
-def test_without_graphs_the_calls_run_one_by_one_and_it_is_said_once() -> None:
+def test_calls_run_one_by_one_without_graphs_and_warn_once() -> None:
     class NoGraphs(Player):
         def capture(self, work: Any) -> Any:
             raise RuntimeError("capture is not supported")
@@ -267,7 +267,7 @@ def training_text(name: str, dtype: str, xp: Any = np, precision: str = "float32
     return text_of(make_step(network, plan, Ops(xp)), state, data, order, lr, precision)
 
 
-def test_five_launches_for_a_layer() -> None:
+def test_layer_takes_five_launches() -> None:
     assert len(training_text("mlp", "float32").calls) == 5 * 3
 
 
@@ -281,7 +281,7 @@ def test_weight_gradients_may_run_beside_the_rest() -> None:
 @pytest.mark.parametrize("arch", [80, 90, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_it_compiles_within_a_threads_registers(name: str, dtype: str, arch: int) -> None:
+def test_compiled_kernels_fit_a_threads_registers(name: str, dtype: str, arch: int) -> None:
     plan = training_text(name, dtype)
     binary, log = compile_cuda(plan.source, arch)
     kernels = resources(log)
@@ -300,7 +300,7 @@ def test_no_product_and_sum_are_contracted() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_step_bound_to_another_namespace_is_recorded_alike(name: str) -> None:
+def test_step_bound_to_another_namespace_is_recorded_equally(name: str) -> None:
     import array_api_strict
 
     xp = SwitchingNamespace(array_api_strict)
@@ -372,7 +372,7 @@ def test_many_column_sums_of_one_pass_share_a_blocks_memory() -> None:
 
 @pytest.mark.usefixtures("played")
 def test_rows_on_an_odd_boundary_are_taken_rightly() -> None:
-    """Rows are taken 16 bytes at a time; an array of somebody else's may begin anywhere."""
+    """Rows are copied 16 bytes at a time; a user's array may start at any address."""
     seen: list[int] = []
 
     class Watched(Player):
@@ -395,7 +395,7 @@ def test_rows_on_an_odd_boundary_are_taken_rightly() -> None:
 
 
 @pytest.mark.usefixtures("played")
-def test_a_program_that_refuses_a_run_leaves_it_to_the_step_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_refused_by_a_program_falls_back_to_the_step_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bpengine_cupy.cuda_target.program.MOST_ROWS", 11)
     backend = NumpyBackend()
     step, ran = counting(10_000), list[int]()
@@ -421,7 +421,7 @@ def test_a_reciprocal_of_whole_numbers_is_left_to_numpy() -> None:
 
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("name", STEPS)
-def test_a_step_may_do_with_its_states_what_it_likes(name: str, rng: np.random.Generator) -> None:
+def test_step_may_keep_exchange_or_report_old_states(name: str, rng: np.random.Generator) -> None:
     state, lr = {"a": rng.normal(size=(2, 3)), "b": rng.normal(size=(2, 3))}, np.ones(3)
     expected = Backend.run_epoch(NumpyBackend("float64"), step_of(name), state, (), None, lr)
     text = text_of(step_of(name), state, (), None, lr)

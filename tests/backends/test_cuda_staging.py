@@ -74,7 +74,7 @@ def trained(device: Streams, **more: Any) -> tuple[dict[str, Any], Any]:
 
 @pytest.fixture
 def resident() -> Any:
-    """Return what a fit gives whose rows all fit."""
+    """Return the result of a fit whose rows all fit on the device."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         device = Streams()
@@ -86,7 +86,7 @@ def resident() -> Any:
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("schedule", [LATE, EARLY])
 @pytest.mark.parametrize("steps", [1, 5, 70])
-def test_rows_that_do_not_fit_give_the_bits_of_rows_that_do(
+def test_staged_rows_give_the_bits_of_rows_on_the_gpu(
     steps: int, schedule: str, resident: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """187 full batches and a smaller one: pieces of one step, of a few, and of more than a window."""
@@ -133,7 +133,7 @@ FAULTS = {
 
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_noticed(fault: str, resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_finds_a_planted_fault(fault: str, resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     name, broken = FAULTS[fault]
     monkeypatch.setattr(staging, "PIECE_BYTES", 8 * ROW_BYTES)
     monkeypatch.setattr(staging, "RESERVE", 0)
@@ -154,7 +154,7 @@ def test_a_planted_fault_is_noticed(fault: str, resident: Any, monkeypatch: pyte
 
 @pytest.mark.usefixtures("played")
 def test_a_step_that_does_not_fit_says_which_batch_would() -> None:
-    """What is said is true: the batch that it names is trained."""
+    """The message is true: the batch that it names is trained."""
     device = Streams()
     device.memory = 40_000
     with pytest.raises(
@@ -169,7 +169,7 @@ def test_a_step_that_does_not_fit_says_which_batch_would() -> None:
         trained(device, batch_size=fits // 2, steps=1)
 
 
-def test_no_room_for_two_batches_is_one_error(rng: np.random.Generator) -> None:
+def test_memory_too_small_for_two_batches_raises_one_error(rng: np.random.Generator) -> None:
     device = Streams()
     device.memory = 4000
     rows = HostRows.of([rng.normal(size=(100, 10))], device)
@@ -177,7 +177,7 @@ def test_no_room_for_two_batches_is_one_error(rng: np.random.Generator) -> None:
         StagedRows(device, rows, np.arange(100).reshape(2, 50))
 
 
-def test_rows_on_the_host_are_no_copies_and_know_their_place_together(rng: np.random.Generator) -> None:
+def test_rows_on_the_host_are_not_copied(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(10, 2)), rng.normal(size=10)
     rows = HostRows.of([x, y], Streams())
     assert all(np.shares_memory(a, b) for a, b in zip(rows, (x, y), strict=True))

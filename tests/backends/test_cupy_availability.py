@@ -15,11 +15,11 @@ from bpengine.extras import install_command
 
 
 class CUDARuntimeError(RuntimeError):
-    """Stands for CUDA's own, whose text misleads."""
+    """A stand-in for CUDA's own error, whose text misleads."""
 
 
 def runtime(driver: int, library: int = 13000, devices: int | None = 1) -> Any:
-    """Return CUDA's runtime interface as some machine would show it; devices None makes the count fail."""
+    """Return a simulated CUDA runtime interface; devices None makes the count fail."""
 
     def count() -> int:
         if devices is None:
@@ -62,7 +62,7 @@ def assert_refused(reason: str, *texts: str) -> None:
         (runtime(14000, 13020), "ready", "driver for CUDA 14.0", ""),
     ],
 )
-def test_the_runtime_is_judged(machine: Any, reason: str, detail: str, cure: str) -> None:
+def test_runtime_state_decides_availability(machine: Any, reason: str, detail: str, cure: str) -> None:
     status = availability.check_runtime(machine)
     assert status.reason == reason
     assert status.ready == (reason == "ready")
@@ -100,7 +100,7 @@ def test_installed_wheels_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     assert availability.installed_wheels() == ["cupy", "cupy-cuda13x", "cupy-rocm-7-0"]
 
 
-def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_installation_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> Any:
         raise ImportError("libcudart.so.13: cannot open shared object file")
 
@@ -110,15 +110,15 @@ def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_refused("version mismatch", "cannot be imported: libcudart.so.13", install_command("cuda"))
 
 
-def test_no_driver_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_has_a_plain_message(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
     monkeypatch.setattr(availability, "_import_runtime", lambda: runtime(0, devices=None))
     assert_refused("no driver", "no NVIDIA driver was found on this machine", "backend='numpy' or 'jax'")
 
 
-def test_this_very_machine() -> None:
-    """Whatever is or is not installed here, the answer is one of the reasons, and it agrees with what can be done."""
+def test_availability_of_this_machine_is_stated() -> None:
+    """The answer is one of the reasons, and agrees with whether a backend can be made."""
     status: Availability = CupyBackend.availability()
     if status.ready:
         assert bp.get_backend("cupy").device == "cuda:0"
@@ -129,7 +129,7 @@ def test_this_very_machine() -> None:
         assert_refused(status.reason, status.detail, status.cure)
 
 
-def test_versions_are_shown_as_people_write_them() -> None:
+def test_versions_are_shown_as_major_and_minor() -> None:
     assert [availability.version(n) for n in (13020, 12000, 11080)] == ["13.2", "12.0", "11.8"]
 
 

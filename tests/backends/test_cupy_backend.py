@@ -180,7 +180,7 @@ def first(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.thorough(keep=2)
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("part", ["smallest", "profile", "bench", "correct", "further"])
-def test_the_first_minutes_on_a_gpu_run_to_their_end_on_a_played_one(
+def test_gpu_first_script_runs_on_a_simulated_gpu(
     part: str, first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = {"correct": 4 + 1 + 2 + 2, "further": 3 + 2 + 2, "bench": 2 * 3 * 2 + 4, "smallest": 4, "profile": 1}
@@ -199,7 +199,7 @@ def test_the_first_minutes_on_a_gpu_run_to_their_end_on_a_played_one(
     assert len(said.splitlines()) == 1 + lines[part]
 
 
-def test_a_line_that_fails_is_counted_and_the_next_one_is_run(
+def test_failed_line_is_counted_and_the_next_one_runs(
     first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(first, "speed", lambda name, precision: 1 / 0)

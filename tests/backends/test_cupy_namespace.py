@@ -39,7 +39,7 @@ def test_sign_is_numpys(names: SwitchingNamespace, values: Any) -> None:
     np.testing.assert_array_equal(got, np.sign(values), strict=True)
 
 
-def test_neither_writes_through_a_mask(names: SwitchingNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clip_and_sign_write_through_no_mask(names: SwitchingNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """On CuPy such a write waits for the device and cannot be captured."""
     array = array_api_strict.asarray(VALUES)
 
@@ -70,7 +70,7 @@ def test_recording_ends_with_an_error_too(names: SwitchingNamespace) -> None:
     assert not names.is_recording
 
 
-def test_what_neither_has_is_an_attribute_error(names: SwitchingNamespace) -> None:
+def test_missing_function_raises_attribute_error(names: SwitchingNamespace) -> None:
     with pytest.raises(AttributeError, match="exponential"):
         _ = names.exponential
     assert {"clip", "sign", "exp"} <= set(dir(names))

@@ -34,7 +34,7 @@ def run(backend: NumpyBackend, dtype: str) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("patience", [float("-inf"), float("inf")], ids=["compiled", "as written"])
-def test_they_are_zero_in_an_epoch_and_nowhere_else(dtype: str, patience: float) -> None:
+def test_denormals_are_zero_only_during_an_epoch(dtype: str, patience: float) -> None:
     backend = NumpyBackend(dtype)
     backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), patience)
     assert not run(backend, dtype).any()
@@ -44,7 +44,7 @@ def test_they_are_zero_in_an_epoch_and_nowhere_else(dtype: str, patience: float)
     assert halves["a"].any()
 
 
-def test_an_error_leaves_nothing_behind() -> None:
+def test_error_restores_the_denormal_setting() -> None:
     def fail() -> None:
         with flushed():
             assert not (np.full(9, 1e-38, "f") * np.float32(0.5)).any()
@@ -63,7 +63,7 @@ def test_the_threads_of_openblas_are_left_as_they_were() -> None:
     assert product.all()  # 1e-42, also where another thread computed it
 
 
-def test_other_numbers_are_as_they_were(rng: np.random.Generator) -> None:
+def test_normal_numbers_are_unchanged(rng: np.random.Generator) -> None:
     x = rng.normal(size=1000)
     with flushed():
         expected = np.exp(x) / 3 + x**3

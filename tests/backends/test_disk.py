@@ -20,7 +20,7 @@ from bpengine_steps.disk import Cache, sealed, unsealed
 CONTENT = bytes(range(256)) * 2
 
 
-def test_every_flipped_bit_is_seen() -> None:
+def test_every_flipped_bit_is_detected() -> None:
     data = sealed("key", CONTENT)
     assert unsealed("key", data) == CONTENT
     for place in range(len(data)):
@@ -30,7 +30,7 @@ def test_every_flipped_bit_is_seen() -> None:
             assert unsealed("key", bytes(damaged)) is None, (place, bit)
 
 
-def test_a_file_that_is_cut_lengthened_or_another_keys_is_none() -> None:
+def test_truncated_extended_or_misplaced_file_is_ignored() -> None:
     data = sealed("key", CONTENT)
     assert not any(unsealed("key", data[:length]) for length in range(len(data)))
     assert unsealed("key", data + b"\0") is None
@@ -65,7 +65,7 @@ def immense(path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes, links and sparse files of POSIX")
 @pytest.mark.parametrize("damage", [unreadable, garbage, pipe, loop, immense])
-def test_what_cannot_be_read_is_replaced(damage: Callable[[Path], None], tmp_path: Path) -> None:
+def test_unreadable_file_is_replaced(damage: Callable[[Path], None], tmp_path: Path) -> None:
     cache = Cache(tmp_path / "made" / "later")
     assert cache.get("key") is None
     cache.put("key", CONTENT)
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_is_replaced(damage: Callable[[Path], None], tmp_pat
 
 
 @pytest.mark.parametrize("where", ["a file", "no home"])
-def test_what_cannot_be_written_is_told_once_with_the_cure(where: str, tmp_path: Path) -> None:
+def test_unwritable_folder_warns_once_with_the_cure(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     folder = tmp_path / "file" / "loops" if where == "a file" else None
     cache = Cache(folder)
@@ -98,7 +98,7 @@ def test_what_cannot_be_written_is_told_once_with_the_cure(where: str, tmp_path:
         Cache(folder).put("key", CONTENT)
 
 
-def test_a_full_disk_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(draft: Path, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -111,12 +111,12 @@ def test_a_full_disk_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_home_that_is_not_known_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_home_gives_no_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: Path("~/.cache") / name)
     assert disk.cache_folder("loops") is None
 
 
-def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_recently_used_file_is_removed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "TIDY", 1)
     cache = Cache(tmp_path, limit=3 * len(sealed("a", CONTENT)))
     (tmp_path / "__pycache__").mkdir()
@@ -146,7 +146,7 @@ def test_a_folder_has_so_many_files_at_most(tmp_path: Path, monkeypatch: pytest.
     assert [key for key in "abcde" if cache.has(key)] == ["c", "d", "e"]
 
 
-def test_drafts_of_processes_that_were_ended_are_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_ended_processes_are_removed(tmp_path: Path) -> None:
     left, fresh = tmp_path / "left.draft", tmp_path / "fresh.draft"
     left.write_bytes(CONTENT)
     fresh.write_bytes(CONTENT)

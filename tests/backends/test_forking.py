@@ -106,7 +106,7 @@ def test_an_epoch_may_fork_and_run_within_another() -> None:
     assert not forks._running
 
 
-def test_an_epoch_that_is_broken_off_as_it_begins_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epoch_interrupted_at_its_start_counts_as_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     forks = Forks()
 
     def interrupt(*args: Any) -> Any:
@@ -125,7 +125,7 @@ def test_an_epoch_that_is_broken_off_as_it_begins_has_ended(monkeypatch: pytest.
 
 
 @pytest.mark.skipif(not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux")
-def test_wherever_an_epoch_is_interrupted_other_threads_can_begin_theirs() -> None:
+def test_interrupted_epoch_never_blocks_other_threads() -> None:
     forks = Forks()
 
     def epoch() -> None:

@@ -127,8 +127,8 @@ def test_products_are_compiled_at_the_highest_precision(jax: Any, precision: str
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_products_of_a_kernel_called_by_itself_too(jax: Any, precision: str) -> None:
-    """As the explanations do, and the search for the first number that is not finite."""
+def test_products_of_a_single_kernel_call_have_the_highest_precision(jax: Any, precision: str) -> None:
+    """Explanations and the search for the first non-finite number call kernels so."""
     ops = bp.get_backend("jax", precision=precision, device="cpu").ops()
 
     def there_and_back(x: Any, w: Any) -> Any:

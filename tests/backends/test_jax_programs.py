@@ -114,7 +114,7 @@ def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path, kept: Cach
     assert kept.state().trouble
 
 
-def test_what_jax_has_from_a_cache_of_its_own_is_not_written_again(own: Cache, tmp_path: Path) -> None:
+def test_programs_in_jaxs_own_cache_are_not_stored_again(own: Cache, tmp_path: Path) -> None:
     folder = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "jax"))
     compilation_cache.reset_cache()
@@ -127,7 +127,7 @@ def test_what_jax_has_from_a_cache_of_its_own_is_not_written_again(own: Cache, t
         compilation_cache.reset_cache()
 
 
-def test_what_calls_the_host_is_not_kept(kept: Cache) -> None:
+def test_programs_that_call_the_host_are_not_stored(kept: Cache) -> None:
     def noisy(x: Any) -> Any:
         return io_callback(lambda x: x, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
 
@@ -135,7 +135,7 @@ def test_what_calls_the_host_is_not_kept(kept: Cache) -> None:
     assert not files(kept)
 
 
-def test_where_jax_keeps_programs_itself_or_nobody_shall_nothing_is_kept_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_stored_where_jax_caches_or_caching_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(programs.SWITCH, raising=False)
     folder = jax.config.jax_compilation_cache_dir
     try:
@@ -150,7 +150,7 @@ def test_where_jax_keeps_programs_itself_or_nobody_shall_nothing_is_kept_here(mo
         jax.config.update("jax_compilation_cache_dir", folder)
 
 
-def test_functions_stay_functions_inside_of_others(kept: Cache) -> None:
+def test_compiled_functions_can_be_called_inside_others(kept: Cache) -> None:
     inner = Program(lambda x: x * x)
     np.testing.assert_array_equal(jax.jvp(inner, (jax.numpy.full(2, 3.0),), (jax.numpy.ones(2),))[1], [6.0, 6.0])
     assert not files(kept)
@@ -167,7 +167,7 @@ def test_a_function_is_kept_for_a_limited_number_of_shapes(
     assert len(compiled) == 4
 
 
-def test_the_bits_are_those_without(kept: Cache, compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_programs_give_the_same_bits(kept: Cache, compiled: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
     settings = {name: value for name, value in jax.config.values.items() if name != "jax_compilation_cache_dir"}
 

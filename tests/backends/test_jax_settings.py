@@ -98,7 +98,7 @@ assert process() == before
 """
 
 
-def test_float64_where_the_process_has_none(tmp_path: Path, jax: Any) -> None:
+def test_float64_backend_works_where_x64_is_disabled(tmp_path: Path, jax: Any) -> None:
     code = START.format(settings={"jax_enable_x64": False}, others=list(OTHERS))
     code += TRAINING.format(dtypes=["float32", "float64"])
     code += EVERYTHING_ELSE.format(path=str(tmp_path / "m.safetensors"))
@@ -106,7 +106,7 @@ def test_float64_where_the_process_has_none(tmp_path: Path, jax: Any) -> None:
 
 
 @pytest.mark.thorough
-def test_float32_where_the_process_has_float64(jax: Any) -> None:
+def test_float32_backend_works_where_x64_is_enabled(jax: Any) -> None:
     code = START.format(settings={"jax_enable_x64": True}, others=list(OTHERS)) + TRAINING.format(dtypes=["float32"])
     assert run_python(code + "print(before[0])") == "float64"
 

@@ -30,7 +30,7 @@ def planned(plan: EpochPlan, precision: str = "float32") -> JaxBackend:
 
 
 @pytest.mark.parametrize(("platform", "plan"), [("cpu", LOOP), ("tpu", LOOP), ("gpu", WINDOWED), ("cuda", WINDOWED)])
-def test_the_platform_chooses(platform: str, plan: EpochPlan) -> None:
+def test_platform_decides_between_loop_and_windows(platform: str, plan: EpochPlan) -> None:
     assert plan_for(platform) is plan
 
 
@@ -114,7 +114,7 @@ def test_the_state_is_dead_afterwards_and_the_result_alive(jax: Any, halt_at: in
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def test_what_is_handed_on_as_it_is_stays_alive(jax: Any) -> None:
+def test_state_passed_through_unchanged_is_not_freed(jax: Any) -> None:
     free = import_module("bpengine_jax.windows")._free
     one, other = jax.numpy.ones(3), jax.numpy.ones(3)
     free({"a": one, "b": other}, {"c": one})
@@ -144,7 +144,7 @@ def test_no_more_than_three_lengths_are_compiled_however_long_the_runs(jax: Any)
     ("halt_at", "expected"),
     [(None, [4, 4, 2, 1]), (3, [4, 4, 2, 1]), (4, [4, 4]), (5, [4, 4, 2, 1]), (10, [4, 4, 2, 1])],
 )
-def test_one_window_is_ahead_and_only_a_halt_inside_one_runs_it_again(
+def test_one_window_runs_ahead_and_only_a_halt_inside_one_repeats_it(
     jax: Any, monkeypatch: pytest.MonkeyPatch, halt_at: int | None, expected: list[int]
 ) -> None:
     windows = import_module("bpengine_jax.windows").Windows(descent(halt_at), SHORT)
@@ -180,7 +180,7 @@ def test_training_is_the_same_in_both_forms(jax: Any, precision: str, rng: np.ra
 
 
 def programs(jax: Any, monkeypatch: pytest.MonkeyPatch, form: Any, *more: Any, batch: int | None) -> str:
-    """Return what an epoch of a real training step would hand to a GPU in a form of it."""
+    """Return the program of a real training step's epoch, lowered for a GPU."""
     from jax import export
 
     calls: list[Any] = []
@@ -224,14 +224,14 @@ def test_no_loop_of_a_window_depends_on_data(
     assert count_to_a_constant(module) == [True]
 
 
-def test_the_loop_with_an_exit_is_told_from_those(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loop_with_an_exit_is_not_taken_for_one_to_a_constant(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_loop = import_module("bpengine_jax.epoch").compile_loop
     number = jax.ShapeDtypeStruct((), np.int32)
     module = programs(jax, monkeypatch, lambda step: compile_loop(step, LOOP), number, batch=4)
     assert count_to_a_constant(module) == [False, False]
 
 
-def test_a_loop_to_a_number_that_is_given_is_told_from_those(jax: Any) -> None:
+def test_loop_to_a_given_number_is_not_taken_for_one_to_a_constant(jax: Any) -> None:
     from jax import export
 
     lax = jax.lax

@@ -14,13 +14,13 @@ from bpengine_numpy.joined_updates import JoinedParameters, joined_run
 from bpengine_steps.signature import leaves
 
 import bpengine as bp
-from bpengine.ops import Ops, one_by_one
+from bpengine.ops import Ops, UpdateInputs, one_by_one
 from bpengine.training.optimizers import OPTIMIZERS, Optimizer
 from tests.backends.fits import FITS, rows_for
 
 
 class EagerBackend(NumpyBackend):
-    """Runs as its kernels are written, for ever."""
+    """A NumPy backend that never compiles."""
 
     patience = math.inf
 
@@ -119,7 +119,7 @@ def test_settings_of_a_fit_change_nothing(settings: dict[str, Any], monkeypatch:
         np.testing.assert_array_equal(array, other)
 
 
-def test_after_a_fit_every_array_is_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_share_no_memory_after_a_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ends, calls = fitted("softmax_cross_entropy", EagerBackend(), monkeypatch, joined=True)
     assert calls > 0
     arrays = [*model.parameters.values(), *(array for path, array in ends if path[0] == "slots")]
@@ -147,8 +147,8 @@ def test_a_replacement_of_a_backend_is_given_each_parameter(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("rule", OPTIMIZERS)
-def test_arrays_of_every_kind_are_updated_as_one_by_one(rule: str, rng: np.random.Generator) -> None:
-    """Large, in another order, of another dtype, single numbers, gradients of another dtype, parameters put in their place."""
+def test_joined_updates_equal_single_ones_for_arrays_of_every_kind(rule: str, rng: np.random.Generator) -> None:
+    """Large, in another order, of another dtype, single numbers, gradients of another dtype, replaced parameters."""
     optimizer, ops = OPTIMIZERS[rule](), NumpyBackend().ops()
     bound = optimizer.bind(ops)
     params: dict[str, Any] = {
@@ -169,8 +169,8 @@ def test_arrays_of_every_kind_are_updated_as_one_by_one(rule: str, rng: np.rando
                     one["small"] = one["small"][::-1].copy()
             if number == 3:
                 gradients = {**gradients, "odd": gradients["odd"].astype(np.longdouble)}
-            state = ops.update_all(bound, state[0], gradients, state[1], t, lr)
-            expected = one_by_one(bound, expected[0], gradients, expected[1], t, lr)
+            state = ops.update_all(bound, UpdateInputs(state[0], gradients, state[1], t, lr))
+            expected = one_by_one(bound, UpdateInputs(expected[0], gradients, expected[1], t, lr))
             for (path, array), (_, other) in zip(leaves(state), leaves(expected), strict=True):
                 assert (array.dtype, array.shape) == (other.dtype, other.shape), path
                 assert array.flags.c_contiguous == other.flags.c_contiguous  # on which bits of products may depend
@@ -179,7 +179,7 @@ def test_arrays_of_every_kind_are_updated_as_one_by_one(rule: str, rng: np.rando
     assert list(after[0]) == list(params)
 
 
-def test_outside_of_a_run_nothing_is_joined(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+def test_parameters_are_not_joined_outside_of_a_run(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     monkeypatch.setattr(joined_updates, "JoinedParameters", None)
     network = bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(2)], "softmax_cross_entropy")
     model = bp.Model(network, EagerBackend())

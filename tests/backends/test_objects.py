@@ -139,21 +139,21 @@ def test_eight_threads_with_a_cold_cache_compile_once(fresh: Fresh) -> None:
     assert len(addresses) == len(fresh.built) == 1
 
 
-def test_what_a_thread_held_does_not_stop_a_forked_process() -> None:
+def test_lock_of_another_thread_does_not_block_a_forked_process() -> None:
     with loop_cache.one_at_a_time("key"):
         loop_cache._unlock()
         with loop_cache.one_at_a_time("key"):
             pass
 
 
-def test_code_that_calls_what_is_not_there_is_not_loaded(fresh: Fresh) -> None:
+def test_code_with_an_unknown_symbol_is_not_loaded(fresh: Fresh) -> None:
     code = llvm_build.build(ADD_ONE, "bpengine_test")
     assert loop_cache._load(code._replace(needs=("bpengine_no_such_function",))) is None
     assert loop_cache._load(code) is not None
 
 
-def test_code_stands_by_itself() -> None:
-    """What calls nothing of others can be loaded in any process that has the same processor."""
+def test_object_code_lists_the_symbols_it_needs() -> None:
+    """Code without external symbols loads in any process on the same processor."""
     code = llvm_build.build(interpreter.text(), "bpengine_test")
     assert len(code.symbols) == len(interpreter.Functions._fields)
     assert code.needs == ()
@@ -162,7 +162,7 @@ def test_code_stands_by_itself() -> None:
 
 
 @pytest.mark.parametrize("source", ["define void @bp_f(ptr %p) {", "define void @bp_f(ptr %p) {\n  ret i64 0\n}"])
-def test_a_text_that_is_wrong_is_refused_and_nothing_is_kept(source: str, fresh: Fresh, store: Cache) -> None:
+def test_invalid_llvm_text_is_refused_and_not_stored(source: str, fresh: Fresh, store: Cache) -> None:
     with pytest.raises(RuntimeError, match="LLVM"):
         loop_cache.addresses(source)
     assert not store.state().files
@@ -192,7 +192,7 @@ def loops_of(rate: float, batch: int, penalty: float, momentum: float = 0.9) -> 
     return sources
 
 
-def test_another_rate_batch_or_penalty_is_no_other_code() -> None:
+def test_rate_batch_and_penalty_are_no_part_of_the_code() -> None:
     known = loops_of(0.1, 40, 0.01)
     assert len(known) > 5
     assert loops_of(0.3, 40, 0.01) == known
@@ -235,7 +235,7 @@ def test_a_short_round_of_damaged_caches(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="caches are moved by XDG_CACHE_HOME")
-def test_what_damaged_a_cache_once_does_no_longer() -> None:
+def test_recorded_failures_stay_fixed() -> None:
     sound = caches.Sound() if caches.kept() else None
     assert [case for case in caches.kept() if sound and sound.problem(case)] == []
 
@@ -258,7 +258,7 @@ def test_a_case_of_damaged_caches_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("way", caches.DAMAGES, ids=lambda way: way.__name__)
-def test_no_damage_of_the_attack_passes_for_content(way: Any, store: Cache, rng: np.random.Generator) -> None:
+def test_damage_of_the_attack_is_always_detected(way: Any, store: Cache, rng: np.random.Generator) -> None:
     contents = [rng.bytes(3000), rng.bytes(200)]
     for _ in range(30):
         files = []

@@ -34,7 +34,7 @@ def variable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("variable")
-def test_every_depth_is_silent_and_the_outside_is_as_before() -> None:
+def test_nested_scopes_are_silent_and_restore_the_settings() -> None:
     for _ in range(2):  # the second time the settings of the first are over
         with SCOPE():
             with SCOPE(), SCOPE():
@@ -101,7 +101,7 @@ def test_a_generator_that_is_left_in_its_scope_hides_nothing() -> None:
     assert np.geterr() == LOUD
 
 
-def test_a_step_makes_settings_once(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+def test_step_changes_error_settings_once(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     entered: list[Any] = []
 
     class Counted(np.errstate):
@@ -117,7 +117,7 @@ def test_a_step_makes_settings_once(monkeypatch: pytest.MonkeyPatch, rng: np.ran
     assert len(entered) == 1
 
 
-def test_numbers_outside_a_scope_are_warned_of() -> None:
+def test_numpy_warns_outside_of_a_scope() -> None:
     with SCOPE():
         np.ones(1) / np.zeros(1)
     with np.errstate(all="warn"), warnings.catch_warnings(record=True) as caught:

@@ -39,7 +39,7 @@ def passes(program: Executable) -> list[Loop]:
 
 
 def probabilities(state: Any, rows: Any, lr: Any) -> Any:
-    """All that softmax does but exp: bias, largest of a row, differences, sums, quotients, sums of columns."""
+    """Every operation of softmax but exp: bias, largest of a row, differences, sums, quotients, sums of columns."""
     z = rows[0] + state["bias"]
     shifted = z - np.max(z, axis=1, keepdims=True)
     weights = shifted * shifted
@@ -65,7 +65,7 @@ def test_numpy_adds_up_in_the_order_of_the_code(dtype: str) -> None:
     assert all(adds_in_this_order(np.dtype(dtype), length) for length in range(1, LONGEST + 1))
 
 
-def test_the_test_sees_another_order() -> None:
+def test_bit_comparison_detects_another_order_of_additions() -> None:
     """From 129 elements on NumPy halves a row."""
     assert not any(adds_in_this_order(np.dtype(dtype), n) for dtype in ("float32", "float64") for n in (129, 136, 300))
 
@@ -93,7 +93,7 @@ def test_every_length_has_numpys_bits_inside_a_pass(dtype: str, rng: np.random.G
 
 
 @pytest.mark.parametrize("width", [2, 3, 10, 40])
-def test_zeros_of_either_sign_infinities_and_nans_come_out_as_numpys(width: int, rng: np.random.Generator) -> None:
+def test_signed_zeros_infinities_and_nans_agree_with_numpy(width: int, rng: np.random.Generator) -> None:
     values = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0], np.float32)
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
@@ -109,7 +109,7 @@ def test_zeros_of_either_sign_infinities_and_nans_come_out_as_numpys(width: int,
 
 
 def test_a_number_of_rows_of_two_lengths_joins_one_of_them(rng: np.random.Generator) -> None:
-    """Two passes that are one would be over arrays of two forms."""
+    """Joined, the two passes would run over arrays of two shapes."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
         a, b = rows[0] * 2.0, rows[1] * 3.0
@@ -122,7 +122,7 @@ def test_a_number_of_rows_of_two_lengths_joins_one_of_them(rng: np.random.Genera
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_few_columns_of_every_form(dtype: str, rng: np.random.Generator) -> None:
+def test_passes_over_few_columns_have_numpys_bits(dtype: str, rng: np.random.Generator) -> None:
     """Rows, columns, single numbers, transposed and strided operands, truth values, integers, sums of columns."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:

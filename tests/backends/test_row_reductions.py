@@ -37,7 +37,7 @@ def test_every_length_has_numpys_bits(how: str, dtype: str, rng: np.random.Gener
 
 
 @pytest.mark.parametrize("length", [3, 8, 10, 40])
-def test_zeros_of_either_sign_infinities_and_nans_come_out_as_numpys(length: int, rng: np.random.Generator) -> None:
+def test_signed_zeros_infinities_and_nans_agree_with_numpy(length: int, rng: np.random.Generator) -> None:
     values = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -1.0], np.float32)
     rows = rng.choice(values, (500, length))
     with np.errstate(all="ignore"):
@@ -47,7 +47,7 @@ def test_zeros_of_either_sign_infinities_and_nans_come_out_as_numpys(length: int
     np.testing.assert_array_equal(np.signbit(most), np.signbit(expected))
 
 
-def test_the_test_sees_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bit_comparison_detects_another_order_of_additions(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 129 elements on NumPy halves a row: the function, which does not, is not used."""
     monkeypatch.setattr(row_reductions, "LONGEST", 300)
     for length in (129, 130, 200, 300):
@@ -55,7 +55,7 @@ def test_the_test_sees_another_order(monkeypatch: pytest.MonkeyPatch) -> None:
         assert row_reduction("add", np.dtype("float64"), length) == 0
 
 
-def test_what_there_is_no_function_for_is_numpys() -> None:
+def test_other_reductions_call_numpys_loops() -> None:
     assert source_of("minimum", np.dtype("float32"), 10) is None
     assert source_of("add", np.dtype("float16"), 10) is None
     assert source_of("add", np.dtype("float32"), LONGEST + 1) is None

@@ -72,7 +72,7 @@ def expected(orders: Any, lr: Any) -> tuple[int, float]:
 
 
 class TestRunEpoch:
-    """What holds on every backend."""
+    """Tests that every backend passes."""
 
     @pytest.fixture
     def backend(self, backend_name: str) -> Backend:
@@ -151,7 +151,7 @@ class TestRunEpoch:
         backend.run_epoch(counting(), state, rows(backend), None, rates(5))
         assert result(backend, copy) == before
 
-    def test_what_was_fetched_survives_the_donation(self, backend: Backend) -> None:
+    def test_fetched_arrays_survive_the_donation(self, backend: Backend) -> None:
         state = fresh(backend)
         fetched = backend.to_numpy(state["nested"]["w"])
         backend.run_epoch(counting(), state, rows(backend), None, rates(5))

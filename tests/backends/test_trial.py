@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> Cache:
 
 
 def settings(queue: dict[str, Any] | None = None, **loops: Any) -> dict[str, Any]:
-    """Return those of this machine, some of them changed; without a queue unless it is given."""
+    """Return this machine's settings with some changed; without a queue unless it is given."""
     asked = {"loops": {**trial.LOOPS, **loops}}
     if queue is None:
         return asked
@@ -112,7 +112,7 @@ def test_a_verdict_holds_for_the_same_libraries_only(store: Cache, tmp_path: Pat
 
 
 @pytest.mark.parametrize("how", ["no executable", "frozen", "embedded", "inside a trial", "gone", "broken"])
-def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_tries_again(
+def test_self_test_that_cannot_start_is_tried_again_by_the_next_process(
     how: str, store: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     broken, server = tmp_path / "python3", tmp_path / "httpd"
@@ -135,7 +135,7 @@ def test_where_no_python_can_be_started_nothing_is_called_and_the_next_process_t
     assert trial.kept(trial.fingerprint(asked), store) is None
 
 
-def test_what_other_modules_print_is_no_verdict() -> None:
+def test_output_of_other_modules_is_not_read_as_a_verdict() -> None:
     said = b'hello\n["started", ""]\n[1]\n["loops", ""]\n{"a": 1}\n["queue", "bad"]\n'
     assert trial._judged(said, "no answer") == TrialVerdict("", "bad")
     assert not trial._judged(b"hello", "no answer").lasting
@@ -151,7 +151,7 @@ def test_a_queue_that_failed_is_not_used(monkeypatch: pytest.MonkeyPatch) -> Non
         assert blas_threads.team() == expected
 
 
-def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_that_failed_the_self_test_are_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     def losses() -> list[float]:
         backend = NumpyBackend()
         backend._compiled = compiled_epochs(lambda *args: Backend.run_epoch(backend, *args), float("-inf"))
@@ -168,7 +168,7 @@ def test_loops_that_failed_are_not_called_and_training_goes_on(monkeypatch: pyte
     assert losses() == expected
 
 
-def test_the_verdict_is_told_in_words(monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
+def test_verdict_is_stated_in_words(monkeypatch: pytest.MonkeyPatch, store: Cache) -> None:
     monkeypatch.setattr(openblas, "store", lambda: store)
     assert dict(openblas.notes())["self-test"].startswith("not run yet")
     monkeypatch.setattr(openblas, "store", lambda: Cache(None))

@@ -203,7 +203,9 @@ def test_narrow_products_have_numpys_bits(form: tuple[int, int, int], rng: np.ra
     assert chains or not program._forms
 
 
-def test_another_order_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_order_of_products_is_detected_and_numpys_is_called(
+    verdict_store: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     form = ProductForm("<f4", (64, 4, 8), (4, 1), (8, 1))
     assert narrow_product.narrow_source(form)
     numpys = np.matmul
@@ -214,7 +216,7 @@ def test_another_order_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypat
     assert narrow_product.narrow_source(form) is None
 
 
-def test_another_exp_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_exp_is_detected_and_numpys_is_called(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     assert exponential.tested()
     monkeypatch.setattr(exponential, "_BELOW", (1.0, exponential._BELOW[1] * (1 + 1e-6), exponential._BELOW[2]))
     assert not exponential.tested()
@@ -225,7 +227,7 @@ def test_another_exp_is_seen_and_left_to_numpy(verdict_store: Cache, monkeypatch
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
-def test_a_verdict_that_is_damaged_is_found_again(verdict_store: Cache, damage: bytes | None) -> None:
+def test_damaged_verdict_is_tested_again(verdict_store: Cache, damage: bytes | None) -> None:
     form = ProductForm("<f4", (4, 2, 2), (2, 1), (2, 1))
     assert not is_known(form)
     expected = order_of(form)
@@ -241,7 +243,7 @@ def test_a_verdict_that_is_damaged_is_found_again(verdict_store: Cache, damage: 
     assert verdict_store.get(verdicts._key(product_orders._subject(form))) == expected.encode()
 
 
-def test_a_verdict_that_is_kept_is_not_found_again(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_verdict_is_not_tested_again(verdict_store: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     form = ProductForm("<f4", (4, 2, 2), (2, 1), (2, 1))
     expected = order_of(form)
     order_of.cache_clear()
@@ -257,7 +259,7 @@ def test_a_verdict_that_is_kept_is_not_found_again(verdict_store: Cache, monkeyp
 
 
 @pytest.mark.thorough
-def test_exp_of_one_in_sixty_one_of_all_float32_numbers() -> None:
+def test_exp_has_numpys_bits_for_every_61st_float32_number() -> None:
     for first in range(0, 2**32, 2**24):
         x = np.arange(first, first + 2**24, 61, dtype=np.int64).astype(np.uint32).view(np.float32)
         x = x[np.abs(x) <= exponential.FARTHEST]

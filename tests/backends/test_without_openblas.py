@@ -40,7 +40,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, symbols: dict[str, Any], *, queue: 
     monkeypatch.setattr(openblas, "library", cache(openblas.library.__wrapped__))
 
 
-def test_a_library_that_has_all_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openblas_with_all_symbols_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, SOUND, queue=True)
     blas = openblas.library()
     assert blas is not None
@@ -59,7 +59,7 @@ def test_a_library_that_has_all_is_taken(monkeypatch: pytest.MonkeyPatch) -> Non
         (dict.fromkeys(SOUND, "missing"), False),  # MKL, Accelerate, BLIS
     ],
 )
-def test_no_threads_are_lent_by_one_that_lacks_something(
+def test_openblas_that_lacks_a_symbol_lends_no_threads(
     changed: dict[str, Any], queue: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symbols = {name: value for name, value in {**SOUND, **changed}.items() if value != "missing"}
@@ -68,7 +68,7 @@ def test_no_threads_are_lent_by_one_that_lacks_something(
     assert blas_threads.team() == Team(0, 1)
 
 
-def test_without_it_epochs_are_compiled_for_one_thread_with_the_same_bits(
+def test_epochs_without_openblas_are_compiled_for_one_thread_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """No warning is given: here each would be an error."""

@@ -47,7 +47,7 @@ def test_the_rows_of_every_workload_stay_on_the_gpu():
     assert WORKLOADS["mlp-b65536"].on("gpu").epoch_steps == 4
 
 
-def test_whoever_runs_on_a_gpu_has_a_row_for_each_precision():
+def test_every_contender_on_a_gpu_has_a_row_for_each_precision():
     full = [c for c in CONTENDERS.values() if "gpu" in c.devices and c.precision == "full"]
     for contender in full:
         for precision in ("tf32", "bfloat16"):
@@ -60,7 +60,7 @@ def test_whoever_runs_on_a_gpu_has_a_row_for_each_precision():
     }
 
 
-def test_who_compiles_while_it_trains_is_warmed_up_for_longer():
+def test_contenders_that_compile_late_have_a_longer_warm_up():
     """The engine on CuPy does after half a second, as it does on NumPy; a turn must not be the one that compiles."""
     assert {c.name for c in CONTENDERS.values() if c.lazy} == {"numpy+fast", "cupy", "cupy-tf32", "cupy-bfloat16"}
 
@@ -110,7 +110,7 @@ def test_an_epochs_order_is_drawn_once(monkeypatch):
 
 
 def test_events_stand_before_the_first_epoch_and_after_each(monkeypatch):
-    """CuPy itself is not needed: what it is asked for is written down."""
+    """The test needs no CuPy: what it is asked for is written down."""
     happened = []
 
     class Event:

@@ -20,7 +20,7 @@ def test_a_ratio_is_the_median_of_the_ratios_within_rounds():
     assert speed_ratio(result("a", [1.0, 2.0, 3.0]), result("b", [2.0, 2.0, 30.0])) == 2.0
 
 
-def test_what_warmed_up_is_forgotten():
+def test_warm_up_turns_are_left_out():
     measured = result("a", [9.0, 9.0])
     measured.forget()
     measured.add(2, {"seconds": 1.0, "loss": 2.0, "resident": 7, "idle_cpu_seconds": 0.0})
@@ -49,12 +49,12 @@ def test_a_loss_that_is_no_number_or_changes_between_turns_is_not_valid():
     assert set(disagreements([*good, strange, moving], "float32")) == {"nan", "moving"}
 
 
-def test_of_two_that_disagree_neither_is_believed():
+def test_two_disagreeing_losses_are_both_invalid():
     assert set(disagreements([result("a", [1.0], 1.0), result("b", [1.0], 2.0)], "float32")) == {"a", "b"}
 
 
 def test_products_in_fewer_bits_may_be_farther_from_the_others_but_have_no_vote():
-    """Three of them that agree among themselves do not outvote the one that multiplies as its dtype says."""
+    """Three agreeing results with reduced precision do not outvote one in the full precision of its dtype."""
     limit = loss_tolerance("float32", 4, "tf32")
     assert limit > 10 * loss_tolerance("float32", 4)
     full = result("full", [1.0], 1.0)
@@ -80,5 +80,5 @@ def test_the_device_times_a_step_where_every_turn_was_timed():
     assert measured.device_step_seconds is None
 
 
-def test_nobody_ran():
+def test_no_results_have_no_disagreements():
     assert disagreements([], "float32") == {}

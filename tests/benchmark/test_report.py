@@ -83,7 +83,7 @@ def test_memory_has_a_column_where_it_was_watched(recorded):
 
 
 def test_times_by_events_and_launches_have_columns_where_they_are_known(recorded):
-    """In microseconds then; what a library does not tell is a dash."""
+    """Times are in microseconds; an unknown value is a dash."""
     first = recorded["workloads"][0]
     first["results"]["numpy"] |= {
         "device_us_per_step": 900.0,
@@ -108,7 +108,7 @@ def test_a_precision_whose_limits_were_not_measured_has_no_shares(recorded, tmp_
     figure.draw(recorded, tmp_path / "f.svg")
 
 
-def test_what_was_left_out_is_listed(recorded):
+def test_omitted_contenders_are_listed(recorded):
     recorded["left_out"] = {"huge": "not begun within 5 s"}
     assert "| huge | not begun within 5 s |" in report.document(recorded)
 
@@ -119,7 +119,7 @@ def test_there_are_colours_for_any_number_of_contenders(recorded, tmp_path):
     figure.draw(recorded, tmp_path / "f.svg")
 
 
-def test_what_is_not_valid_or_failed_has_no_figures(recorded):
+def test_invalid_and_failed_rows_have_no_figures(recorded):
     first = recorded["workloads"][0]
     first["results"]["numpy"] |= {"valid": False, "why_not": "loss 1, the others 2"}
     first["failures"] = {"keras": "boom"}

@@ -106,7 +106,7 @@ def test_a_copy_copies_so_many_bytes(measuring, monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "calls"), [(1e-6, 64), (1e-4, 10), (1e-2, 1)])
 def test_several_calls_are_made_for_each_wait(monkeypatch, seconds, calls):
-    """Were each call waited for, a small product would take as long as the wait."""
+    """Synchronising after each call would measure the wait instead of a small product."""
     measuring, clock = limits_of.NumpyLimits("cpu", "float32"), [0.0]
     waits = []
 

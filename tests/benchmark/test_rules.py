@@ -61,13 +61,13 @@ def test_adam_is_the_same_however_small_the_gradients(contender, scale):
         np.testing.assert_allclose(theirs, ours, rtol=0, atol=ROUNDED / drawn.workload.rate)
 
 
-def test_gradients_whose_squares_underflow_move_no_weight_too_far(contender):
+def test_underflowing_squares_of_gradients_bound_the_update(contender):
     """Two steps of Adam go two learning rates at most, also where sqrt(v) is 0 in float32, and epsilon alone is left."""
     for change in moved(contender, sample(ADAM, 1e-17)):
         assert np.all(np.abs(change) <= 2 + ROUNDED / ADAM.rate)
 
 
-def test_sgd_takes_large_gradients_as_they_are(contender):
+def test_sgd_does_not_clip_large_gradients(contender):
     """Gradients of norm 10 and more: clipped ones would show."""
     drawn = sample(SGD, 100.0)
     expected = moved(CONTENDERS["numpy"], drawn)

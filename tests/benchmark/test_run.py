@@ -130,27 +130,27 @@ def test_memory_is_watched_where_it_is_asked_for(whole, double):
 
 
 @pytest.mark.thorough
-def test_float64(double):
+def test_contenders_run_in_float64(double):
     (work,) = double["workloads"]
     assert all(work["results"][contender.name]["valid"] for contender in HONEST)
     assert work["yardstick"] == "numpy"
     assert set(double["limits"]) == {"float64"}
 
 
-def test_a_wrong_learning_rate_or_order_is_found_out(double):
+def test_wrong_learning_rate_or_order_makes_a_result_invalid(double):
     results = double["workloads"][0]["results"]
     assert {name for name, result in results.items() if not result["valid"]} == {"WrongRate", "WrongOrder"}
     assert "steps, the others" in results["WrongRate"]["why_not"]
     assert not record.sound(double)
 
 
-def test_a_failure_is_told_and_the_others_go_on(double):
+def test_failed_contender_is_reported_and_the_others_continue(double):
     work = double["workloads"][0]
     assert work["failures"] == {"Refuses": "ValueError: no such layer", "Dies": "out of luck"}
     assert {name for name, result in work["results"].items() if result["valid"]} == {c.name for c in HONEST}
 
 
-def test_what_there_is_so_far_is_kept_after_each_workload_and_none_is_begun_too_late(monkeypatch):
+def test_results_are_saved_after_each_workload_and_none_starts_too_late(monkeypatch):
     """The time is up once the first workload is done."""
     clock = iter([0.0, 0.0, *[100.0] * 1000])
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
@@ -238,7 +238,7 @@ def test_kernels_copies_and_launches_are_told_apart():
     assert launches.tally([("cudaLaunchKernel", "CPU")], 2) is None
 
 
-def test_nvidia_smi_is_asked_and_never_told(monkeypatch):
+def test_nvidia_smi_is_only_queried(monkeypatch):
     asked = []
 
     def answer(command, **_):
@@ -252,7 +252,7 @@ def test_nvidia_smi_is_asked_and_never_told(monkeypatch):
     assert nvidia_smi.words({"a": "1", "b": "2"}) == "a 1, b 2"
 
 
-def test_without_nvidia_smi_nothing_is_told(monkeypatch):
+def test_nvidia_smi_missing_gives_no_facts(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert nvidia_smi.ask(nvidia_smi.CARD) == {}
     assert nvidia_smi.words({}) == "unknown"
@@ -275,7 +275,7 @@ def test_no_contender_at_all_is_an_error():
         run_benchmark([tiny.SMALL], [ABSENT])
 
 
-def test_what_is_not_installed_is_listed_with_the_cure(double):
+def test_missing_packages_are_listed_with_the_cure(double):
     assert set(double["missing"]) == {"absent", "broken"}
     assert double["missing"]["absent"] == "no_such_package not installed. Install it."
     assert "No module named 'no_such_module'" in double["missing"]["broken"]
@@ -297,7 +297,7 @@ def test_every_contender_says_what_cures_its_absence():
         assert bool(contender.needs) == bool(contender.extra or contender.cure)
 
 
-def test_contenders_do_not_see_what_forces_blas(monkeypatch):
+def test_contenders_run_without_forced_blas_settings(monkeypatch):
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     seen = environment("cpu", "float64", ("OPENBLAS_CORETYPE",), (("KERAS_BACKEND", "jax"),))
     assert "OPENBLAS_CORETYPE" not in seen

@@ -14,7 +14,7 @@ ADAM = Workload("graph-test", (6, 8, 5, 3), 4, epoch_steps=37, learning_rate=0.0
 
 @pytest.fixture
 def graph(request):
-    """Give the room of the peer; where PyTorch is not installed, skip, or fail if it is required."""
+    """Give the module of the peer; where PyTorch is not installed, skip, or fail if it is required."""
     if CONTENDERS["torch-graph"].missing:
         required = {"torch", "torch-graph"} & set(request.config.getoption("--require-peer"))
         (pytest.fail if required else pytest.skip)("torch is not installed")

@@ -50,7 +50,7 @@ def results_of(trial: Any) -> dict[str, Any]:
     return record.make(plan, outcome, {"machine": {}, "bpengine": "9"})
 
 
-def test_every_process_trains_the_same_and_who_does_not_is_seen(measured: Any) -> None:
+def test_process_that_trains_another_model_is_detected(measured: Any) -> None:
     assert set(measured.results) == {"numpy", "same", "wrong"}
     assert measured.failures == {"dead": "out of luck"}
     assert set(measured.disagreements()) == {"wrong"}
@@ -113,9 +113,9 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path) -> None:
 def test_a_peers_script_loads_nothing_of_the_engine() -> None:
     code = "import sys, bpengine.benchmark.peers.whole_fits.scikit_fit; print(*[n for n in sys.modules if 'bpengine' in n])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    room = "bpengine.benchmark.peers.whole_fits"
-    parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", room}
-    assert set(done.stdout.split()) - parents == {f"{room}.fit_script", f"{room}.scikit_fit"}
+    package = "bpengine.benchmark.peers.whole_fits"
+    parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", package}
+    assert set(done.stdout.split()) - parents == {f"{package}.fit_script", f"{package}.scikit_fit"}
 
 
 def test_caches_are_filled_and_empty_where_a_contender_keeps_one() -> None:
@@ -128,7 +128,7 @@ def test_caches_are_filled_and_empty_where_a_contender_keeps_one() -> None:
     assert [e.name for e in entrants(choose(["numpy"], ["torch"]), own_only=True)] == ["numpy"]
 
 
-def test_what_counts_of_calls_is_the_median_from_the_third_on() -> None:
+def test_time_of_repeated_calls_is_the_median_from_the_third_on() -> None:
     work, result = replace(AGAIN, calls=5), FitResult(name="a", first_seconds=0.0)
     result.add_fit(work, FitTimes(9.0, 8.0, [[5.0, 4.0, 1.0, 3.0, 2.0]]), Judgement(1.0, None))
     assert result.seconds == [2.0]
@@ -138,7 +138,7 @@ def test_what_counts_of_calls_is_the_median_from_the_third_on() -> None:
     assert (whole.seconds, whole.sums(), whole.sums(1)) == ([9.0], [7.0], [2.0])
 
 
-def test_a_run_of_fits_alone_and_nobody_who_can() -> None:
+def test_fits_without_an_available_contender_are_an_error() -> None:
     outcome = run(Plan([], choose(["numpy"], []), rounds=1, budget_seconds=0.0, fits=[TINY]))
     assert list(outcome.fits) == ["tiny"]
     assert [row["contender"] for row in outcome.fit_rows()] == ["numpy"]

@@ -52,7 +52,7 @@ def test_axe_finds_no_fault_after_an_edit_and_in_classes(opened: Opened, axe: st
     assert faults(tab, axe) == []
 
 
-def test_a_fault_is_seen(opened: Opened, axe: str) -> None:
+def test_axe_finds_a_planted_fault(opened: Opened, axe: str) -> None:
     tab = opened(html())
     tab.evaluate("byId('play').textContent = ''")
     assert any(fault.startswith("button-name") for fault in faults(tab, axe))

@@ -48,7 +48,7 @@ def engine(step: int, layer: int, unit: int, row: int) -> Explanation:
     return bp.explain(model, X, Y, layer=layer, unit=unit, sample=row, optimizer=RATE)
 
 
-def test_it_opens_on_the_first_hidden_unit(opened: Opened) -> None:
+def test_page_opens_on_the_first_hidden_unit(opened: Opened) -> None:
     tab = opened(html())
     assert tab.title() == "xor 2-2-1 - backpropagation"
     assert tab.locator("#told h3").text_content() == "Unit 0 of layer 0 (Dense, sigmoid), hidden layer"
@@ -135,7 +135,7 @@ def test_the_keyboard_reaches_everything(opened: Opened, expect: Any) -> None:
     expect(tab.locator("#said")).to_contain_text("Step 1. input 0: ")
 
 
-def test_everything_that_can_be_reached_has_a_name(opened: Opened) -> None:
+def test_every_focusable_element_has_a_name(opened: Opened) -> None:
     tab = opened(html())
     tree = tab.context.new_cdp_session(tab).send("Accessibility.getFullAXTree")["nodes"]
     roles = ("button", "radio", "slider", "combobox", "radiogroup", "region", "image")
@@ -209,7 +209,7 @@ def test_the_whole_batch(opened: Opened) -> None:
 
 
 def in_sight(tab: Any) -> str:
-    """Return the text of the page, less what is said aloud of the last change, which comes a moment later."""
+    """Return the text of the page without the screen reader's announcement, which is written later."""
     return str(
         tab.evaluate("""() => {
             byId("said").hidden = true;
@@ -249,7 +249,7 @@ def test_dark_and_light(opened: Opened, scheme: str) -> None:
 
 
 @pytest.mark.parametrize("width", [320, 390, 1000, 1400])
-def test_it_fits(opened: Opened, expect: Any, width: int) -> None:
+def test_page_fits_the_window(opened: Opened, expect: Any, width: int) -> None:
     tab = opened(html(), width=width)
     for row in ("1", "-1"):
         tab.locator("#sample").select_option(row)
@@ -274,7 +274,7 @@ def test_names_from_data_are_only_text(opened: Opened) -> None:
 
 
 def everything(tab: Any) -> None:
-    """Look at everything, on every way, in both languages: an error would stand on the console."""
+    """Open every view in both languages: an error would stand on the console."""
     tab.evaluate("""() => {
         const ways = ["forward", "loss", "backward", "update"].map((way) => stages.findIndex((s) => s.direction === way));
         for (const [lang, row] of [["en", 0], ["pt", -1]]) {

@@ -18,7 +18,9 @@ def test_hostile_names_are_text(number: int, browser: Any, tmp_path: Path) -> No
     assert seen_in(browser, CASES[number], tmp_path) is None
 
 
-def test_a_name_that_runs_is_seen(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_detects_a_name_that_runs_as_script(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bpengine.explain.graphs.svg.escape", lambda text: text)
     trouble = seen_in(browser, {**PLAIN, "title": "<script>window.hacked=1</script>", "place": "plain"}, tmp_path)
     assert trouble is not None

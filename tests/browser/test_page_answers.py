@@ -197,7 +197,7 @@ def in_the_address(tab: Any) -> str:
     return str(tab.evaluate("location.hash"))
 
 
-def test_numbers_are_changed_where_they_stand(opened: Opened, expect: Any) -> None:
+def test_numbers_are_edited_in_place(opened: Opened, expect: Any) -> None:
     case = CASES["binary_cross_entropy"]
     tab = opened(page(case.model(), X, BINARY, optimizer=case.optimizer, steps=5).html())
     panel, now = tab.locator("#told"), tab.locator("#now")
@@ -382,7 +382,7 @@ def same_backward(xp: Any, x: Any, dy: Any) -> Any:
         (stripped_forward, "with other numbers the step computes something else"),
     ],
 )
-def test_what_cannot_be_followed_is_said_and_nothing_can_be_edited(opened: Opened, forward: Any, said: str) -> None:
+def test_page_without_a_program_says_why_and_cannot_be_edited(opened: Opened, forward: Any, said: str) -> None:
     model = bp.Model(
         bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5
     )
@@ -459,7 +459,7 @@ def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])
 @pytest.mark.parametrize("lang", ["en", "pt"])
-def test_nothing_of_a_sum_is_cut_off(opened: Opened, width: int, lang: str) -> None:
+def test_sums_are_shown_whole(opened: Opened, width: int, lang: str) -> None:
     case = CASES["half_sum_squares"]
     tab = opened(page(case.model(), X, VALUES, optimizer=case.optimizer, steps=2, lang=lang).html(), width=width)
     for subject in (
@@ -476,7 +476,7 @@ def test_nothing_of_a_sum_is_cut_off(opened: Opened, width: int, lang: str) -> N
         assert (cut <= 0, tab.evaluate(edges)) == (True, []), subject
 
 
-def test_every_stage_is_in_sight(opened: Opened) -> None:
+def test_every_stage_of_a_step_is_visible(opened: Opened) -> None:
     tab = opened(page(CASES["half_sum_squares"].model(), X, VALUES, steps=2).html(), width=1280)
     edges = """(box) => [...box.querySelectorAll("span")].map((name) => {
         const { left, right } = name.getBoundingClientRect();

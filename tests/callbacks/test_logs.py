@@ -42,7 +42,7 @@ def epochs_in(kind: Any, path: Path) -> list[int]:
 
 
 @files
-def test_a_file_says_what_the_history_says(kind: Any, tmp_path: Path) -> None:
+def test_log_file_agrees_with_the_history(kind: Any, tmp_path: Path) -> None:
     path = tmp_path / "log"
     history = bp.Model(NET).fit(X, Y, epochs=3, **SETTINGS, callbacks=kind(path))
     rows = READ[kind](path)
@@ -60,7 +60,7 @@ def test_a_csv_log_is_read_by_pandas_and_holds_tables(tmp_path: Path) -> None:
 
 
 @files
-def test_a_resumed_fit_says_no_epoch_twice(kind: Any, tmp_path: Path) -> None:
+def test_resumed_fit_logs_no_epoch_twice(kind: Any, tmp_path: Path) -> None:
     run = bp.RunFolder(tmp_path / "run", every=4)
     path = tmp_path / "log"
     with pytest.raises(Killed):
@@ -74,7 +74,7 @@ def test_a_resumed_fit_says_no_epoch_twice(kind: Any, tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Nothing catches it."""
+    """An exception that the engine does not catch."""
 
 
 class Boom:
@@ -115,7 +115,7 @@ def test_a_score_that_comes_later_gets_its_column(tmp_path: Path) -> None:
 
 @files
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "not json", '[1]\n{"a": 2}\n'])
-def test_a_file_of_something_else_is_refused_and_stays(kind: Any, text: str, tmp_path: Path) -> None:
+def test_foreign_file_is_refused_and_kept(kind: Any, text: str, tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text(text + "\n")
     with pytest.raises(bp.ConfigError, match="requires a file that it wrote itself"):
@@ -218,7 +218,7 @@ def segments(monkeypatch: pytest.MonkeyPatch, callbacks: Any) -> tuple[bp.Histor
     return model.fit(X, Y, epochs=300, optimizer=bp.SGD(0.1), callbacks=callbacks), sizes
 
 
-def test_a_log_keeps_compiled_epochs_together_and_sees_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_receives_each_epoch_of_one_compiled_run(monkeypatch: pytest.MonkeyPatch) -> None:
     log = Counted()
     history, sizes = segments(monkeypatch, log)
     assert max(sizes) > 1
@@ -227,7 +227,7 @@ def test_a_log_keeps_compiled_epochs_together_and_sees_each(monkeypatch: pytest.
     assert np.array_equal(history.loss, alone.loss)
 
 
-def test_a_log_that_reads_the_model_sees_that_of_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_that_reads_the_model_gets_the_parameters_of_each_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     _, sizes = segments(monkeypatch, Counted(layers=(X, Y)))
     assert set(sizes) == {1}
 

@@ -62,7 +62,7 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
         (lambda d: d + np.eye(3), "no constant factor: a term is missing or too many, or a sum runs over the wrong axis"),
     ],
 )  # fmt: skip
-def test_causes(hand: Any, expected: str) -> None:
+def test_error_patterns_are_named(hand: Any, expected: str) -> None:
     pattern = error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "w", {"w": WEIGHT})
     assert pattern == expected
 
@@ -86,7 +86,7 @@ def test_an_argument_that_is_forgotten_is_named(hand: Any, expected: str) -> Non
     assert error_pattern(hand(REFERENCE), REFERENCE, (2, 2), COUNTS, "x", at) == expected
 
 
-def test_one_that_is_1_is_not_blamed() -> None:
+def test_argument_equal_to_1_is_not_named_as_forgotten() -> None:
     assert error_pattern(1.7 * REFERENCE, REFERENCE, (2, 2), COUNTS, "x", {"gain": np.ones(3)}) == (
         "a constant factor is wrong"
     )

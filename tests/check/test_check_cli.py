@@ -77,7 +77,7 @@ def test_check_fails_with_code_1(run: Any) -> None:
     code, out, _ = run("check", "iris", "--layers", "3", "--rows", "8")
     assert code == 1
     assert "FAILED" in out
-    assert "guilty: relu_bwd in layer 0, dx" in out
+    assert "faulty: relu_bwd in layer 0, dx" in out
     assert "the sign is wrong" in out
 
 

@@ -35,7 +35,7 @@ def test_backends_agree(backend_name: str, dtype: str, rng: Any) -> None:
     assert [d.array for d in comparison.differences][:2] == ["layer 0, Dense", "layer 1, BatchNorm"]
 
 
-def test_the_first_place_where_they_part_is_named(rng: Any) -> None:
+def test_first_disagreeing_place_is_named(rng: Any) -> None:
     comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=3)
     assert not comparison.passed
     assert comparison.first
@@ -45,10 +45,10 @@ def test_the_first_place_where_they_part_is_named(rng: Any) -> None:
         "numpy 2",
     )
     assert all(d.agrees for d in comparison.differences if d.part == "forward" or d.array.startswith("2."))
-    assert "FAILED: numpy 2 and numpy 1 part first in gradient, 1.bias" in str(comparison)
+    assert "FAILED: numpy 2 and numpy 1 disagree first in gradient, 1.bias" in str(comparison)
 
 
-def test_what_it_says(rng: Any) -> None:
+def test_report_reads_as_documented(rng: Any) -> None:
     comparison = compare_backends(NET, *labelled(rng, 20), ["numpy", Off()], steps=0)
     head, *rows = comparison.table().splitlines()
     assert head.split() == list(comparison.heads)

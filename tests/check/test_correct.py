@@ -92,7 +92,7 @@ def test_large_networks_are_sampled(rng: Any) -> None:
     assert "8 elements sampled" in str(report)
 
 
-def test_weights_that_underflow_are_no_false_alarm(jax: Any) -> None:
+def test_underflowing_weights_raise_no_false_alarm(jax: Any) -> None:
     """A compiler takes numbers below the smallest normal one for 0."""
     dense = bp.Dense(3, weight_init=np.full((2, 3), 1e-310))
     report = check_gradients(bp.Network(2, [dense], "softmax_cross_entropy"), np.ones((4, 2)), np.array([0, 1, 2, 0]))

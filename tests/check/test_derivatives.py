@@ -45,7 +45,7 @@ def point(network: Any, rng: Any) -> Any:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
-def test_what_is_right_passes(network: bp.Network, jax: Any, rng: Any) -> None:
+def test_correct_derivatives_pass(network: bp.Network, jax: Any, rng: Any) -> None:
     note, verdicts = check_derivatives(point(network, rng))
     assert not note.startswith("not taken"), note
     assert {v.name: v.reference for v in verdicts} == REFERENCES
@@ -55,7 +55,7 @@ def test_what_is_right_passes(network: bp.Network, jax: Any, rng: Any) -> None:
         assert verdict.compared > 0
 
 
-def test_they_stand_in_the_report(jax: Any, rng: Any) -> None:
+def test_report_lists_the_network_derivatives(jax: Any, rng: Any) -> None:
     model = bp.Model(NETWORKS["layers"])
     x, y, weights = rows(model.network, rng)
     report = model.check(x, y, weights)
@@ -88,7 +88,7 @@ def test_a_backward_that_is_wrong_outside_training_is_named(jax: Any, rng: Any) 
         wrong.raise_if_failed()
 
 
-def test_rows_that_are_mixed_up_are_seen(jax: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixed_up_rows_are_detected(jax: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Swapped(per_sample.PerRowOps):
         def __init__(self, ops: Ops) -> None:
             super().__init__(ops)
@@ -99,7 +99,7 @@ def test_rows_that_are_mixed_up_are_seen(jax: Any, rng: Any, monkeypatch: pytest
     assert [v.name for v in verdicts if not v.passed] == ["per_sample_gradients"]
 
 
-def test_a_point_on_kinks_is_no_false_alarm(jax: Any, rng: Any) -> None:
+def test_point_on_kinks_raises_no_false_alarm(jax: Any, rng: Any) -> None:
     network = bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(2, "relu")], "mean_absolute_error", bp.L1(0.1))
     model = bp.Model(network, dtype="float64")
     x = rng.normal(size=(4, 3))
@@ -109,7 +109,7 @@ def test_a_point_on_kinks_is_no_false_alarm(jax: Any, rng: Any) -> None:
     assert len(report.derivatives) == 4
 
 
-def test_why_they_are_not_taken(jax: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_says_why_derivatives_are_skipped(jax: Any, rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = bp.Network(3, [bp.Dense(4000)], "mean_squared_error")
     note, verdicts = check_derivatives(point(wide, rng))
     assert verdicts == ()
@@ -131,19 +131,19 @@ class Untraced(bp.Layer):
         return (x if float(ops.xp.sum(x)) > -1e9 else -x), None, running
 
 
-def test_code_that_jax_cannot_trace_is_said(jax: Any, rng: Any) -> None:
+def test_untraceable_code_is_reported(jax: Any, rng: Any) -> None:
     network = bp.Network(3, [bp.Dense(2), Untraced(), bp.Dense(2)], "mean_squared_error")
     note, verdicts = check_derivatives(point(network, rng))
     assert verdicts == ()
-    assert "not taken: code of one's own does not let them be (" in note
+    assert "not taken: code of one's own does not support them (" in note
 
 
-def test_a_layer_or_a_kernel_has_none(rng: Any) -> None:
+def test_layers_and_kernels_have_no_network_derivatives(rng: Any) -> None:
     assert bp.check_gradients(bp.Dense(2), rng.normal(size=(3, 2))).derivatives == ()
     assert bp.check_gradients("tanh").derivatives == ()
 
 
-def test_rows_that_count_are_taken(jax: Any, rng: Any) -> None:
+def test_rows_with_a_weight_are_chosen(jax: Any, rng: Any) -> None:
     """Rows of weight 0 would say nothing."""
     network = NETWORKS["a sum"]
     x, y, _ = rows(network, rng, 9)
@@ -154,15 +154,15 @@ def test_rows_that_count_are_taken(jax: Any, rng: Any) -> None:
     assert all(v.passed for v in verdicts)
 
 
-def test_what_is_not_finite_in_jax_is_said(jax: Any, rng: Any) -> None:
+def test_non_finite_result_of_jax_is_reported(jax: Any, rng: Any) -> None:
     """At a probability of exactly 1 JAX takes 0 / 0 for the second derivative."""
     network = bp.Network(1, [bp.Dense(1, "softmax")], "binary_cross_entropy")
     note, verdicts = check_derivatives(point(network, rng))
-    assert note.endswith("not finite in JAX, and not judged: hvp")
+    assert note.endswith("not finite in JAX, and not checked: hvp")
     assert [v.name for v in verdicts] == [name for name in REFERENCES if name != "hvp"]
 
 
-def test_units_that_are_saturated_to_the_last_digit_are_no_false_alarm(jax: Any) -> None:
+def test_fully_saturated_units_raise_no_false_alarm(jax: Any) -> None:
     """1 - y^2 is 0 where a complex step still sees 1e-32."""
     network = bp.Network(1, [bp.Dense(2, "tanh", weight_init=np.full((1, 2), 40.0)), bp.Dense(1)], "mean_squared_error")
     report = bp.check_gradients(network, np.ones((3, 1)), np.zeros((3, 1)), perturbed=False)

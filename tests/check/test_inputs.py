@@ -60,7 +60,7 @@ def test_a_wrong_kernel_behind_it_is_named(rng: Any, jax: Any) -> None:
     assert (report.guilty.place, report.guilty.function, report.guilty.argument) == ("0", "dense_bwd", "dx")
 
 
-def test_what_training_uses_is_judged_and_not_what_the_way_back_to_the_input_gives(rng: Any) -> None:
+def test_gradients_used_in_training_are_checked(rng: Any) -> None:
     network = bp.Network(3, [Careless(4, "tanh"), bp.Dense(2)], "softmax_cross_entropy")
     report = check_gradients(network, *labelled(rng, 6, 3, 2), oracles="inner products")
     assert {v.array for v in report.failures} == {"0.bias"}
@@ -74,7 +74,7 @@ def test_every_array_has_a_row(rng: Any) -> None:
     assert [v.array for v in report.verdicts if v.oracle == "own float32"] == names
 
 
-def test_large_inputs_do_not_cover_up_small_parameters(rng: Any) -> None:
+def test_large_inputs_do_not_hide_errors_of_small_parameters(rng: Any) -> None:
     """Inputs of a millionth have a gradient a million times that of the weights, which are judged all the same."""
     from bpengine_numpy import NumpyBackend
 

@@ -60,7 +60,7 @@ def test_on_or_near_a_kink_there_is_no_false_alarm(kernel: Any, distance: float,
 
 @pytest.mark.parametrize("distance", [0.0, 1e-18, 1e-9])
 @pytest.mark.parametrize("kernel", [OWN, STATED], ids=["not stated", "stated"])
-def test_autodiff_raises_none_either(kernel: Any, distance: float, rng: Any, jax: Any) -> None:
+def test_autodiff_raises_no_false_alarm_at_kinks(kernel: Any, distance: float, rng: Any, jax: Any) -> None:
     report = check_gradients(kernel, point(rng, distance), oracles="autodiff")
     assert report.passed, str(report)
     assert report.kinks.left_out == (4 if kernel is OWN and distance == 0 else 0)
@@ -90,7 +90,7 @@ def test_the_value_at_the_kink_must_be_near_the_slopes_beside_it(value: float, r
     assert report.failures[0].worst.cause.startswith(outside if np.isfinite(value) else "it is not finite")
 
 
-def test_without_jax_it_must_be_finite(rng: Any) -> None:
+def test_value_at_the_kink_must_be_finite_without_jax(rng: Any) -> None:
     wrong = replace(OWN, backward=lambda xp, x, dy: dy * slope(xp, x) * x / x)
     report = check_gradients(wrong, point(rng, 0.0), oracles="differences")
     assert not report.passed
@@ -98,7 +98,7 @@ def test_without_jax_it_must_be_finite(rng: Any) -> None:
     assert "it is not finite" in str(report)
 
 
-def test_a_convention_that_is_stated_is_judged(rng: Any, jax: Any) -> None:
+def test_stated_convention_is_checked(rng: Any, jax: Any) -> None:
     right = replace(OWN, backward=lambda xp, x, dy: dy * xp.where(x >= 0, 1.0, 0.1))
     for kernel, side, passed in (
         (OWN, "left", True),
@@ -121,7 +121,7 @@ def test_kinks_in_several_places(rng: Any, jax: Any) -> None:
     assert check_gradients(replace(six, kink_at=lambda xp, x: ("left", x)), np.abs(x)).kinks.exact == 1
 
 
-def test_a_kink_that_is_stated_in_the_wrong_form() -> None:
+def test_wrongly_stated_kink_is_refused() -> None:
     for kink_at in (lambda xp, x: ("left", x[0]), lambda xp, x: ("down", x)):
         with pytest.raises(
             bp.ConfigError, match=r"'my_leaky' requires kink_at to return a side \(left, right, middle, none\)"
@@ -169,7 +169,7 @@ def test_at_a_kink_the_interval_between_the_slopes_is_right_and_no_more(
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("oracles", ["autodiff", "differences", "inner products"])
 @pytest.mark.parametrize("kernel", ["my_relu", "relu", "leaky_relu"])
-def test_both_sides_of_a_kink_are_judged_with_every_seed(kernel: str, oracles: str, jax: Any) -> None:
+def test_both_sides_of_a_kink_are_checked_with_every_seed(kernel: str, oracles: str, jax: Any) -> None:
     """All inputs lie on the kink; the backward is right there and on one side, and wrong on the other."""
     right = at_the_kink("relu", 0.0) if kernel == "my_relu" else KERNELS[kernel]
     backward = right.backward
@@ -224,7 +224,7 @@ def test_kinks_that_share_their_inputs_raise_no_false_alarm(at: float, twice: bo
         assert report.passed, str(report)
 
 
-def test_nor_do_they_hide_a_wrong_slope(rng: Any) -> None:
+def test_shared_kinks_do_not_hide_a_wrong_slope(rng: Any) -> None:
     for seed in SEEDS:
         report = check_gradients(Mixed(4.0), np.zeros((2, 3)), seed=seed, oracles="inner products", perturbed=False)
         assert "gradient of x: input, row" in str(report.guilty)
@@ -263,7 +263,7 @@ def test_a_layer_of_ones_own_in_a_network(root: bool, dtype: str, rng: Any, jax:
     assert any(element.startswith("layer 0, bias of unit") for element in report.kinks.elements)
 
 
-def test_its_wrong_backward_is_caught_and_named(rng: Any, jax: Any) -> None:
+def test_wrong_backward_of_an_own_loss_is_caught_and_named(rng: Any, jax: Any) -> None:
     report = in_a_network(Folded(factor=0.5), rng, dtype="float64")
     assert not report.passed
     assert report.guilty
@@ -273,7 +273,7 @@ def test_its_wrong_backward_is_caught_and_named(rng: Any, jax: Any) -> None:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("inside", [False, True])
-def test_its_slope_at_the_kink_is_judged_in_a_network(inside: bool, rng: Any) -> None:
+def test_slope_at_the_kink_is_checked_in_a_network(inside: bool, rng: Any) -> None:
     for value, right in ((0.0, True), (1.5, False)):
         layer: bp.Layer = Half(at_the_kink("abs", value))
         layer = bp.Residual([bp.Dense(4), layer]) if inside else layer

@@ -59,7 +59,7 @@ def test_a_forgotten_factor_that_starts_at_1_is_caught_and_named(oracles: str, r
 
 
 @pytest.mark.thorough(keep=1)
-def test_in_a_network_on_every_backend(backend_name: str, rng: Any, jax: Any) -> None:
+def test_wrong_gradient_at_the_perturbed_point_is_found_on_every_backend(backend_name: str, rng: Any, jax: Any) -> None:
     rows = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
     model = bp.Model(network(), backend_name)
     before = model.parameters
@@ -81,20 +81,20 @@ class OwnForgets(bp.Model):
         return loss, {**gradients, "0.bias": gradients["0.bias"] / self.parameters["1.gain"]}
 
 
-def test_the_models_own_gradients_are_judged_there_too(rng: Any) -> None:
+def test_models_own_gradients_are_checked_at_the_perturbed_point(rng: Any) -> None:
     model, rows = OwnForgets(network(right=True)), (rng.normal(size=(6, 3)), rng.normal(size=(6, 2)))
     report = check_gradients(model, *rows, oracles="inner products")
     assert [(v.array, v.oracle, v.point) for v in report.failures] == [("0.bias", "own float32", "perturbed")]
 
 
-def test_a_loss_of_its_own_that_overflows_there_is_said(rng: Any) -> None:
+def test_own_loss_that_overflows_at_the_perturbed_point_is_reported(rng: Any) -> None:
     dense = bp.Dense(2, weight_init=np.full((3, 2), 4e18))
     model = bp.Model(bp.Network(3, [dense], "half_sum_squares"))
     report = check_gradients(model, np.ones((1, 3)), np.ones((1, 2)), oracles="inner products")
     assert "its own loss in float32 is not finite there" in report.perturbed.note
 
 
-def test_both_points_are_told(rng: Any, jax: Any) -> None:
+def test_report_names_both_points(rng: Any, jax: Any) -> None:
     report = check_gradients(everything(), *labelled(rng, 8))
     assert report.passed, str(report)
     points = [v.point for v in report.verdicts]
@@ -111,7 +111,7 @@ def test_both_points_are_told(rng: Any, jax: Any) -> None:
     assert "perturbed point: everything moved by half to twice its own size, seed 0; value " in text
 
 
-def test_it_is_drawn_by_the_seed(rng: Any) -> None:
+def test_seed_draws_the_perturbed_point(rng: Any) -> None:
     x = rng.normal(size=(3, 3))
     values = [check_gradients(bp.LayerNorm(), x, seed=s, oracles="inner products").perturbed.value for s in (1, 1, 2)]
     assert values[0] == values[1] != values[2]
@@ -145,7 +145,7 @@ def test_a_point_is_found_where_the_function_is_finite(refuses: bool, rng: Any) 
     assert refuses or report.perturbed.judged
 
 
-def test_where_there_is_none_the_report_says_so() -> None:
+def test_report_says_when_there_is_no_perturbed_point() -> None:
     report = check_gradients(Logarithm(only=2.0), np.full((2, 2), 2.0), oracles="inner products")
     assert not report.perturbed.judged
     assert {v.point for v in report.verdicts} == {"given"}

@@ -133,7 +133,7 @@ def test_a_network_that_breaks_a_property_is_shrunk(kernel: str, layers: int) ->
     assert (least.rows, least.weighted, least.network.penalties) == (1, False, ())
 
 
-def test_a_perfect_fit_whose_residuals_round_is_no_false_alarm() -> None:
+def test_perfect_fit_with_rounded_residuals_raises_no_false_alarm() -> None:
     """Rounding inside of y moves r^2 by 2 r eps at every step h: the differences agree with each other, and not with 0."""
     norms = [bp.LayerNorm(eps=0.001), bp.Dropout(0.3), bp.BatchNorm(), bp.BatchNorm(momentum=0.0)]
     last = bp.Dense(4, "sigmoid", bias="column", weight_init="zeros", bias_init="zeros")

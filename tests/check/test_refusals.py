@@ -109,7 +109,7 @@ def test_whole_numbers() -> None:
         (lambda dy: (dy, dy, dy), r"got a tuple of 3"),
     ],
 )
-def test_a_layer_that_gives_back_the_wrong_thing(gives: Any, message: str) -> None:
+def test_layer_that_returns_a_wrong_structure_is_refused(gives: Any, message: str) -> None:
     with pytest.raises(bp.ShapeError, match=r"layer 0 \(Bad\) requires .*" + message):
         check_gradients(Bad(gives), X)
     network = bp.Network(3, [bp.Dense(3), Bad(gives)], "mean_squared_error")
@@ -132,7 +132,7 @@ def test_an_error_of_ones_own_code_says_where_it_comes_from(method: str, monkeyp
     assert caught.value.__notes__ == [f"this came from the {method} of kernel 'tanh'"]
 
 
-def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
+def test_kernel_that_returns_a_wrong_structure_is_refused() -> None:
     with pytest.raises(
         bp.ShapeError, match=r"kernel 'dense' requires its backward to return 3 gradients \(dx, dw, db\)"
     ):
@@ -143,7 +143,7 @@ def test_a_kernel_that_gives_back_the_wrong_thing() -> None:
         check_gradients(replace(KERNELS["dense"], backward=lambda xp, res, dy: (dy @ res.w.T, dy.T @ res.x, dy.sum(0))))
 
 
-def test_a_kernel_that_is_described_wrongly() -> None:
+def test_wrongly_described_kernel_is_refused() -> None:
     with pytest.raises(bp.ConfigError, match=r"`differentiable` to name some of its arguments \(x\), got z"):
         check_gradients(replace(KERNELS["tanh"], differentiable=("z",)))
     with pytest.raises(bp.ConfigError, match=r"requires a shape for its argument 'x', that it can be sampled, got y\."):

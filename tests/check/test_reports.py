@@ -36,7 +36,7 @@ def test_the_worst_element_and_the_kernel_are_named(failed: Any) -> None:
     assert not failed.passed
     text = str(failed)
     assert text.startswith("FAILED: gradients of network 4-4-4-4, half_sum_squares")
-    assert "guilty: dense_bwd in layer 2, dw: w, row" in text
+    assert "faulty: dense_bwd in layer 2, dw: w, row" in text
     assert ", ratio 2: a factor 2 too many" in text
     assert "layer 0, weight from unit" in text
     worst = next(v for v in failed.failures if v.array == "2.weight").worst
@@ -47,7 +47,7 @@ def test_the_worst_element_and_the_kernel_are_named(failed: Any) -> None:
     assert orders["0.bias"] is None or orders["0.bias"] == pytest.approx(2.0, abs=0.1)
 
 
-def test_it_can_be_raised(failed: Any) -> None:
+def test_failed_report_can_be_raised(failed: Any) -> None:
     with pytest.raises(GradientError, match=r"network 4-4-4-4, half_sum_squares are wrong(.|\n)*dense_bwd") as caught:
         failed.raise_if_failed()
     assert caught.value.report is failed
@@ -136,7 +136,7 @@ def test_a_layer_of_ones_own_is_named_where_its_kernels_are_right(rng: Any, jax:
 
 
 @pytest.mark.parametrize("where", ["1.0", "1.activation", "1.0.0.activation"])
-def test_it_is_named_inside_of_others_too(where: str, rng: Any) -> None:
+def test_wrong_layer_inside_another_is_named(where: str, rng: Any) -> None:
     class Wrong(Gate):
         def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> Any:
             dx, gradients = super().backward(ops, residual, dy, need_dx=need_dx)

@@ -46,7 +46,7 @@ def test_a_small_error_of_the_models_own_is_found(rng: Any, monkeypatch: pytest.
     assert max(v.tolerance for v in report.verdicts if v.oracle == "own float32") < 1e-4
 
 
-def test_what_float32_makes_of_it_is_no_alarm(backend_name: str, rng: Any) -> None:
+def test_rounding_in_float32_raises_no_alarm(backend_name: str, rng: Any) -> None:
     x = 100.0 + 0.01 * rng.normal(size=(32, 4))
     report = check_gradients(
         bp.Model(badly_conditioned(), backend_name), x, rng.normal(size=(32, 1)), oracles=QUICK, perturbed=False
@@ -57,7 +57,7 @@ def test_what_float32_makes_of_it_is_no_alarm(backend_name: str, rng: Any) -> No
     assert own["2.beta"].compared == 8
 
 
-def test_what_rounding_makes_worthless_is_said_to_be(rng: Any) -> None:
+def test_result_within_rounding_is_marked_uninformative(rng: Any) -> None:
     x = 1e4 + 1e-3 * rng.normal(size=(32, 4))
     report = check_gradients(bp.Model(badly_conditioned()), x, rng.normal(size=(32, 1)), oracles=QUICK, perturbed=False)
     own = {v.array: v for v in report.verdicts if v.oracle == "own float32"}
@@ -81,7 +81,7 @@ def test_rounding_is_no_excuse_for_more_than_rounding(rng: Any, monkeypatch: pyt
     assert [(v.array, v.oracle) for v in report.failures] == [("1.bias", "own float32")]
 
 
-def test_a_difference_that_tells_nothing_is_not_counted() -> None:
+def test_uninformative_difference_is_not_counted() -> None:
     def fwd(xp: Any, x: Any) -> Any:
         y, residual = KERNELS["tanh"].forward(xp, x)
         return y + 1e15, residual
@@ -107,7 +107,7 @@ def test_a_loss_that_overflows_in_float32_alone(rng: Any) -> None:
         check_gradients(model, rng.normal(size=(5, 3)), np.ones((5, 2)), oracles=QUICK, perturbed=False)
 
 
-def test_the_allowance() -> None:
+def test_allowance_follows_its_formula() -> None:
     eps = rounding.machine_epsilon("float32")
     spread, sums = rounding.STUDENT * math.sqrt((9 + 16) / 2), rounding.SUMS * math.sqrt(100) * eps / 2 * 7
     assert rounding.rounding_allowance([3.0, 4.0], 7.0, 100, eps) == pytest.approx(spread + sums)

@@ -17,13 +17,13 @@ from tests.tolerances import oracle_rtol
 RELU = Mutant("relu", 0, "a factor 2")
 
 
-def test_it_draws_different_networks_the_same_for_a_seed() -> None:
+def test_seed_draws_the_same_networks() -> None:
     drawn, again, others = sweep.draw(30, 0), sweep.draw(30, 0), sweep.draw(30, 1)
     assert len({repr(sample.network) for sample in drawn}) == 30
     assert repr(drawn) == repr(again) != repr(others)
 
 
-def test_a_right_network_is_no_alarm(jax: Any) -> None:
+def test_correct_network_raises_no_alarm(jax: Any) -> None:
     finding = sweep.network(sweep.draw(2, 0)[1], "jax", "float64")
     assert finding.wrong is None
     assert finding.counts["numbers compared"] > 0
@@ -48,7 +48,7 @@ def test_samples_with_special_values_are_of_every_kind() -> None:
         assert kinds[str(sample.special)], sample
 
 
-def test_a_perfect_fit_is_one(jax: Any) -> None:
+def test_sample_of_a_perfect_fit_has_loss_0(jax: Any) -> None:
     network = bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(2)], "mean_absolute_error")
     sample = Sample(network, 5, seed=1, special="a perfect fit")
     x, y, _ = sample.data()
@@ -56,7 +56,7 @@ def test_a_perfect_fit_is_one(jax: Any) -> None:
     assert sweep.network(sample, "numpy", "float64").wrong is None
 
 
-def test_what_fails_or_breaks_down_is_an_alarm() -> None:
+def test_failed_check_and_exception_are_alarms() -> None:
     samples = sweep.draw(160, 0)
     sample = next(s for s in samples if "relu" in {layer.activation.name for layer in s.network.layers[-1:]})
     finding = sweep.network(sample, backend(RELU), "float64")
@@ -65,7 +65,7 @@ def test_what_fails_or_breaks_down_is_an_alarm() -> None:
     assert "ConfigError: unknown dtype 'float16'" in str(sweep.network(sample, "numpy", "float16").wrong)
 
 
-def test_a_mutant_that_gets_away_is_told() -> None:
+def test_undetected_mutant_is_reported() -> None:
     caught, away = (sweep.mutant(RELU, "alone", check) for check in (sweep.check_alone, lambda _: Report()))
     assert caught.wrong is None
     assert away.wrong == "relu-dx-a factor 2 alone: the check passed"
@@ -77,7 +77,7 @@ class Report:
     passed, guilty = True, None
 
 
-def test_a_mistake_is_told_before_any_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_before_the_sweep_starts(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as stopped:
         sweep.main(backend="jaxx")
     assert stopped.value.exit_code == 2

@@ -35,12 +35,12 @@ def one_row(backend: Any, seed: int) -> Report:
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
-def test_a_rounding_of_autodiff_is_no_false_alarm(backend: str, seed: int, jax: Any) -> None:
+def test_rounding_of_autodiff_raises_no_false_alarm(backend: str, seed: int, jax: Any) -> None:
     report = one_row(backend, seed)
     assert report.passed, str(report)
 
 
-def test_it_excuses_nothing_elsewhere(jax: Any) -> None:
+def test_tolerance_excuses_no_other_gradient(jax: Any) -> None:
     tolerances = {v.array: v.tolerance for v in one_row("numpy", 2).verdicts}
     assert tolerances["0.weight"] > 10.0 * oracle_rtol()
     for name in ("3.1.gamma", "3.1.beta", "3.2.weight", "3.2.bias", "4.weight", "4.bias"):
@@ -83,7 +83,7 @@ class Doubled(bp.Layer):
 
 
 @pytest.mark.thorough
-def test_a_vanishing_gradient_is_judged_by_its_own_size(rng: Any, jax: Any) -> None:
+def test_tolerance_of_a_vanishing_gradient_follows_its_size(rng: Any, jax: Any) -> None:
     """The more sigmoid layers lie behind it, the less of a gradient arrives: a part in 1e17 here."""
     layers = [Doubled(), *(bp.Dense(4, "sigmoid") for _ in range(24)), bp.Dense(1)]
     x, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 1))

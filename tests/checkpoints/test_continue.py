@@ -46,7 +46,7 @@ def test_two_fits_have_the_bits_of_one(
     assert split(backend_name, first, second, **both) == whole(backend_name, limit, **both)
 
 
-def test_it_goes_on_with_parameters_that_were_changed_in_between() -> None:
+def test_fit_continues_with_parameters_changed_in_between() -> None:
     options = settings(epochs=3, callbacks=(), stop=bp.NoImprovement(20))
     model, other = (bp.Model(network()) for _ in range(2))
     histories = [one.fit(*data(), **options) for one in (model, other)]
@@ -124,7 +124,7 @@ def test_the_order_of_rows_goes_on_with_other_data(monkeypatch: pytest.MonkeyPat
     assert (np.concatenate(orders) == epoch_order(model.seed, 1, 64, shuffle=True)).all()
 
 
-def test_the_learning_rate_may_be_another_and_the_rule_may_not() -> None:
+def test_learning_rate_may_change_and_the_rule_may_not() -> None:
     x, y = data()
     model = bp.Model(network())
     history = model.fit(x, y, batch_size=32, epochs=1, optimizer=bp.Adam(0.01))

@@ -37,7 +37,7 @@ def small(tmp_path: Path) -> Path:
     return tmp_path / "fit0-step000000000002.ckpt"
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_checkpoint_round_trip_keeps_every_value(tmp_path: Path) -> None:
     contents = checkpoint_file.read(small(tmp_path))
     assert (contents.step, contents.facts["text"], contents.identity) == (2, "é", {"seed": 1})
     assert contents.arrays["state/counter"].dtype == np.uint32
@@ -47,7 +47,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert (contents.arrays["state/params/0.weight"] == np.arange(6).reshape(2, 3)).all()
 
 
-def test_it_is_an_ordinary_safetensors_file(tmp_path: Path) -> None:
+def test_checkpoint_is_an_ordinary_safetensors_file(tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
     assert load_file(small(tmp_path))["state/counter"].tolist() == [7, 3]
@@ -83,7 +83,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, rng:
         assert fitted(bp.Model(network()), epochs=6, run=folder, resume=True) == expected
 
 
-def test_the_oldest_are_removed_and_drafts_of_killed_processes_too(tmp_path: Path) -> None:
+def test_oldest_checkpoints_and_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     left = tmp_path / ".fit0-step000000000005.ck.0123456789ab.0011223344556677.draft"
     left.write_bytes(b"half")
     other = tmp_path / "notes.txt"
@@ -115,7 +115,7 @@ def test_a_full_folder_ends_the_fit_and_loses_nothing(tmp_path: Path, monkeypatc
     assert again == fitted(bp.Model(network()), epochs=9, callbacks=())
 
 
-def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+def test_unusable_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(bp.ConfigError, match=r"run requires a folder that can be made, got '.*file/run'"):
         fitted(bp.Model(network()), epochs=1, run=tmp_path / "file" / "run")
@@ -191,7 +191,7 @@ def test_lines_and_a_model_file_taken_out(tmp_path: Path) -> None:
         folder_contents.save_model(tmp_path / "run", tmp_path / "no.safetensors", 1)
 
 
-def test_networks_that_no_model_file_holds_have_checkpoints_all_the_same(tmp_path: Path) -> None:
+def test_networks_without_a_model_file_format_have_checkpoints(tmp_path: Path) -> None:
     class Halved(bp.Layer):
         def __init__(self, factor: float) -> None:
             self.factor = factor
@@ -214,7 +214,7 @@ def test_networks_that_no_model_file_holds_have_checkpoints_all_the_same(tmp_pat
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_a_fingerprint_tells_arrays_apart(dtype: str, rng: np.random.Generator) -> None:
+def test_fingerprint_distinguishes_arrays(dtype: str, rng: np.random.Generator) -> None:
     small = (100 * rng.standard_normal((40, 5))).astype(dtype)
     seen = {fingerprint(small), fingerprint(small[:-1]), fingerprint(small.T), fingerprint(small.astype("float16"))}
     for at in np.ndindex(small.shape):

@@ -190,7 +190,7 @@ def test_a_signal_ends_the_fit_after_the_step_with_a_checkpoint(number: int, bac
     assert digest(gone_on, history, again.state()) == expected
 
 
-def test_a_second_signal_does_what_it_did_before(tmp_path: Path) -> None:
+def test_second_signal_has_its_default_effect(tmp_path: Path) -> None:
     def twice(model: bp.Model, epoch: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)

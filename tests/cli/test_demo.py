@@ -20,7 +20,7 @@ def cells(out):
     return {row.split()[0]: re.split(r"\s{2,}", row.strip())[1:] for row in table}
 
 
-def test_the_real_numbers():
+def test_demo_prints_measured_numbers():
     ended = process("demo", "--backends", "numpy,jax")
     assert (ended.code, ended.err) == (0, "")
     assert "\x1b" not in ended.out
@@ -49,7 +49,7 @@ def test_an_interrupted_fit_ends_the_demo(cli, monkeypatch):
     assert cli("demo", "--backends", "numpy") == (130, "", "bpengine: interrupted.\n")
 
 
-def test_without_jax_the_rest_still_runs(cli, monkeypatch):
+def test_demo_without_jax_runs_the_other_backends(cli, monkeypatch):
     state = Availability("not installed", "the package 'jax' is not installed.", "Install it.")
     monkeypatch.setattr(backend_class("jax"), "availability", classmethod(lambda cls: state))
     ended = cli("demo", "--epochs", "1", "--backends", "numpy")
@@ -71,7 +71,7 @@ def test_mistakes(mistake, monkeypatch):
     assert "backend 'cupy' cannot run here (not installed)" in mistake("demo", "--backends", "cupy")
 
 
-def test_without_scikit_learn_it_runs_on_rows_of_its_own(cli, monkeypatch):
+def test_demo_without_scikit_learn_draws_its_own_rows(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     ended = cli("demo", "--epochs", "20", "--backends", "numpy")
     assert (ended.code, ended.err) == (0, "")
@@ -82,7 +82,7 @@ def test_without_scikit_learn_it_runs_on_rows_of_its_own(cli, monkeypatch):
 
 
 def test_a_step_is_compiled_before_its_first_run(cli, monkeypatch):
-    """Else the speed of a machine's first demo is that of the steps that wait for the compiler."""
+    """Otherwise a machine's first demo measures steps that wait for the compiler."""
     eager, real = [], NumpyBackend._run_eagerly
     monkeypatch.setattr(
         NumpyBackend, "_run_eagerly", lambda *args, **options: eager.append(1) or real(*args, **options)

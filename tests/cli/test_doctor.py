@@ -16,7 +16,7 @@ from bpengine.backend import Availability, CacheState, backend_class
 from bpengine.cli import backend_status
 from bpengine.cli.commands import installed_packages
 from bpengine.extras import install_command
-from bpengine.system import blas as room
+from bpengine.system import blas as blas_module
 from bpengine.system import blas_overrides, busy, hardware
 from tests.cli.conftest import process
 
@@ -43,23 +43,25 @@ def cost_of(forced, kernel, own_kernel, seconds, own_seconds, failure=None):
 @pytest.fixture
 def blas():
     """Give what is known of BLAS."""
-    return room.library()
+    return blas_module.library()
 
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    """Let this process see a machine without other work."""
+    """Simulate an idle machine."""
     monkeypatch.setattr(busy, "load", lambda: 0.1)
 
 
 def of_itself(printed):
-    """Return the warnings of a process of its own, without what others do on this machine meanwhile."""
+    """Return the warnings of a new process, without those about the machine's load."""
     return [warning for warning in printed["warnings"] if "the cores had other work" not in warning]
 
 
 def test_a_busy_machine_is_a_warning_with_the_cure(cli, monkeypatch):
     monkeypatch.setattr(busy, "load", lambda: 1.25)
-    monkeypatch.setattr(room, "library", lambda: {**dict.fromkeys(("name", "version", "kernel", "file")), "threads": 2})
+    monkeypatch.setattr(
+        blas_module, "library", lambda: {**dict.fromkeys(("name", "version", "kernel", "file")), "threads": 2}
+    )
     printed = json.loads(cli("doctor", "--json").out)
     (warning,) = printed["warnings"]
     assert printed["load"] == 1.25
@@ -159,7 +161,7 @@ def test_forcing_what_is_chosen_anyway_is_no_warning():
     assert not cost_of({"OPENBLAS_L2_SIZE": "1"}, "Haswell", "Haswell", 1.0, 1.0).harmless
 
 
-def test_the_words_of_a_cost():
+def test_cost_is_stated_in_words():
     forced = {"OPENBLAS_CORETYPE": "Prescott"}
     slow = cost_of(forced, "Prescott", "Zen", 0.004, 0.001)
     assert slow.warning() == (
@@ -188,10 +190,12 @@ def test_the_blas_of_numpy_is_the_loaded_one(blas):
         assert blas["file"] in Path("/proc/self/maps").read_text()
 
 
-def test_what_is_not_known_of_a_blas_is_unknown(cli, monkeypatch):
-    """Accelerate, say, of which threadpoolctl knows nothing."""
-    monkeypatch.setattr(room, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}])
-    known = room.library()
+def test_unknown_facts_of_a_blas_are_shown_as_unknown(cli, monkeypatch):
+    """A BLAS that threadpoolctl does not know, such as Accelerate."""
+    monkeypatch.setattr(
+        blas_module, "threadpool_info", lambda: [{"user_api": "openmp", "num_threads": 3, "filepath": "x"}]
+    )
+    known = blas_module.library()
     assert (known["kernel"], known["threads"], known["file"]) == (None, None, None)
     assert "unknown, unknown threads" in cli("doctor").out
 

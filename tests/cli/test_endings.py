@@ -69,7 +69,7 @@ TURNED = "try: Closing().__del__()\n    except KeyboardInterrupt: raise ValueErr
         (["train", "iris", "--seed", MANY], "'--seed'"),
     ],
 )  # fmt: skip
-def test_mistakes_are_judged_before_the_work(mistake, monkeypatch, args, text):
+def test_mistakes_are_reported_before_the_work(mistake, monkeypatch, args, text):
     monkeypatch.setattr(hardware, "allocatable", lambda: 20 << 30)
     assert text in mistake(*args)
 
@@ -81,12 +81,12 @@ def test_a_target_of_many_digits(mistake, tmp_path):
 
 
 @POSIX
-def test_a_queue_is_no_data_file(mistake, tmp_path):
+def test_named_pipe_is_refused_as_a_data_file(mistake, tmp_path):
     os.mkfifo(tmp_path / "queue.csv")
     assert "queue.csv' is no regular file." in mistake("train", tmp_path / "queue.csv")
 
 
-def test_what_a_network_needs_is_compared_with_what_there_is(cli, monkeypatch):
+def test_memory_needed_by_a_network_is_compared_with_available_memory(cli, monkeypatch):
     monkeypatch.setattr(hardware, "allocatable", lambda: None)
     assert cli("train", "xor", "--test-fraction", "0", "--epochs", "1").code == 0
     monkeypatch.setattr(
@@ -98,7 +98,7 @@ def test_what_a_network_needs_is_compared_with_what_there_is(cli, monkeypatch):
     assert "requires 272 bytes (0.0 GiB) for its 17 parameters" in cli(*fits).err
 
 
-def test_memory_of_the_machine_and_of_a_group(monkeypatch, tmp_path):
+def test_memory_limit_is_that_of_machine_and_control_group(monkeypatch, tmp_path):
     assert hardware.allocatable() is None or hardware.allocatable() > 1 << 20
     (tmp_path / "limit").write_text("1000\n")
     monkeypatch.setattr(hardware, "GROUPS", (tmp_path / "limit", tmp_path / "none"))
@@ -125,7 +125,7 @@ def recursion() -> None:
         (bp.DataError("long " * 100_000), " ... "),
     ],
 )  # fmt: skip
-def test_mistakes_from_below(mistake, monkeypatch, error, text):
+def test_errors_of_the_system_are_one_line(mistake, monkeypatch, error, text):
     def load(*args, **options):
         raise error
 
@@ -199,12 +199,12 @@ def test_an_interruption_while_a_command_imports_is_one_line(name, tmp_path):
 @pytest.mark.thorough(keep=1)
 @POSIX
 @pytest.mark.parametrize("body", [IN_A_CALLBACK, TURNED], ids=["lost in a callback", "turned into another error"])
-def test_an_interruption_is_heard_whatever_becomes_of_it(body):
+def test_swallowed_interruption_still_ends_the_command(body):
     ended = process("train", "xor", command=(sys.executable, "-c", LOST.format(body=body)))
     assert ended == (130, "", "bpengine: interrupted.\n")
 
 
-def test_numbers_that_python_does_not_print_are_refused_in_words():
+def test_integers_too_long_to_print_are_refused_in_words():
     with pytest.raises(bp.ConfigError, match="got int of very many digits"):
         bp.Dense(-(10**5000))
     with pytest.raises(bp.ConfigError, match="Adam requires a learning rate of at least 0, got 1000"):

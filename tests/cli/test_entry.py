@@ -29,7 +29,7 @@ sys.exit(main())
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("command", [PROGRAM, (sys.executable, "-m", "bpengine")], ids=["entry", "module"])
-def test_both_ways_in_print_the_version(command):
+def test_script_and_module_print_the_version(command):
     assert process("--version", command=command) == (0, f"bpengine {bp.__version__}\n", "")
 
 
@@ -48,7 +48,7 @@ def test_a_mistake_is_one_line_and_code_2():
     assert "\x1b" not in ended.err
 
 
-def test_nothing_in_a_pipe_is_coloured():
+def test_output_to_a_pipe_has_no_colours():
     ended = process("train", "xor", "--test-fraction", "0", "--epochs", "2")
     assert (ended.code, ended.err) == (0, "")
     assert "\x1b" not in ended.out

@@ -28,7 +28,7 @@ def test_a_unit_in_words_and_as_json(cli: Callable[..., Any]) -> None:
     assert printed["dz"] == explained.dz.tolist()
 
 
-def test_the_forward_pass_is_told_when_nothing_is_asked_for(cli: Callable[..., Any]) -> None:
+def test_explain_without_a_view_prints_the_forward_pass(cli: Callable[..., Any]) -> None:
     ended = cli("explain", *XOR)
     assert ended.code == 0
     assert ended.out.count("observed - predicted = residual") == 4

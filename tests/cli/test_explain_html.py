@@ -97,7 +97,7 @@ def test_a_network_without_biases(cli, tmp_path):
         ('{"2.weight": [[1]]}', "unknown parameter '2.weight'"),
     ],
 )
-def test_parameters_that_cannot_be_taken(mistake, tmp_path, monkeypatch, text, said):
+def test_unusable_parameter_file_is_refused(mistake, tmp_path, monkeypatch, text, said):
     monkeypatch.chdir(tmp_path)
     if text is not None:
         (tmp_path / "w.json").write_text(text)
@@ -105,7 +105,7 @@ def test_parameters_that_cannot_be_taken(mistake, tmp_path, monkeypatch, text, s
     assert not (tmp_path / "x.html").exists()
 
 
-def test_a_model_file_says_what_its_network_is(mistake, tmp_path):
+def test_network_options_beside_a_model_file_are_refused(mistake, tmp_path):
     bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error")).save(tmp_path / "m.safetensors")
     said = mistake("explain", tmp_path / "m.safetensors", "xor", "--no-bias", "--l2", "0.1")
     assert "--no-bias, --l2 requires a network given by its sizes, got the model file" in said

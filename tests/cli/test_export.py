@@ -23,7 +23,7 @@ def model(cli, tmp_path: Path) -> Path:
     return path
 
 
-def test_a_file_is_written_and_told(cli, model: Path, tmp_path: Path) -> None:
+def test_export_writes_a_file_and_names_it(cli, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "people.onnx"
     ended = cli("export", model, "--onnx", path)
     assert ended.code == 0, ended
@@ -38,7 +38,7 @@ def test_a_file_is_written_and_told(cli, model: Path, tmp_path: Path) -> None:
     assert bp.load(model).class_names == ("no", "yes")
 
 
-def test_a_file_that_exists_stays(cli, mistake, model: Path, tmp_path: Path) -> None:
+def test_existing_file_is_kept(cli, mistake, model: Path, tmp_path: Path) -> None:
     path = tmp_path / "people.onnx"
     path.write_text("kept")
     assert "pass --force to overwrite it" in mistake("export", model, "--onnx", path)

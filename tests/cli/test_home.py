@@ -71,7 +71,9 @@ NONE, KEPT, NOT_KEPT = "no cache folder is known", "", "cannot be kept"
         ("unknown", "", None, NONE),
     ],
 )
-def test_everything_goes_on(user: str, home: str | None, cache: str | None, said: str, tmp_path: Path) -> None:
+def test_commands_work_without_a_home_folder(
+    user: str, home: str | None, cache: str | None, said: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
     (tmp_path / "file").touch()

@@ -44,7 +44,7 @@ def test_evaluate_prints_scores_beside_the_table(cli, iris):
     assert float(ended.err.split("accuracy ")[1]) > 0.9
 
 
-def test_files_hold_the_same(cli, iris, tmp_path):
+def test_predictions_in_files_equal_the_printed_ones(cli, iris, tmp_path):
     printed = cli("predict", iris, "iris").out
     assert cli("predict", iris, "iris", "--out", tmp_path / "p.csv") == (0, "", "")
     assert (tmp_path / "p.csv").read_text() == printed
@@ -78,7 +78,7 @@ def test_classes_are_matched_by_name(cli, mistake, tmp_path):
     assert "has the class 'z', which the model does not know" in mistake("predict", model, strange, "--evaluate")
 
 
-def test_yes_or_no(cli, tmp_path):
+def test_binary_outputs_are_classes(cli, tmp_path):
     model = tmp_path / "m.safetensors"
     cli("train", "breast_cancer", "--loss", "sigmoid_cross_entropy", "--epochs", "20", "--out", model)
     head, *rows = table(cli("predict", model, "breast_cancer").out)
@@ -86,7 +86,7 @@ def test_yes_or_no(cli, tmp_path):
     assert all((row[1] == "benign") == (float(row[2]) > 0.5) for row in rows)
 
 
-def test_values(cli, tmp_path):
+def test_regression_predictions_are_values(cli, tmp_path):
     one, three = tmp_path / "one.safetensors", tmp_path / "three.safetensors"
     assert cli("train", "diabetes", "--epochs", "1", "--out", one).code == 0
     assert cli("train", "linnerud", "--epochs", "1", "--out", three).code == 0

@@ -32,7 +32,7 @@ def hidden(text: str) -> set[str]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Give a table whose names are obeyed by a terminal."""
+    """Give a table whose names contain control characters."""
     path = tmp_path / "evil.csv"
     path.write_text(f"a{EVIL},b,c{EVIL}\n1,2,{EVIL}\n2,3,naïve\n3,4,{EVIL}\n2,5,naïve\n", encoding="utf-8")
     return path
@@ -40,7 +40,7 @@ def table(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(table: Path, cli) -> Path:
-    """Give a model whose classes have such names."""
+    """Give a model whose class names contain control characters."""
     path = table.with_suffix(".safetensors")
     assert cli("train", table, "--test-fraction", "0", "--epochs", "1", "--out", path).code == 0
     return path
@@ -52,7 +52,7 @@ def test_class_names_are_shown_as_escapes(cli, table, model):
     assert not hidden(ended.out + ended.err)
 
 
-def test_json_gives_the_very_names_back(cli, table):
+def test_json_keeps_names_unchanged(cli, table):
     ended = cli("train", table, "--test-fraction", "0", "--epochs", "1", "--json")
     assert not hidden(ended.out)
     assert json.loads(ended.out)["class_names"] == [EVIL, "naïve"]
@@ -110,7 +110,7 @@ def test_every_encoding_of_stdout(table, model, encoding):
 
 @pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("columns", ["0", "1", "-3", "9" * 5000, "\u00b2", "", "1000000000", "wide"])
-def test_widths_that_make_no_sense_are_not_taken(columns):
+def test_senseless_terminal_widths_are_ignored(columns):
     ended = process("train", "xor", "--test-fraction", "0", "--epochs", "1", COLUMNS=columns, LINES=columns)
     assert (ended.code, ended.err) == (0, "")
     assert "4 rows to train on" in ended.out
@@ -151,7 +151,7 @@ def test_closed_streams_are_one_line_or_none(table, model):
 
 
 @POSIX
-def test_a_reader_that_has_gone_is_no_error(model, tmp_path):
+def test_closed_pipe_is_no_error(model, tmp_path):
     rows = tmp_path / "many.csv"
     rows.write_text(f"a{EVIL},b,c\n" + "1,2,naïve\n2,3,x\n" * 20_000, encoding="utf-8")
     with subprocess.Popen(
@@ -182,7 +182,7 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     assert hidden(printed) <= {ascii("\x1b")}
 
 
-def test_a_guard_that_outlives_its_stream_ends_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_guard_of_a_closed_stream_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     unraisable: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
     beneath = io.TextIOWrapper(io.BytesIO())

@@ -138,7 +138,7 @@ def test_release_keeps_written_and_private_values(mapped):
 
 
 class Advised(mmap.mmap):
-    """A map that notes the advice it is given."""
+    """A memory map that records the advice it gets."""
 
     def madvise(self, *advice):
         self.advice = [*getattr(self, "advice", []), advice]
@@ -249,7 +249,7 @@ def test_weights():
 
 
 @pytest.mark.parametrize("value", [3.5e38, -1e39, 1e300])
-def test_numbers_are_judged_in_the_dtype_that_is_computed_in(value, mapped):
+def test_range_is_checked_in_the_dtype_of_the_computation(value, mapped):
     x = np.zeros((50, 3))
     x[41, 1] = value
     assert check_features(x, 3, dtype="float64") is x
@@ -261,7 +261,7 @@ def test_numbers_are_judged_in_the_dtype_that_is_computed_in(value, mapped):
     assert "got" in message_of(check_targets, x, 3, dtype="float32")
 
 
-def test_the_largest_number_that_float32_rounds_to_is_let_through():
+def test_largest_number_that_rounds_to_a_finite_float32_is_accepted():
     most = float(np.finfo(np.float32).max)
     below, above = most + 2.0**102, most + 2.0**103
     assert check_features([[most, -most, below]], 3, dtype="float32").dtype == np.float64
@@ -274,7 +274,7 @@ def test_the_largest_number_that_float32_rounds_to_is_let_through():
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 @pytest.mark.parametrize("dtype", [None, "float32", "float64"])
-def test_numbers_that_are_none_are_named_before_those_that_are_too_large(value, dtype):
+def test_nan_is_named_before_numbers_that_are_too_large(value, dtype):
     x = np.array([[1e300, 0.0], [0.0, value]])
     assert f"requires finite numbers, got {value} in row 1, column 1 (1 such" in message_of(
         check_features, x, 2, dtype=dtype
@@ -290,14 +290,14 @@ def test_numbers_that_are_none_are_named_before_those_that_are_too_large(value, 
         ([0.0, 0.0, 1e-40], "got 1e-40 in row 2"),
     ],
 )
-def test_weights_that_lose_their_meaning_are_refused(weights, message):
+def test_weights_that_underflow_are_refused(weights, message):
     text = message_of(check_weights, weights, 3, dtype="float32").replace("row 0 (1", "row 0, (1")
     assert message in text
     assert "float32" in text
     assert check_weights(weights, 3, dtype="float64").dtype == np.float64
 
 
-def test_weights_of_any_usual_size_are_let_through():
+def test_weights_of_any_usual_size_are_accepted():
     for weights in ([1e-37, 0.0], [1e30, 1e-60], [1, 0], [True, False]):
         check_weights(weights, 2, dtype="float32", outputs=1000)
 

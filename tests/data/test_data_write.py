@@ -29,7 +29,7 @@ def test_a_prefix_names_the_files(tmp_path):
     assert [file.name for file in files] == ["train_x.npy", "train_y.npy"]
 
 
-def test_failure_midway_leaves_nothing(tmp_path, monkeypatch):
+def test_failure_midway_leaves_no_file(tmp_path, monkeypatch):
     real, calls = write_synthetic.drop_pages, []
 
     def fail_late(array):
@@ -61,7 +61,7 @@ def test_interruption_leaves_the_old_files(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_second_name_refused_takes_the_first_away(tmp_path):
+def test_refused_second_file_removes_the_first(tmp_path):
     (tmp_path / "set_y.npy").mkdir()
     with pytest.raises(DataError):
         write_synthetic.write("blobs", 100, tmp_path / "set")
@@ -130,7 +130,7 @@ write("blobs", 50, sys.argv[1], seed=2)
 """
 
 
-def test_a_kill_between_the_two_files_is_seen_by_whoever_reads_them(tmp_path):
+def test_reader_detects_a_pair_left_by_a_kill_between_two_files(tmp_path):
     x_file, y_file = write_synthetic.write("blobs", 50, tmp_path, seed=1)
     old = y_file.read_bytes()
     ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)

@@ -69,7 +69,7 @@ def test_another_file_of_the_same_name_is_not_taken_for_it(path: Path) -> None:
     np.testing.assert_array_equal(x, X)
 
 
-def test_where_the_system_does_not_say_what_is_mapped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mapped_rows_work_without_proc_maps(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_file, "MAPS", path.with_name("nothing"))
     assert RowFile.behind(np.load(path, mmap_mode="r")) is None
 

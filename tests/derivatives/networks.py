@@ -33,7 +33,7 @@ class Stretch(bp.Layer):
 
 @dataclass(frozen=True)
 class Centre(bp.Layer):
-    """A layer of one's own in which the rows of a batch see each other, in training or not."""
+    """An own layer that mixes the rows of a batch, in training or not."""
 
     def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
         return x - ops.xp.mean(x, axis=0), None, running
@@ -95,7 +95,7 @@ def rows(network: bp.Network, rng: np.random.Generator, count: int = ROWS) -> tu
 
 
 def model(network: bp.Network, rng: np.random.Generator, backend: str = "numpy", dtype: str = "float64") -> bp.Model:
-    """Return a model whose parameters and running statistics are nowhere special."""
+    """Return a model whose parameters and running statistics have no special values."""
     drawn = bp.Model(network, backend, dtype)
     drawn.parameters = {n: a + 0.2 * rng.normal(size=a.shape) for n, a in drawn.parameters.items()}
     moved = {n: a + rng.uniform(0.1, 0.5, a.shape) for n, a in drawn.running.items()}

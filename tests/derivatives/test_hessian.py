@@ -42,7 +42,7 @@ def bent(kink: float) -> bp.Model:
     return bp.Model(network, dtype="float64")
 
 
-def test_on_numpy_it_loads_no_other_array_library() -> None:
+def test_hessian_on_numpy_loads_no_other_array_library() -> None:
     code = (
         "import sys, bpengine as bp\n"
         "model = bp.Model(bp.Network(2, [bp.Dense(3, 'relu'), bp.Dense(1)], 'mean_squared_error'))\n"
@@ -67,7 +67,7 @@ def test_float32_on_numpy_is_computed_in_float64(jax: Any, rng: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1.0, 1e30])
-def test_a_direction_of_any_size(scale: float, rng: Any) -> None:
+def test_product_is_linear_in_directions_of_any_size(scale: float, rng: Any) -> None:
     subject, (x, y, _) = model(NETWORKS["biases"], rng), rows(NETWORKS["biases"], rng)
     v = direction(subject, rng)
     whole, scaled = subject.hvp(x, y, v), subject.hvp(x, y, {n: scale * a for n, a in v.items()})
@@ -83,7 +83,7 @@ def test_parameters_that_are_not_named_do_not_move(backend_name: str, rng: Any) 
     assert not any(a.any() for a in subject.hvp(x, y, {}).values())
 
 
-def test_it_is_symmetric(backend_name: str, rng: Any) -> None:
+def test_hessian_is_symmetric(backend_name: str, rng: Any) -> None:
     subject, (x, y, weights) = model(NETWORKS["layers"], rng, backend_name), rows(NETWORKS["layers"], rng)
     u, v = direction(subject, rng), direction(subject, rng)
     hu, hv = subject.hvp(x, y, u, weights), subject.hvp(x, y, v, weights)
@@ -103,7 +103,7 @@ def test_at_a_kink_the_step_takes_the_side_of_the_backward(activation: str, rng:
 
 
 @pytest.mark.parametrize("name", ["own kernels", "own code"])
-def test_with_layers_of_ones_own_differences_keep_what_is_promised(name: str, jax: Any, rng: Any) -> None:
+def test_differences_reach_the_promised_accuracy_with_own_layers(name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]
     subject, (x, y, _) = model(network, rng), rows(network, rng)
     v = direction(subject, rng)
@@ -189,7 +189,7 @@ def test_the_seed_draws_the_first_vector(rng: Any) -> None:
     assert not np.allclose(vector / np.linalg.norm(vector), plain / np.linalg.norm(plain))
 
 
-def test_one_direction_is_enough_for_every_backend_that_differentiates(rng: Any) -> None:
+def test_every_differentiating_backend_agrees_in_one_direction(rng: Any) -> None:
     """The base refuses: a backend that does not differentiate is never asked."""
     backend = bp.get_backend("numpy")
     assert not backend.differentiates

@@ -84,7 +84,7 @@ def test_at_a_kink_both_backends_take_the_slope_of_the_backward(name: str, optio
 
 
 @pytest.mark.parametrize(("name", "other"), [("mean_absolute_error", "target"), ("huber", "target"), ("l1", None)])
-def test_at_the_kinks_of_losses_too(name: str, other: str | None, jax: Any) -> None:
+def test_both_backends_agree_at_kinks_of_losses(name: str, other: str | None, jax: Any) -> None:
     kinked = np.array([[0.0, 1.0, -1.0, 0.5]])
     arrays = {"y": kinked, "target": np.zeros((1, 4))} if other else {"w": kinked}
     v = {next(iter(arrays)): np.array([[1.0, 2.0, 3.0, 4.0]])}
@@ -152,7 +152,7 @@ def test_rows_kept_apart_leave_dx_out_where_it_is_not_needed(name: str, rng: Any
 
 
 def test_every_kernel_with_parameters_keeps_rows_apart() -> None:
-    """In a batch that is normalised by its own statistics no row has a gradient of its own."""
+    """BatchNorm in training mixes the rows, so no row has a gradient of its own."""
     shared = {k.name for k in KERNELS.values() if k.backward and k.kind == "layer" and has_pair(k) and _shares(k)}
     assert shared == WITH_PARAMETERS | {"batch_norm"}
     assert {k.name for k in KERNELS.values() if k.per_row} == WITH_PARAMETERS
@@ -188,7 +188,7 @@ def test_stepped_arrays_choose_by_the_real_part(function: Any, slope: Any) -> No
     np.testing.assert_allclose(np.asarray(stepped_y).real, function(x), rtol=oracle_rtol())
 
 
-def test_a_real_function_that_is_not_a_number_stays_so() -> None:
+def test_nan_of_a_real_function_stays_nan() -> None:
     x = stepped(np.array([-2.0, 2.0]), np.ones(2))
     for function in (np.log, np.sqrt, np.log1p, lambda x: x**0.5):
         assert list(np.isnan(function(x))) == [True, False]
@@ -208,7 +208,7 @@ def test_a_real_function_that_is_not_a_number_stays_so() -> None:
         lambda x: 2.0**x,
     ],
 )
-def test_what_has_no_step_says_so(function: Any) -> None:
+def test_function_without_a_complex_step_raises(function: Any) -> None:
     with pytest.raises(NotSteppable):
         function(stepped(np.array([1.0, 2.0]), np.ones(2)))
 

@@ -83,7 +83,7 @@ def test_rows_put_together_are_the_gradient(network: Any, weighted: bool, rng: A
 
 @pytest.mark.parametrize("name", ["layers", "biases", "own code"])
 def test_a_row_is_the_gradient_of_that_row_alone(name: str, backend_name: str, rng: Any) -> None:
-    """Where no penalty counts samples, what the row alone gives is the same in every way."""
+    """Without per-sample penalties a row's gradient is that of a fit on the row alone."""
     network = bp.Network(INPUTS, NETWORKS[name].layers, NETWORKS[name].loss, bp.L2(0.1))
     subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
     per_sample = subject.per_sample_gradients(x, y)
@@ -92,7 +92,7 @@ def test_a_row_is_the_gradient_of_that_row_alone(name: str, backend_name: str, r
         assert_close({n: g[i] for n, g in per_sample.items()}, alone, derivative_rtol("float64"))
 
 
-def test_only_some_parameters(rng: Any) -> None:
+def test_derivatives_of_chosen_parameters(rng: Any) -> None:
     subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
     every = subject.per_sample_gradients(x, y)
     for only, names in (("0.bias", ["0.bias"]), (["*.gamma", "4.weight"], ["1.gamma", "3.0.gamma", "4.weight"])):
@@ -123,7 +123,7 @@ def test_a_jacobian_of_predictions(loss: str, backend_name: str, jax: Any, rng: 
     assert_close(subject.jacobian(x, link=True), reference.jacobian(network.loss.link), derivative_rtol("float64"))
 
 
-def test_rows_that_see_each_other_are_taken_one_by_one(backend_name: str, rng: Any) -> None:
+def test_rows_of_mixing_layers_are_differentiated_one_by_one(backend_name: str, rng: Any) -> None:
     """Of a row alone, the mean is the row itself: nothing of x is left."""
     network = bp.Network(INPUTS, [bp.Dense(2), Centre(), bp.Dense(2)], "mean_squared_error")
     subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
@@ -144,13 +144,13 @@ def test_dropout_and_batch_statistics_take_no_part(rng: Any) -> None:
         assert all((before[n] == after[n]).all() for n in before)
 
 
-def test_what_is_batched() -> None:
+def test_rows_are_batched_unless_layers_mix_them() -> None:
     assert [rowwise.batched(n) for n in NETWORKS.values()] == [True] * 4 + [False] * 3
     inside = bp.Network(2, [bp.Residual([bp.Dense(2), Stretch()])], "mean_squared_error")
     assert not rowwise.batched(inside)
 
 
-def test_the_callers_arrays_are_left_alone(rng: Any) -> None:
+def test_callers_arrays_are_not_written(rng: Any) -> None:
     subject, (x, y, weights) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
     v = direction(subject, rng)
     for array in (x, y, weights, *v.values()):

@@ -28,7 +28,7 @@ def fail(python: Run, processes: Run) -> Fail:
 
 @pytest.fixture(scope="session")
 def undisturbed(python: Run, processes: Run) -> str:
-    """Return what a run prints that nothing happens to."""
+    """Return what an undisturbed run prints."""
     ended = python("tests.distributed.failing", "3", "0", "nothing", "0")
     assert (ended.code, ended.err) == (0, "")
     return ended.out
@@ -59,7 +59,7 @@ MESSAGES: dict[tuple[str, str], tuple[int, str]] = {
 
 @pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize(("how", "rank"), MESSAGES)
-def test_a_failure_is_told_once(how: str, rank: str, fail: Fail) -> None:
+def test_failure_is_printed_once(how: str, rank: str, fail: Fail) -> None:
     code, message = MESSAGES[how, rank]
     ended = fail(how, rank)
     assert re.fullmatch(message, ended.err), ended.err

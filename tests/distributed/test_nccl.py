@@ -94,7 +94,7 @@ def test_a_fit_gives_the_bits_of_one_process(size: int, rng: np.random.Generator
     ],
     ids=["NCCL is missing on one", "one GPU"],
 )
-def test_where_nccl_cannot_the_host_exchanges_on_all(change: Any, reason: str) -> None:
+def test_all_processes_exchange_on_the_host_where_nccl_cannot(change: Any, reason: str) -> None:
     def run(comm: ThreadComm) -> Any:
         return nccl.connected(change(comm), 0, comm)
 

@@ -46,7 +46,7 @@ def sums_of_the_turns(cut: Cut) -> list[str]:
 
 
 @pytest.mark.parametrize("batch", [640, 77, 20])  # even, uneven, with empty shards
-def test_the_turns_add_in_the_order_of_the_tree(batch: int) -> None:
+def test_loop_adds_shards_in_the_order_of_the_tree(batch: int) -> None:
     for shards in (2, 3, 5, 8, 12, 16, 29, 64):
         for size in (1, 2, 3, 5):
             for rank in range(min(size, shards)):
@@ -75,7 +75,7 @@ def size_of(step: RecordedStep) -> int:
     return len(step.inputs) + len(step.outputs)
 
 
-def test_what_is_recorded_does_not_grow_with_the_number_of_shards() -> None:
+def test_size_of_the_record_does_not_depend_on_the_number_of_shards() -> None:
     sizes = []
     for shards in (16, 64, 512):
         executable = recorded(shards)

@@ -40,7 +40,7 @@ def fitted(name: str, backend: Any, shards: int | None, dtype: str, rng: np.rand
 @pytest.mark.parametrize("shards", SHARDS)
 @pytest.mark.parametrize("name", [name for name in FITS if "sequential" not in name and "batch norm" not in name])
 def test_shards_give_the_plain_step_but_for_rounding(name: str, shards: int, backend_name: str) -> None:
-    """Eager on NumPy, and whatever the other backends do."""
+    """Runs eagerly on NumPy; the other backends run as usual."""
     got, expected = (
         fitted(name, backend_name, s, "float64", np.random.default_rng(5), optimizer=bp.SGD(0.01))
         for s in (shards, None)
@@ -185,7 +185,7 @@ def test_a_compiled_step_calls_a_function_of_the_host_in_every_step() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), SystemExit(3)])
-def test_what_the_function_raises_is_raised_once_and_ends_the_run(error: BaseException) -> None:
+def test_exception_of_the_host_function_is_raised_once_and_ends_the_run(error: BaseException) -> None:
     calls = []
 
     def fail(x: np.ndarray, result: np.ndarray) -> None:

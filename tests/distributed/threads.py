@@ -17,7 +17,7 @@ Value = TypeVar("Value")
 
 
 class Meeting:
-    """Where threads meet to show each other a value."""
+    """A meeting point at which threads exchange a value."""
 
     def __init__(self, size: int) -> None:
         self.size, self._values = size, [None] * size
@@ -25,7 +25,7 @@ class Meeting:
         self.mail = {(a, b): Queue[bytes]() for a in range(size) for b in range(size)}
 
     def shown(self, rank: int, value: Any) -> list[Any]:
-        """Return what all threads show."""
+        """Return the values of all threads."""
         self._values[rank] = value
         self._barrier.wait(LIMIT)
         values = list(self._values)
@@ -34,7 +34,7 @@ class Meeting:
 
 
 class ThreadComm:
-    """See `bpengine.distributed.Comm`; sums are not its work."""
+    """See `bpengine.distributed.Comm`; it adds nothing up."""
 
     def __init__(self, meeting: Meeting, rank: int) -> None:
         self.meeting, self.rank, self.size, self.queues = meeting, rank, meeting.size, 0
@@ -103,7 +103,7 @@ class Nccl:
 
 
 class Communicator:
-    """One process's."""
+    """The communicator of one process."""
 
     def __init__(self, nccl: Nccl, rank: int) -> None:
         self.nccl, self.rank = nccl, rank

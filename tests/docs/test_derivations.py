@@ -123,7 +123,7 @@ CHECKS: dict[str, Callable[[Page, dict[str, Any]], None]] = {
         ("mathematics", "dense", "$x_{ni}$", "$x_{ni}"),
     ],
 )
-def test_a_page_that_has_rotted_is_found(check: str, page: str, right: str, wrong: str, names: dict[str, Any]) -> None:
+def test_outdated_page_is_detected(check: str, page: str, right: str, wrong: str, names: dict[str, Any]) -> None:
     good = PAGES[page]
     CHECKS[check](good, names)
     assert right in good.text

@@ -153,7 +153,7 @@ GOOD = {**PAGES, "README.md": READMES[0]}
         ("readme", "README.md", "[Português](README.pt-BR.md)\n", ""),
     ],
 )
-def test_a_page_that_has_rotted_is_found(check: str, name: str, right: str, wrong: str) -> None:
+def test_outdated_page_is_detected(check: str, name: str, right: str, wrong: str) -> None:
     good = GOOD[name]
     CHECKS[check](good)
     assert right in good.text

@@ -59,7 +59,7 @@ def test_links_lead_somewhere(page: str) -> None:
     assert [link for link in links if not (NOTEBOOKS / link).exists()] == []
 
 
-def test_a_guide_that_was_changed_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
+def test_changed_guide_is_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
     module = generator()
     for page in PAGES:
         (tmp_path / page).write_text((GENERATE.GUIDES / page).read_text(encoding="utf-8"), encoding="utf-8")

@@ -18,14 +18,14 @@ from docs.site.docstrings import DATA
 from docs.site.reference import names_of, offered, public_names
 from tests.docs.checks import check_session
 from tests.docs.page import Page
-from tests.face.collect import ROOMS
+from tests.face.collect import MODULES
 
 PAGE = Page.read(Path(__file__).parents[2] / "docs" / "examples.md")
 FACES = (bp.Model, bp.Network, bp.History)
 ON_THE_PAGE = (
     ["training"],
     ["data"],
-)  # rooms of files and fits, whose examples build on each other: one session shows them
+)  # modules of files and fits, whose examples build on each other: one session shows them
 
 TAKES_SECONDS = ("benchmark.run",)  # it measures the machine
 
@@ -50,10 +50,10 @@ def methods(face: type) -> Iterator[tuple[str, Any]]:
 
 
 def shown_on_page(name: str, value: Any) -> bool:
-    """Tell whether the session of the page uses a value, or a name of the rooms whose examples stand there."""
+    """Tell whether the session of the page uses a value, or a name of the modules whose examples it shows."""
     word = name.rpartition(".")[2]
-    room = getattr(value, "__module__", "").split(".")[1:2]
-    there = f"bpengine.{name}" in DATA or room in ON_THE_PAGE or name == "Model.fit"
+    package = getattr(value, "__module__", "").split(".")[1:2]
+    there = f"bpengine.{name}" in DATA or package in ON_THE_PAGE or name == "Model.fit"
     return there and bool(re.search(rf"\b{word}\b", PAGE.session))
 
 
@@ -90,8 +90,8 @@ def test_the_examples_of_training_and_data(tmp_path: Path, monkeypatch: Any) -> 
 def names_offered() -> dict[str, Any]:
     """Return what the modules of the public face offer, by the names of the face, modules and type variables apart."""
     every: dict[str, Any] = {}
-    for room in (*ROOMS, "bpengine.sklearn"):
-        values = {f"{room}.{name}": offered(room, name) for name in names_of(room)}
+    for module in (*MODULES, "bpengine.sklearn"):
+        values = {f"{module}.{name}": offered(module, name) for name in names_of(module)}
         every |= {name: value for name, value in values.items() if not isinstance(value, ModuleType)}
     return every
 
@@ -105,7 +105,7 @@ def test_a_value_of_the_reference_says_what_it_is() -> None:
     assert {public.name for public in public_names().values() if public.kind == "data"} == set(DATA)
 
 
-def test_a_name_that_a_module_offers_anew_is_seen(monkeypatch: Any) -> None:
+def test_new_public_name_of_a_module_is_detected(monkeypatch: Any) -> None:
     monkeypatch.setattr(bp.check, "anew", lambda: None, raising=False)
     monkeypatch.setattr(bp.check, "__all__", [*bp.check.__all__, "anew"])
     assert "bpengine.check.anew" in names_offered()
@@ -117,7 +117,7 @@ def test_every_public_name_shows_an_example() -> None:
     assert without == set(NO_EXAMPLE)
 
 
-def test_a_name_without_an_example_is_seen() -> None:
+def test_name_without_an_example_is_detected() -> None:
     def lonely() -> None:
         """Return nothing."""
 

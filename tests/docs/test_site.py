@@ -124,7 +124,7 @@ def test_an_index_stands_beside_a_letter_with_an_accent() -> None:
     assert (mark(index), mark(accented), letter.text) == ("msub", "mover", "t")
 
 
-def test_what_docutils_does_not_know_by_that_name_is_drawn_as_well() -> None:
+def test_commands_unknown_to_docutils_are_converted() -> None:
     assert "&gt;" in mathml(r"[x \gt 0]", block=False)
     assert "\u2026" in mathml(r"1, \dots, B", block=False)
 

@@ -52,7 +52,7 @@ def why_not_run(estimator: Any, check: Any) -> str | None:
 
 
 @pytest.mark.thorough(keep=0)
-def test_conventions_where_other_arrays_are_let_in() -> None:
+def test_conventions_with_array_api_dispatch() -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITH_ARRAY_API],
         env={**os.environ, "SCIPY_ARRAY_API": "1"}, capture_output=True, text=True, check=False,
@@ -60,7 +60,7 @@ def test_conventions_where_other_arrays_are_let_in() -> None:
     assert ended.stdout.splitlines() == ["['passed']"] * 2, ended.stderr
 
 
-def test_without_scikit_learn_the_cure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_scikit_learn_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=re.escape(install_command("sklearn"))):
         importlib.reload(bpengine.sklearn)

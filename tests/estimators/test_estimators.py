@@ -63,7 +63,7 @@ def test_a_pandas_column_of_text_is_classes(name: str) -> None:
     assert set(classifier().fit(IRIS, text).predict(IRIS)) == {"no", "yes"}
 
 
-def test_several_labels() -> None:
+def test_multilabel_targets_are_learned() -> None:
     labels = np.stack([SPECIES == 0, SPECIES > 0, IRIS[:, 0] > 6], axis=1).astype(int)
     fitted = classifier(epochs=30).fit(IRIS, labels)
     assert fitted.multilabel_
@@ -73,7 +73,7 @@ def test_several_labels() -> None:
         classifier().fit(IRIS, labels + np.arange(3))
 
 
-def test_several_values() -> None:
+def test_multi_output_values_are_learned() -> None:
     x, y = load_linnerud(return_X_y=True)
     fitted = regressor(epochs=80).fit(x, y)
     assert fitted.predict(x).shape == y.shape
@@ -91,7 +91,7 @@ def test_raw_columns_are_standardised_unless_that_is_not_wanted() -> None:
     assert fitted.loss_ < 1
 
 
-def test_the_model_that_was_learned_stands_by_itself(tmp_path: Any) -> None:
+def test_fitted_model_works_without_the_estimator(tmp_path: Any) -> None:
     fitted = classifier().fit(IRIS, np.array(["x", "y", "z"])[SPECIES])
     fitted.model_.save(tmp_path / "model.safetensors")
     again = bp.load(tmp_path / "model.safetensors")
@@ -191,12 +191,12 @@ def test_a_network_of_ones_own() -> None:
     ],
 )  # fmt: skip
 @pytest.mark.thorough(keep=8)
-def test_what_makes_no_sense_is_said(estimator: Any, message: str) -> None:
+def test_invalid_settings_are_refused(estimator: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         estimator.fit(IRIS, SPECIES)
 
 
-def test_the_usual_network() -> None:
+def test_default_network_has_the_documented_layers() -> None:
     how = {"hidden_layer_sizes": (5, 4), "activation": "tanh", "dropout": 0.1, "batch_norm": True, "l1": 0.1, "l2": 0.2}
     network = classifier(**how).fit(IRIS, SPECIES).model_.network
     kinds = [type(layer).__name__ for layer in network.layers]
@@ -440,7 +440,7 @@ def test_the_seed_may_be_a_generator_or_drawn() -> None:
     assert classifier(random_state=11).fit(IRIS, SPECIES).model_.seed == 11
 
 
-def test_an_interrupted_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_fit_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bp.Model, "fit", lambda *_, **__: bp.History(stopped_by="interrupted"))
     with pytest.warns(UserWarning, match="BackpropClassifier: interrupted after 0 steps"):
         fitted = classifier().fit(IRIS, SPECIES)
@@ -528,7 +528,7 @@ def len_of(y_true: Any, prediction: Any) -> float:
         ({"features": "scaled"}, "features to be a bp.Features, got 'scaled'"),
     ],
 )
-def test_scores_and_columns_that_make_no_sense_are_said(how: dict[str, Any], message: str) -> None:
+def test_invalid_scores_and_columns_are_refused(how: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         classifier(**how).fit(IRIS, SPECIES)
 
@@ -561,7 +561,7 @@ def test_rows_with_missing_cells_are_dropped_or_refused() -> None:
     assert not classifier(missing="drop").__sklearn_tags__().input_tags.allow_nan
 
 
-def test_numbers_may_be_categories_by_name_or_by_place() -> None:
+def test_numeric_columns_may_be_categories_by_name_or_position() -> None:
     frame, y = mixed_frame()
     by_name, by_place = (classifier(categorical=[column]).fit(frame, y) for column in ("code", 1))
     assert "code = 2" in by_name.model_.features.input_names

@@ -158,7 +158,7 @@ def test_a_copy_in_the_middle_of_a_fit_is_the_model_of_that_epoch(trip: Callable
 
 @EACH_TRIP
 @EACH_BACKEND
-def test_a_backend_is_made_anew(trip: Callable[[Any], Any], backend: str) -> None:
+def test_unpickled_backend_is_a_new_handle(trip: Callable[[Any], Any], backend: str) -> None:
     handle = bp.get_backend(backend, precision="float64")
     again = trip(handle)
     assert again is not handle
@@ -221,7 +221,7 @@ def test_functions_of_ones_own_and_shared_layers_stay(trip: Callable[[Any], Any]
 
 
 @EACH_TRIP
-def test_features_travel_with_their_model(trip: Callable[[Any], Any]) -> None:
+def test_pickle_of_a_model_keeps_its_features(trip: Callable[[Any], Any]) -> None:
     table = bp.data.Table({"age": bp.data.TableColumn(np.array([20.0, 40.0, np.nan, 60.0]))})
     features = bp.Features().fit(table, [1.5, 2.5, 9.0, 4.0], task="regression")
     model = bp.Model(bp.Network(features.inputs, bp.Dense(1), "mean_squared_error"), features=features)
@@ -236,7 +236,7 @@ def predictions(model: bp.Model, history: bp.History) -> tuple[Any, Any]:
     return before, model.fit(X, Y, batch_size=8, epochs=1, continue_from=history).loss
 
 
-def test_a_model_travels_to_another_process() -> None:
+def test_pickled_model_works_in_another_process() -> None:
     from joblib import Parallel, delayed
 
     model = model_of("numpy")

@@ -72,7 +72,7 @@ def test_of_a_large_array_the_worst_number_is_shown(cli: Cli) -> None:
     assert "adam_m[2, 3] (worst of 20)" in cli("cs231n_optimisers")[1]
 
 
-def test_what_cannot_be_computed_is_explained(cli: Cli) -> None:
+def test_numbers_that_cannot_be_computed_are_explained(cli: Cli) -> None:
     out = " ".join(cli("ng_ex4_digits_cost")[1].split())
     assert "J_lambda_0 explained 0.287629 - -" in out
     assert "course material that may not be shipped" in out
@@ -104,7 +104,7 @@ def test_a_number_that_differs_is_named_and_the_exit_code_is_1(cli: Cli) -> None
 
 
 @pytest.mark.usefixtures("wrong")
-def test_what_is_not_finite_is_null_in_json(cli: Cli) -> None:
+def test_non_finite_numbers_are_null_in_json(cli: Cli) -> None:
     code, out, _ = cli("colah_computational_graph", "--json")
     row = json.loads(out)["examples"][0]["rows"][0]
     assert (code, row["ours"], row["difference"], row["reproduced"]) == (1, None, None, "no")

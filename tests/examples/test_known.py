@@ -76,7 +76,7 @@ def test_errata_and_reasons_are_sentences(name: str) -> None:
         assert sentence.endswith("."), sentence
 
 
-def test_what_prints_no_number_says_why() -> None:
+def test_examples_without_published_numbers_say_why() -> None:
     silent = {name for name, count in COUNTS.items() if not count}
     assert all(known(name).reason for name in silent)
 

@@ -1,4 +1,4 @@
-"""Networks for the tests of this room: random ones with every kind of layer, and the source texts' own."""
+"""Networks for the tests of this package: random ones with every kind of layer, and the source texts' own."""
 
 from __future__ import annotations
 

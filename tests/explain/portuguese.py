@@ -17,7 +17,7 @@ from bpengine.kernels import KERNELS
 
 TABLES = {
     f"{name} {key}": both
-    for name, table in (("room", PHRASES), ("figure", FIGURES), ("page", PAGE))
+    for name, table in (("explain", PHRASES), ("figure", FIGURES), ("page", PAGE))
     for key, both in table.items()
 }
 # the field's English terms, which stand in brackets

@@ -18,7 +18,7 @@ def test_many_sums_at_once_are_rounded_once(n: int) -> None:
     np.testing.assert_array_equal(exact_sums(terms), [math.fsum(row) for row in terms])
 
 
-def test_plain_addition_would_not_do() -> None:
+def test_plain_addition_loses_digits_here() -> None:
     terms = np.array([[1.0, 1e100, 1.0, -1e100], [1e16, 1.0, -1e16, 1.0]])
     np.testing.assert_array_equal(exact_sums(terms), [2.0, 2.0])
     assert np.sum(terms, axis=1).tolist() != [2.0, 2.0]
@@ -28,6 +28,6 @@ def test_plain_addition_would_not_do() -> None:
     ("terms", "total"),
     [([1.0, np.inf], np.inf), ([-np.inf, 2.0, 3.0], -np.inf), ([np.inf, -np.inf], np.nan), ([np.nan, 1.0], np.nan)],
 )
-def test_what_is_not_finite_stays_so(terms: list[float], total: float) -> None:
+def test_non_finite_terms_stay_non_finite(terms: list[float], total: float) -> None:
     np.testing.assert_array_equal(exact_sums(np.array([terms])), [total])
     np.testing.assert_array_equal(exact_sum(np.array(terms)), total)

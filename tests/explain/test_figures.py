@@ -271,7 +271,7 @@ def test_sweep_draws_the_curve_and_the_descent_point_by_point() -> None:
     assert "stopped after 10 steps by: step size below 0.001" in words
 
 
-def test_sweep_claims_plain_descent_only_of_plain_descent() -> None:
+def test_sweep_names_plain_descent_only_for_plain_descent() -> None:
     model, x, y = dosage()
     history = model.fit(x, y, optimizer=bp.Adam(0.1), steps=5, only="1.bias")
     words = texts(figures.sweep(bp.sweep(model, x, y, "1.bias", [0.0, 1.0], history=history)))
@@ -285,7 +285,7 @@ def test_sweep_without_descent_marks_the_model_and_sorts_the_values() -> None:
     assert list(drawn["the model, 1.5"][0]) == [1.5, 1.5]
 
 
-def test_sweep_of_two_draws_the_way() -> None:
+def test_sweep_of_two_parameters_draws_the_trajectory() -> None:
     model, x, y = dosage()
     names = ["1.weight[0,0]", "1.bias[0]"]
     walk = Walk(model, names)
@@ -326,7 +326,7 @@ def test_sweep_refuses_another_thing() -> None:
 # the fitted curve
 
 
-def test_fitted_curve_is_the_models_with_data_residuals_and_the_way_there() -> None:
+def test_fitted_curve_draws_predictions_data_residuals_and_earlier_epochs() -> None:
     model, x, y, _ = descended()
     model.parameters = {"1.bias": [2.0]}
     before = model.parameters
@@ -544,7 +544,7 @@ def test_labels_are_in_the_language(lang: str, number: int) -> None:
         "callback",
     ],
 )
-def test_every_rule_is_told_in_portuguese(rule: Any) -> None:
+def test_every_update_rule_has_a_portuguese_label(rule: Any) -> None:
     translated = translated_rule(str(rule), translator("pt"))
     assert translated != str(rule)
     assert re.findall(r"[\d.]+", translated) == re.findall(r"[\d.]+", str(rule))
@@ -572,7 +572,7 @@ def test_nothing_global_changes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_importing_the_room_does_not_load_matplotlib() -> None:
+def test_importing_figures_does_not_load_matplotlib() -> None:
     code = "import sys, bpengine.explain.figures; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -606,7 +606,7 @@ def test_save_refuses_a_place_it_cannot_write(tmp_path: Path, name: str, message
         figures.save(figures.loss_curve(bp.History(np.ones(2))), tmp_path / name)
 
 
-def test_without_matplotlib_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_matplotlib_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(
         ConfigError, match=rf"requires? matplotlib, which is not installed.*{re.escape(install_command('plot'))}"
@@ -614,7 +614,7 @@ def test_without_matplotlib_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) ->
         figures.loss_curve(bp.History(np.ones(2)))
 
 
-def test_dollar_signs_are_no_formulas() -> None:
+def test_dollar_signs_are_printed_as_text() -> None:
     history = bp.History(
         np.ones(3), epochs=[Epoch(number=1, steps=3, loss=1.0, learning_rate=0.1, seconds=0.0)], stopped_by="$x"
     )

@@ -44,7 +44,7 @@ def test_nodes_are_the_calls_and_edges_the_arrays() -> None:
     assert len(drawn.to_rows()) == len(drawn.edges)
 
 
-def test_its_words_are_in_the_language_and_names_stay() -> None:
+def test_graph_labels_are_translated_and_names_are_not() -> None:
     model, x, y = xor()
     english, portuguese = (graph(model, x, y, update=True, lang=lang) for lang in ("en", "pt"))
     assert portuguese.title == english.title.replace("row(s), loss", "amostra(s), função de perda")

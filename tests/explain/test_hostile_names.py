@@ -39,7 +39,7 @@ ROWS = (np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0]]), np.array([0, 1, 0]))
 
 
 @pytest.mark.parametrize("evil", EVERY, ids=ascii)
-def test_a_graph_is_well_formed_and_shows_what_cannot_be_seen(evil: str) -> None:
+def test_graph_is_well_formed_and_escapes_invisible_characters(evil: str) -> None:
     nodes = (
         Node(id="a", kind="given", phase="forward", title=evil, place="", formula=(), column=0, row=-1),
         Node(id=evil, kind="call", phase="forward", title=evil, place=evil, formula=(evil,), column=0, row=0),
@@ -54,7 +54,7 @@ def test_a_graph_is_well_formed_and_shows_what_cannot_be_seen(evil: str) -> None
     assert drawn.to_json()["title"] == evil
 
 
-def test_a_page_shows_what_cannot_be_seen() -> None:
+def test_page_escapes_invisible_characters() -> None:
     text = page(classifier(), *ROWS, steps=2, title=ALL, inputs=[ALL, "b"]).html()
     text.encode()
     assert not hidden(text)
@@ -73,7 +73,7 @@ def test_a_page_shows_what_cannot_be_seen() -> None:
 
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 @pytest.mark.parametrize("kind", ["svg", "png", "pdf"])
-def test_a_figure_shows_what_cannot_be_seen(tmp_path: Path, kind: str) -> None:
+def test_figure_escapes_invisible_characters(tmp_path: Path, kind: str) -> None:
     figure = figures.decision_boundary(classifier(), *ROWS, features=[ALL, ALL])
     axes = figure.axes[0]
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
@@ -86,7 +86,7 @@ def test_a_figure_shows_what_cannot_be_seen(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("args", [["--graph", "svg", "--out", "o.svg"], ["--html", "o.html"]], ids=["graph", "page"])
-def test_the_command_line_writes_what_can_be_seen(
+def test_command_line_escapes_invisible_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -197,13 +197,13 @@ def test_names_from_data_stay_text() -> None:
     assert visible(NASTY) in shown["labels"]["en"]
 
 
-def test_nothing_is_loaded() -> None:
+def test_page_loads_nothing_from_the_network() -> None:
     text = page(xor(), X, Y, steps=2).html()
     assert "default-src 'none'" in text
     assert not re.search(r"(?i)\b(src|href)=\"(?!data:,)|@import|\burl\(|https?://(?!www\.w3\.org/2000/svg)", text)
 
 
-def test_every_word_is_spoken_in_both_languages() -> None:
+def test_every_phrase_exists_in_both_languages() -> None:
     for key, phrases in PAGE.items():
         assert len(phrases) == 2, key
         assert sorted(re.findall(r"\{\w+\}", phrases[0])) == sorted(re.findall(r"\{\w+\}", phrases[1])), key
@@ -227,14 +227,14 @@ class Doubling(bp.Layer):
         return dy + dy, {}
 
 
-def test_a_layer_of_a_kind_of_its_own_is_named() -> None:
+def test_layer_of_an_own_class_is_named() -> None:
     layers = [bp.Dense(2), Doubling(), bp.Dense(1)]
     model = bp.Model(bp.Network(2, layers, "mean_squared_error"))
     assert content(page(model, X, Y, steps=2))["left"] == ["0", "1"]  # nothing known takes what these give
     assert content(page(xor(), X, Y, steps=2))["left"] == []
 
 
-def test_what_comes_back_from_outside_of_kernels_is_told_without_terms() -> None:
+def test_gradient_computed_outside_of_kernels_is_shown_without_terms() -> None:
     layers = [bp.Dense(2, "tanh"), Doubling(), bp.Dense(1)]
     shown = content(page(bp.Model(bp.Network(2, layers, "mean_squared_error")), X, Y, steps=2))
     first = next(unit for unit in shown["units"] if unit["column"] == 1)
@@ -258,7 +258,7 @@ def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> Non
         page(xor(), X, Y, **settings)
 
 
-def test_no_target() -> None:
+def test_page_requires_targets() -> None:
     with pytest.raises(ConfigError, match="requires y"):
         page(xor(), X, None)
 

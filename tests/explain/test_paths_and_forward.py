@@ -75,7 +75,7 @@ def test_the_gradient_beside_the_paths_is_the_engines_own(loss: str, name: str) 
     assert paths_of(traced, name, sample=3).agrees
 
 
-def test_many_paths_are_counted_and_no_comma_is_taken_for_a_decimal_point() -> None:
+def test_many_paths_are_counted_with_unambiguous_thousands_separators() -> None:
     network = bp.Network(1, [bp.Dense(40, "tanh"), bp.Dense(60, "tanh"), bp.Dense(1)], "half_sum_squares")
     chain = paths(bp.Model(network, dtype="float64"), [[1.0], [2.0]], [[1.0], [0.0]], "0.weight[0,0]", largest=1)
     assert chain.count == 120
@@ -142,7 +142,7 @@ def with_layer(layer: bp.Layer) -> tuple[bp.Model, Any, Any]:
     return model, np.array([[0.5], [2.0]]), np.array([[1.0], [0.0]])
 
 
-def test_a_layer_that_computes_outside_of_kernels_is_said_to() -> None:
+def test_layer_that_computes_outside_of_kernels_is_named() -> None:
     model, x, y = with_layer(Outside())
     with pytest.raises(bp.ConfigError, match="computes outside of kernels"):
         paths(model, x, y, "0.weight[0,0]")
@@ -198,7 +198,7 @@ def test_parameters_that_no_kernel_takes_are_said_to_be_used_elsewhere(penalties
     assert model.explain(x, y, layer=0, unit=0).outside == ()
 
 
-def test_by_a_kernel_a_layer_of_ones_own_is_told_in_full() -> None:
+def test_own_layer_that_calls_kernels_has_all_its_terms() -> None:
     own, x, y = with_layer(OwnGain())
     model, _, _ = with_layer(KernelGain())
     explained = model.explain(x, y, layer=1, unit=0)
@@ -209,7 +209,7 @@ def test_by_a_kernel_a_layer_of_ones_own_is_told_in_full() -> None:
     assert paths(model, x, y, "1.gain[0]").agrees
 
 
-def test_what_goes_into_and_comes_out_of_a_layer_without_kernels_is_its_own() -> None:
+def test_layer_without_kernels_shows_its_own_inputs_and_outputs() -> None:
     model, x, y = with_layer(Outside())
     first, second, third = model.trace(x, y).layers.values()
     np.testing.assert_array_equal(second.a, 2.0 * first.a)
@@ -218,7 +218,7 @@ def test_what_goes_into_and_comes_out_of_a_layer_without_kernels_is_its_own() ->
     np.testing.assert_allclose(first.dz, first.da * (1.0 - first.a**2), rtol=agreement_rtol("float64"))
 
 
-def test_what_a_layer_gives_back_outside_of_its_kernels_is_a_term_of_its_own() -> None:
+def test_gradient_computed_outside_of_kernels_is_a_separate_term() -> None:
     model, x, y = with_layer(HalfOutside())
     explained = model.explain(x, y, layer=0, unit=1, sample=0)
     through, beside = explained.incoming.terms(0)
@@ -237,7 +237,7 @@ def test_the_forward_pass_of_the_source_text() -> None:
     assert "Função de etapa (step function) em 0.5" in forward(model, x, y).text("pt")
 
 
-def test_the_verdict_on_each_row() -> None:
+def test_each_row_has_its_decision() -> None:
     model, x, y = xor()
     verdicts = forward(model, x, y).verdicts
     assert [v.right for v in verdicts] == [True, True, False, False]
@@ -251,7 +251,7 @@ def test_the_verdict_on_each_row() -> None:
     assert (verdict.kind, verdict.verdict) == ("class", float(np.argmax(classes.predict(np.eye(2))[0])))
 
 
-def test_a_number_that_is_not_finite_gets_no_verdict_and_its_cause_is_named() -> None:
+def test_non_finite_output_gets_no_decision_and_its_cause_is_named() -> None:
     model, x, y = xor()
     put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
     chain, passed = paths(model, x, y, "0.weight[0,0]"), forward(model, x, y)

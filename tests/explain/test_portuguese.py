@@ -58,7 +58,7 @@ def seen(table: Any) -> str:
 
 
 def explanations(model: bp.Model, x: Any, y: Any, lang: str) -> Iterator[str]:
-    """Yield everything the room says about a step."""
+    """Yield every text that bpengine.explain writes about a step."""
     traced = model.trace(x, y)
     for place, layer in traced.layers.items():
         for unit, optimizer, sample in ((0, "sgd", None), (layer.units - 1, "adam", 1)):
@@ -90,7 +90,7 @@ def test_no_english_word_is_left(kind: str) -> None:
     assert not english(written(model, x, y, "pt"), DRAWN | {"label"})
 
 
-def test_the_same_test_finds_english() -> None:
+def test_check_finds_english_words() -> None:
     model, x, y = networks()["nan"]
     for text in explanations(model, x, y, "en"):
         assert english(text), text
@@ -112,7 +112,7 @@ def descents() -> dict[str, Callable[[bp.Model, Any, Any], bp.History]]:
 
 
 @pytest.mark.parametrize("rule", list(descents()))
-def test_what_stopped_a_descent_is_told_in_portuguese(rule: str) -> None:
+def test_reason_why_a_descent_stopped_is_portuguese(rule: str) -> None:
     model, x, y = dosage()
     history = descents()[rule](model, x, y)
     swept = bp.sweep(model, x, y, "1.bias", [0.0, 1.0, 3.0], history=history)

@@ -36,7 +36,7 @@ def judged(lines: Lines) -> Verified:
 
 
 def penalized(weights: Any = None) -> Any:
-    """Make a step with everything: two ways past a residual, statistics, dropout, penalties, Adam."""
+    """Return a step with every kind of layer: two ways past a residual, statistics, dropout, penalties, Adam."""
     rng = np.random.default_rng(0)
     block = bp.Residual([bp.Dense(3, "gelu"), bp.BatchNorm()])
     layers = [bp.Dense(3, "tanh"), block, bp.LayerNorm(), bp.Dropout(0.4), bp.Dense(2)]
@@ -47,7 +47,7 @@ def penalized(weights: Any = None) -> Any:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_every_line_of_a_random_networks_step_follows(dtype: str) -> None:
+def test_receipts_of_random_networks_are_verified(dtype: str) -> None:
     rules = sorted(OPTIMIZERS)
     for seed in range(30):
         network, *case = random_case(np.random.default_rng(seed))
@@ -57,13 +57,13 @@ def test_every_line_of_a_random_networks_step_follows(dtype: str) -> None:
         assert verdict.values > 0
 
 
-def test_a_step_on_every_backend_follows(backend_name: str) -> None:
+def test_receipts_of_every_backend_are_verified(backend_name: str) -> None:
     model, x, y = xor()
     verdict = verify_lines(receipt(model.to(backend_name).trace(x, y)))
     assert verdict.ok, verdict
 
 
-def test_a_step_with_everything_follows() -> None:
+def test_receipt_with_every_kind_of_layer_is_verified() -> None:
     verdict = judged(written(penalized()))
     assert verdict.ok
     assert str(verdict) == f"every line follows: {verdict.lines} lines, {verdict.values} values derived again"
@@ -71,7 +71,7 @@ def test_a_step_with_everything_follows() -> None:
     assert verdict.to_json()["reason"] == ""
 
 
-def test_a_place_that_no_layer_has_is_said_as_it_is() -> None:
+def test_unknown_place_is_reported_as_written() -> None:
     lines = written(penalized())
     entry = lines[place(lines, "dense_fwd")]
     entry["place"] = "nowhere"
@@ -181,7 +181,7 @@ def not_a_float32(lines: Lines) -> None:
 
 
 def penalty_left_out(lines: Lines) -> None:
-    """Name as gradient what came back without the penalty."""
+    """Name the gradient without the penalty as the parameter's gradient."""
     add = lines[place(lines, "add_fwd", last=True)]
     results = lines[-1]["result"]["gradients"]
     name = next(n for n, a in results.items() if a == add["outputs"]["y"]["array"])
@@ -218,7 +218,7 @@ BROKEN: dict[str, tuple[Callable[[Lines], None], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_changed_is_found_and_named(name: str) -> None:
+def test_changed_number_is_detected_and_named(name: str) -> None:
     change, words = BROKEN[name]
     lines = written(penalized())
     change(lines)
@@ -232,7 +232,7 @@ def test_what_is_changed_is_found_and_named(name: str) -> None:
     assert not english(plain, DRAWN)
 
 
-def test_the_first_line_that_does_not_follow_is_named() -> None:
+def test_first_wrong_line_is_named() -> None:
     lines = written(penalized())
     first, second = place(lines, "tanh_fwd"), place(lines, "adam_update")
     nudge(lines[second]["outputs"]["new_m"])
@@ -241,8 +241,8 @@ def test_the_first_line_that_does_not_follow_is_named() -> None:
     assert judged(lines).line == first + 1
 
 
-def test_a_forged_step_whose_numbers_all_follow_is_found() -> None:
-    """Someone trains with a gradient of their own choosing: every formula holds, but the gradient is not the loss's."""
+def test_consistent_forgery_is_detected() -> None:
+    """A forged receipt uses another gradient: every formula holds, but the gradient is not the loss's."""
     lines = written(penalized())
     update = lines[place(lines, "adam_update")]
     name = next(n for n, a in lines[-1]["result"]["updated"].items() if a == update["outputs"]["new_w"]["array"])
@@ -259,7 +259,7 @@ def test_a_forged_step_whose_numbers_all_follow_is_found() -> None:
     assert "is not a step of adam from it along its gradient" in str(verdict)
 
 
-def test_a_file_is_written_whole_and_read_again(tmp_path: Path) -> None:
+def test_receipt_round_trip_through_a_file(tmp_path: Path) -> None:
     file = tmp_path / "step.jsonl"
     write_receipt(penalized(), file)
     assert verify(file).ok
@@ -272,7 +272,7 @@ def test_a_file_is_written_whole_and_read_again(tmp_path: Path) -> None:
         verify(tmp_path / "nothing")
 
 
-def test_numbers_that_are_not_finite_are_written_and_follow() -> None:
+def test_non_finite_numbers_are_written_and_verified() -> None:
     model, x, y = xor()
     put(model, {"1.weight": [[np.nan], [1.0], [1.0]]})
     lines = written(model.trace(x, y))
@@ -285,7 +285,7 @@ def test_numbers_that_are_not_finite_are_written_and_follow() -> None:
     ("end", "loss", "y"),
     [("sigmoid", "binary_cross_entropy", [[0], [1], [0]]), ("softmax", "categorical_cross_entropy", [1, 1, 0])],
 )
-def test_probabilities_of_exactly_0_and_1_follow(end: str, loss: str, y: Any, dtype: str) -> None:
+def test_receipt_with_probabilities_0_and_1_is_verified(end: str, loss: str, y: Any, dtype: str) -> None:
     model = bp.Model(bp.Network(3, [bp.Dense(np.max(y) if end == "sigmoid" else 2, end)], loss), dtype=dtype)
     model.parameters = {"0.weight": np.outer([2000, -2000, 0], np.eye(model.network.outputs)[0])}
     traced = model.trace(np.eye(3), y)
@@ -316,7 +316,7 @@ def test_of_a_batch_in_which_every_row_weighs_nothing_the_loss_is_0(kernel: Any,
     assert not np.any(back["dy"])
 
 
-def test_a_step_with_weights_in_the_statistics_follows() -> None:
+def test_receipt_with_weighted_statistics_is_verified() -> None:
     lines = written(penalized([0, 2, 1, 0.5, 0]))
     verdict = judged(lines)
     assert verdict.ok, verdict
@@ -370,7 +370,7 @@ class Doubling(bp.Layer):
         return 2.0 * dy, {}
 
 
-def test_a_layer_outside_of_kernels_gets_no_receipt() -> None:
+def test_layer_that_computes_outside_of_kernels_gets_no_receipt() -> None:
     model = bp.Model(bp.Network(1, [Doubling(), bp.Dense(1)], "half_sum_squares"))
     with pytest.raises(bp.ConfigError, match="made by code outside of the kernels"):
         list(receipt(model.trace([[1.0]], [[0.0]])))
@@ -416,7 +416,7 @@ HOSTILE: dict[str, tuple[Callable[[Lines], object], str]] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_nobody_would_write_is_refused_in_one_line(name: str) -> None:
+def test_malformed_entries_are_refused_in_one_line(name: str) -> None:
     change, words = HOSTILE[name]
     lines = written(penalized())
     change(lines)
@@ -440,7 +440,7 @@ def test_what_nobody_would_write_is_refused_in_one_line(name: str) -> None:
         ("null", "damaged"),
     ],
 )
-def test_text_that_nobody_would_write_is_refused_in_one_line(text: str, words: str) -> None:
+def test_malformed_text_is_refused_in_one_line(text: str, words: str) -> None:
     verdict = verify_lines([text])
     assert not verdict.ok
     assert words in str(verdict)
@@ -456,7 +456,7 @@ def outer_product(lines: Lines) -> None:
     by_number[call["inputs"]["w"]].update(shape=[1, 100_000], values=many)
 
 
-def test_nothing_larger_than_what_is_written_is_derived() -> None:
+def test_verification_derives_nothing_larger_than_the_receipt() -> None:
     lines = written(penalized())
     outer_product(lines)
     tracemalloc.start()
@@ -468,7 +468,7 @@ def test_nothing_larger_than_what_is_written_is_derived() -> None:
 
 
 @pytest.mark.parametrize("count", [40, 3000])
-def test_a_sum_of_itself_over_and_over_is_not_taken_apart(count: int) -> None:
+def test_repeated_self_addition_is_not_expanded(count: int) -> None:
     """2^count terms in so many lines."""
     model, x, y = xor()
     lines = written(model.trace(x, y))
@@ -486,7 +486,7 @@ def test_a_sum_of_itself_over_and_over_is_not_taken_apart(count: int) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has named pipes and devices as files")
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), f"{tmp_path}/a\0b"):
         with pytest.raises(bp.DataError, match=r"cannot read the receipt .*: it is no regular file"):

@@ -28,7 +28,7 @@ def test_the_sweep_of_the_source_text() -> None:
     assert model.parameters["1.bias"][0] == 0.0
 
 
-def test_its_descent_is_the_known_one_up_to_the_rule_that_stopped_it() -> None:
+def test_descent_of_the_sweep_is_the_textbook_one() -> None:
     model, x, y = dosage()
     walk = Walk(model, "1.bias")
     rule = bp.StepSizeBelow(1e-3)
@@ -81,7 +81,7 @@ def test_two_parameters_make_a_surface(backend_name: str) -> None:
     assert len(swept.to_rows()) == 6
 
 
-def test_a_walk_of_two_parameters() -> None:
+def test_trajectory_of_two_parameters() -> None:
     model, x, y = dosage()
     names = ["1.bias", "1.weight[0,0]"]
     walk = Walk(model, names)
@@ -91,7 +91,7 @@ def test_a_walk_of_two_parameters() -> None:
     assert swept.descent.points[-1].new == (model.parameters["1.bias"][0], model.parameters["1.weight"][0, 0])
 
 
-def test_what_cannot_be_swept_is_refused() -> None:
+def test_invalid_sweeps_are_refused() -> None:
     model, x, y = dosage()
     with pytest.raises(bp.ConfigError, match=r"unknown parameter '1.bais'. Did you mean '1.bias'"):
         bp.sweep(model, x, y, "1.bais", [0.0])
@@ -119,7 +119,7 @@ def test_a_history_of_something_else_is_refused() -> None:
     batches = model.fit(x, y, batch_size=1, epochs=1)
     with pytest.raises(bp.ConfigError, match="no step sizes"):
         bp.sweep(model, x, y, "1.bias", [0.0], history=batches)
-    with pytest.raises(bp.ConfigError, match=r"the walk is of 0\.bias"):
+    with pytest.raises(bp.ConfigError, match=r"the Walk records 0\.bias"):
         bp.sweep(model, x, y, "1.bias", [0.0], walk=Walk(model, "0.bias[0]"))
     with pytest.raises(bp.ConfigError, match="one step must be one epoch"):
         bp.sweep(model, x, y, "1.bias", [0.0], walk=Walk(model, "1.bias"), history=batches)
@@ -170,7 +170,7 @@ def test_dead_and_saturated_units_and_vanishing_layers_are_named() -> None:
     assert "vanishing gradient" in bp.sensitivity(bp.Model(deep.network, dtype="float64"), x, y).text()
 
 
-def test_what_is_not_finite_is_not_called_dead() -> None:
+def test_non_finite_units_are_not_called_dead() -> None:
     network = bp.Network(1, [bp.Dense(1, "relu"), bp.Dense(1)], "half_sum_squares")
     model = bp.Model(network)
     put(model, {"0.weight": [[np.nan]]})

@@ -35,7 +35,7 @@ def test_a_trace_holds_the_numbers_of_the_step_on_every_backend(backend_name: st
     assert list(traced.layers) == ["0", "1.0", "1.1", "1", "2", "3", "4", "5"]
 
 
-def test_on_numpy_they_are_the_same_to_the_last_bit() -> None:
+def test_trace_on_numpy_has_the_bits_of_the_step() -> None:
     for seed in range(25):
         network, x, y, weights = random_case(np.random.default_rng(seed))
         model = bp.Model(network, dtype="float64", seed=seed)
@@ -56,7 +56,7 @@ def test_the_step_is_the_first_of_a_fit() -> None:
         np.testing.assert_array_equal(traced.updated[name], value)
 
 
-def test_each_layer_shows_what_went_in_and_what_came_back() -> None:
+def test_each_layer_has_its_input_output_and_gradients() -> None:
     model, x, y = xor()
     w = model.parameters
     hidden, output = model.trace(x, y).layers.values()
@@ -72,7 +72,7 @@ def test_each_layer_shows_what_went_in_and_what_came_back() -> None:
     assert len(model.trace(x, y).to_rows()) == 4 * (3 + 1)
 
 
-def test_every_array_has_one_maker_and_every_backward_its_forward(rng: np.random.Generator) -> None:
+def test_every_array_has_one_producer_and_every_backward_its_forward(rng: np.random.Generator) -> None:
     network, x, y = deep(rng)
     traced = bp.Model(network).trace(x, y)
     outputs = [id(a) for call in traced.calls for a in call.named_results().values()]
@@ -84,21 +84,21 @@ def test_every_array_has_one_maker_and_every_backward_its_forward(rng: np.random
         assert traced.calls[back].place == traced.calls[ahead].place
 
 
-def test_an_identity_inside_a_residual_is_not_taken_for_the_way_past_it() -> None:
+def test_identity_inside_a_residual_is_not_taken_for_the_skip_connection() -> None:
     network = bp.Network(2, [bp.Residual([bp.Activation("identity")]), bp.Dense(1)], "half_sum_squares")
     explained = bp.Model(network, dtype="float64").explain([[1.0, 2.0]], [[1.0]], layer="0.0", unit=1)
     assert explained.adds_up
     assert len(explained.incoming.product[0]) == 1
 
 
-def test_nothing_of_it_is_in_the_way_of_a_model_that_is_not_traced() -> None:
+def test_tracing_leaves_the_model_unchanged() -> None:
     model, x, y = xor()
     model.trace(x, y)
     assert type(model._ops) is bp.Model(model.network)._ops.__class__
     assert "observe" not in str(model._ops.dense_fwd)
 
 
-def test_as_json_it_has_every_number_and_none_for_what_is_not_finite() -> None:
+def test_json_of_a_trace_has_every_number_and_null_for_non_finite_ones() -> None:
     model, x, y = xor()
     trace = model.trace(x, y)
     plain = json.loads(json.dumps(trace.to_dict(), allow_nan=False))

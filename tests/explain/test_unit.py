@@ -53,7 +53,7 @@ def test_in_200_random_networks_every_sum_is_the_engines_number(dtype: str) -> N
 
 
 @pytest.mark.thorough(keep=1)
-def test_on_every_backend_too(backend_name: str, request: pytest.FixtureRequest) -> None:
+def test_sums_add_up_on_every_backend(backend_name: str, request: pytest.FixtureRequest) -> None:
     """Of shapes alike unless the backend is required by name: JAX compiles each kernel for every shape."""
     backend = bp.get_backend(backend_name, precision="float64")
     required = backend_name in request.config.getoption("--require-backend")
@@ -63,7 +63,7 @@ def test_on_every_backend_too(backend_name: str, request: pytest.FixtureRequest)
 
 
 def test_the_sums_over_the_batch_are_those_of_the_definition() -> None:
-    """Written out once more by hand: the next units' gradients times the weights, input times gradient."""
+    """Computed again by hand: the next units' gradients times the weights, input times gradient."""
     model, x, y = xor()
     traced = model.trace(x, y)
     explained = explain_trace(traced, 0, 2)
@@ -112,7 +112,7 @@ def test_the_step_leads_to_the_new_value(optimizer: str) -> None:
 
 
 class WrongDense(NumpyBackend):
-    """Loses the first unit of the next layer on the way back."""
+    """A wrong backward that leaves out the first unit of the next layer."""
 
     def replacements(self) -> Mapping[str, Callable[..., Any]]:
         def wrong(res: Any, dy: Any, *, need_dx: bool = True) -> Any:
@@ -122,7 +122,7 @@ class WrongDense(NumpyBackend):
         return {"dense_bwd": wrong}
 
 
-def test_a_backward_pass_that_is_wrong_does_not_add_up_and_is_said_to() -> None:
+def test_wrong_backward_pass_does_not_add_up_and_is_reported() -> None:
     network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(2)], "half_sum_squares")
     x, y = np.eye(2), np.ones((2, 2))
     good = bp.Model(network, NumpyBackend("float64"), "float64").explain(x, y, layer=0, unit=0)
@@ -134,8 +134,8 @@ def test_a_backward_pass_that_is_wrong_does_not_add_up_and_is_said_to() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "rows"), [("float32", 1000), ("float64", 300)])
-def test_the_rounding_of_a_long_sum_is_no_wrong_backward_pass(dtype: str, rows: int) -> None:
-    """Numbers of equal size that are added one by one may all be rounded the same way; what that made is a term."""
+def test_rounding_of_a_long_sum_is_not_reported_as_wrong(dtype: str, rows: int) -> None:
+    """A long sum of equal numbers is rounded in one direction; the rounding error is listed as a term."""
     rng = np.random.default_rng(1)
     network = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(4)], "mean_absolute_error")
     model = bp.Model(network, dtype=dtype)
@@ -149,7 +149,7 @@ def test_the_rounding_of_a_long_sum_is_no_wrong_backward_pass(dtype: str, rows: 
             assert abs(total - terms.value) <= ULPS * np.finfo("float64").eps * sums.magnitude[r]
 
 
-def test_the_rest_is_one_term_and_still_adds_up() -> None:
+def test_terms_left_out_are_one_term_and_the_sum_adds_up() -> None:
     rng = np.random.default_rng(0)
     network = bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(40)], "half_sum_squares")
     explained = bp.Model(network, dtype="float64").explain(
@@ -183,7 +183,7 @@ def test_one_row_or_all_of_them() -> None:
     assert "Row 0" not in one.text()
 
 
-def test_it_is_told_as_text_in_two_languages_as_a_table_rows_and_json() -> None:
+def test_explanation_has_text_in_two_languages_table_rows_and_json() -> None:
     from rich.console import Console
 
     model, x, y = xor()
@@ -207,7 +207,7 @@ def test_it_is_told_as_text_in_two_languages_as_a_table_rows_and_json() -> None:
         explained.text("fr")
 
 
-def test_what_is_not_finite_is_marked_and_its_cause_named() -> None:
+def test_non_finite_numbers_are_marked_and_their_cause_named() -> None:
     model, x, y = xor()
     put(model, {"0.weight": np.full((3, 3), np.nan)})
     explained = model.explain(x, y, layer=1, unit=0)
@@ -231,7 +231,9 @@ def test_what_is_not_finite_is_marked_and_its_cause_named() -> None:
         (0, 0, 4, "requires sample to be a row from 0 to 3, got 4"),
     ],
 )
-def test_what_does_not_exist_is_refused_with_the_range(layer: Any, unit: int, sample: int | None, words: str) -> None:
+def test_unknown_layer_unit_or_row_is_refused_with_the_range(
+    layer: Any, unit: int, sample: int | None, words: str
+) -> None:
     model = bp.Model(bp.Network(2, [bp.Dense(3), bp.Residual([bp.Dense(3)])], "half_sum_squares"))
     with pytest.raises(bp.ConfigError, match=words.replace("[", r"\[")):
         model.explain(np.zeros((4, 2)), np.zeros((4, 3)), layer=layer, unit=unit, sample=sample)
@@ -247,8 +249,8 @@ def test_a_network_without_hidden_layers_and_one_without_parameters() -> None:
 
 
 def test_pictures_and_pages_are_loaded_on_first_use() -> None:
-    rooms = "('bpengine.explain.figures', 'bpengine.explain.page')"
-    script = f"import sys, bpengine as bp; bp.explain; print(sum(n in sys.modules for n in {rooms}))"
+    packages = "('bpengine.explain.figures', 'bpengine.explain.page')"
+    script = f"import sys, bpengine as bp; bp.explain; print(sum(n in sys.modules for n in {packages}))"
     asked = "; print(bp.explain.figures.KINDS[0], callable(bp.explain.page.page), 'matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script + asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0", "boundary", "True", "False"]
@@ -256,7 +258,7 @@ def test_pictures_and_pages_are_loaded_on_first_use() -> None:
         _ = bp.explain.figuers
 
 
-def test_the_room_is_the_function_however_it_is_imported() -> None:
+def test_explain_is_callable_however_it_is_imported() -> None:
     import bpengine.explain
     from bpengine.explain import explain
 

@@ -24,7 +24,7 @@ from bpengine.explain import forward, graph, paths, receipt
 from bpengine.explain.page import page
 from tests.explain.networks import dosage, xor
 
-ROOMS = (
+MODULES = (
     "bpengine",
     "bpengine.backend",
     "bpengine.benchmark",
@@ -69,15 +69,15 @@ COMMANDS = (
 
 
 def names() -> Iterator[str]:
-    """Yield each public name of each room: what it is, its signature, and the methods and fields of a class."""
-    for room in ROOMS:
-        module = import_module(room)
-        own = [k for k, v in vars(module).items() if not k.startswith("_") and getattr(v, "__module__", None) == room]
+    """Yield each public name of each module: what it is, its signature, and the methods and fields of a class."""
+    for path in MODULES:
+        module = import_module(path)
+        own = [k for k, v in vars(module).items() if not k.startswith("_") and getattr(v, "__module__", None) == path]
         for name in sorted(getattr(module, "__all__", own)):
             value = getattr(module, name)
-            yield f"{room}.{name}{_signature(value)}"
+            yield f"{path}.{name}{_signature(value)}"
             if inspect.isclass(value):
-                yield from (f"{room}.{name}.{line}" for line in _members(value))
+                yield from (f"{path}.{name}.{line}" for line in _members(value))
 
 
 def _members(kind: type) -> Iterator[str]:

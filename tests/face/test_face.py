@@ -11,7 +11,7 @@ from tests.face.collect import FACES
 
 
 @pytest.mark.parametrize("name", list(FACES))
-def test_face_is_the_one_agreed_on(name: str) -> None:
+def test_public_interface_equals_the_golden_files(name: str) -> None:
     agreed = Path(__file__).with_name(f"{name}.txt").read_text(encoding="utf-8").splitlines()
     changed = list(unified_diff(agreed, FACES[name](), "agreed", "today", n=0, lineterm=""))
     assert not changed, "\n".join(["write it down with `python -m tests.face` if it is wanted:", *changed])

@@ -131,7 +131,7 @@ def test_any_flipped_byte_of_the_header_is_refused_or_harmless(path: Path, mask:
     assert not failures, "\n".join([f"{len(failures)} failures", *failures[:10]])
 
 
-def test_a_file_of_someone_else(path: Path) -> None:
+def test_safetensors_file_of_another_program_is_refused(path: Path) -> None:
     save_file({"embedding": np.ones((2, 2), np.float32)}, path)
     assert_refused(path, "is not a file of the format 'bpengine model 1', got None")
     save_file({"embedding": np.ones((2, 2), np.float32)}, path, metadata={"format": "pt"})
@@ -139,7 +139,7 @@ def test_a_file_of_someone_else(path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("U8", 1)])
-def test_a_file_of_someone_else_with_a_dtype_that_numpy_has_not(path: Path, dtype: str, size: int) -> None:
+def test_foreign_file_with_an_unknown_dtype_is_refused(path: Path, dtype: str, size: int) -> None:
     join(path, {"a": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}, bytes(size))
     assert_refused(path)
 
@@ -187,7 +187,7 @@ def test_damaged_json(path: Path, part: str, text: str | None) -> None:
 
 
 @pytest.mark.parametrize("network", [None, 5, "Network", [], {}, {"type": "Dense", "units": 2}, {"type": ["Network"]}])
-def test_a_description_of_something_else(path: Path, network: Any) -> None:
+def test_description_of_another_thing_is_refused(path: Path, network: Any) -> None:
     header, arrays = split(path)
     header["__metadata__"]["network"] = json.dumps(network)
     join(path, header, arrays)
@@ -326,6 +326,6 @@ def test_initialisers_may_differ(path: Path) -> None:
     np.testing.assert_array_equal(model.parameters["0.weight"], bp.load(path).parameters["0.weight"])
 
 
-def test_an_unavailable_backend_is_not_the_fault_of_the_file(path: Path) -> None:
+def test_unavailable_backend_is_reported_as_such(path: Path) -> None:
     with pytest.raises(bp.ConfigError, match="unknown backend 'nunpy'"):
         bp.load(path, "nunpy")

@@ -132,12 +132,12 @@ def twice(header: dict[str, Any]) -> None:
         (lambda h: h.update(extra="\U0001f600" * 500_000), "its header is of"),
     ],
 )  # fmt: skip
-def test_a_hostile_header_is_refused_before_anything_is_made(path: Path, edit: Edit, words: str) -> None:
+def test_hostile_header_is_refused_before_memory_is_allocated(path: Path, edit: Edit, words: str) -> None:
     change(path, edit)
     assert words in refusal(path)
 
 
-def test_the_file_that_they_are_made_of_is_sound(path: Path) -> None:
+def test_unmodified_file_loads(path: Path) -> None:
     change(path, lambda header: None)
     assert bp.load(path).class_names == ("no", "yes")
 
@@ -199,7 +199,7 @@ def test_numbers_that_a_model_cannot_hold_are_not_taken_over(path: Path) -> None
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a"]])
-def test_parameters_are_taken_over_from_files_that_are_judged_whole(path: Path, names: list[str]) -> None:
+def test_load_parameters_checks_the_whole_file_first(path: Path, names: list[str]) -> None:
     change(path, settings(class_names=names))
     with pytest.raises(bp.ModelFileError, match="class names that do not fit"):
         bp.Model(NETWORK).load_parameters(path)
@@ -207,7 +207,7 @@ def test_parameters_are_taken_over_from_files_that_are_judged_whole(path: Path, 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has named pipes and devices as files")
 @pytest.mark.parametrize("kind", ["pipe", "device", "link to pipe"])
-def test_what_is_no_regular_file_is_not_even_opened(tmp_path: Path, kind: str) -> None:
+def test_only_regular_files_are_opened(tmp_path: Path, kind: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     path = {"pipe": pipe, "device": Path("/dev/zero"), "link to pipe": tmp_path / "link"}[kind]
@@ -229,7 +229,7 @@ def message(read: Any, path: Any) -> str:
     return str(caught.value)
 
 
-def test_names_that_are_no_names_of_files(tmp_path: Path) -> None:
+def test_invalid_file_names_are_refused(tmp_path: Path) -> None:
     assert "no regular file" in message(bp.load, f"{tmp_path}/a\0b")
     assert "there is no model file" in message(bp.load, tmp_path / "a\udcff")
     assert "cannot be read" in message(bp.load, tmp_path / ("n" * 300))
@@ -244,7 +244,7 @@ class Asked(files.Gain):
         return super().init(rng, inputs)
 
 
-def test_a_layer_of_ones_own_is_not_asked_to_make_what_no_file_holds(tmp_path: Path) -> None:
+def test_own_layer_is_not_asked_for_arrays_larger_than_a_file(tmp_path: Path) -> None:
     path = tmp_path / "own"
     bp.Model(bp.Network(3, [Asked(2.0), Asked(1.0)], "mean_squared_error")).save(path)
     bp.load(path, layers={"Asked": Asked})
@@ -254,7 +254,7 @@ def test_a_layer_of_ones_own_is_not_asked_to_make_what_no_file_holds(tmp_path: P
     assert "is given 1000000000000 inputs" in refusal(path, layers={"Asked": Asked})
 
 
-def test_a_layer_of_ones_own_that_goes_wrong_over_a_file_s_settings(tmp_path: Path) -> None:
+def test_own_layer_that_fails_on_a_files_settings_is_named(tmp_path: Path) -> None:
     class Fails(files.Gain):
         def init(self, rng: Any, inputs: int) -> Any:
             raise ZeroDivisionError("by\nnothing")
@@ -271,7 +271,7 @@ def deep(levels: int, layer: bp.Layer | None = None) -> bp.Layer:
     return nested
 
 
-def test_layers_nested_as_deep_as_they_may_be_train_and_are_kept(tmp_path: Path) -> None:
+def test_layers_at_the_depth_limit_train_and_are_saved(tmp_path: Path) -> None:
     network = bp.Network(2, [deep(MOST_NESTED), bp.BatchNorm()], "mean_squared_error")
     model = bp.Model(network)
     model.fit([[1.0, 2.0], [0.0, 1.0]], [[0.0, 0.0], [1.0, 1.0]], steps=2)
@@ -282,7 +282,7 @@ def test_layers_nested_as_deep_as_they_may_be_train_and_are_kept(tmp_path: Path)
         np.testing.assert_array_equal(loaded.parameters[name], value)
 
 
-def test_layers_nested_deeper_are_refused_where_they_are_made() -> None:
+def test_layers_beyond_the_depth_limit_are_refused() -> None:
     with pytest.raises(bp.ConfigError, match=f"Residual requires layers nested at most {MOST_NESTED} deep, got 65"):
         deep(MOST_NESTED + 1)
     inner = bp.Dense(2)
@@ -292,7 +292,7 @@ def test_layers_nested_deeper_are_refused_where_they_are_made() -> None:
         bp.Dense(2, inner)
 
 
-def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
+def test_model_that_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     path = tmp_path / "model"
     many = bp.Model(bp.Network(1, [bp.Dropout(0.5)] * 4097, "mean_squared_error"))
     with pytest.raises(bp.ModelFileError, match="at most 4,096 layers, got 4097"):
@@ -311,7 +311,7 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_drawn_to_load(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_draws_no_initial_values(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(*args: Any) -> Any:
         raise AssertionError("an initialiser was called")
 

@@ -64,7 +64,7 @@ def assert_same(ours: bp.Model, theirs: bp.Model) -> None:
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_everything_comes_back(backend_name: str, dtype: str, data: Any, path: Path) -> None:
+def test_network_with_everything_is_read_back(backend_name: str, dtype: str, data: Any, path: Path) -> None:
     model = trained(data, backend_name, dtype)
     model.save(path)
     loaded = bp.load(path, backend_name)
@@ -76,7 +76,7 @@ def test_everything_comes_back(backend_name: str, dtype: str, data: Any, path: P
     assert loaded.evaluate(*data) == model.evaluate(*data)
 
 
-def test_training_goes_on_as_if_nothing_had_happened(backend_name: str, data: Any, path: Path) -> None:
+def test_loaded_model_trains_with_the_same_bits(backend_name: str, data: Any, path: Path) -> None:
     model = trained(data, backend_name)
     model.save(path)
     loaded = bp.load(path, backend_name)

@@ -56,7 +56,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     assert path.read_bytes() != before
 
 
-def test_a_failure_where_nothing_was_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_without_an_old_file_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "replace", refuse)
     with pytest.raises(bp.ModelFileError, match="cannot write"):
         bp.Model(NETWORK).save(tmp_path / "new")
@@ -120,7 +120,7 @@ def test_a_new_file_has_the_mode_of_any_new_file(tmp_path: Path, umask: int) -> 
     assert (tmp_path / "model").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
-def test_whole_bytes_are_written(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_every_byte_is_written(tmp_path: Path, rng: np.random.Generator) -> None:
     data = rng.bytes(100_000)
     for _ in range(2):
         writing.write_whole(tmp_path / "bytes", data)
@@ -136,9 +136,7 @@ def test_a_description_that_is_not_json_leaves_the_old_file(path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_folder_that_cannot_be_brought_to_the_disk_gives_the_old_file_back(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_sync_of_the_folder_restores_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_a_folder(file: int, real: Any = os.fsync) -> None:
         refuse() if stat.S_ISDIR(os.fstat(file).st_mode) else real(file)
 
@@ -172,7 +170,7 @@ def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(
     assert done == ["fsync", "replace", "fsync of the folder"]
 
 
-def test_where_nothing_can_be_undone_it_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_undo_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "link", refuse)  # a file system without hard links
     monkeypatch.setattr(writing, "_bring_to_disk", refuse)
     with pytest.raises(bp.ModelFileError, match=r"cannot finish writing: No space .* is new already"):
@@ -187,7 +185,7 @@ def write_both(folder: Path) -> None:
             draft.write(b"new")
 
 
-def test_of_two_files_both_are_new_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_files_are_replaced_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def second(old: Any, new: Any, real: Any = os.replace) -> None:
         refuse() if str(new).endswith("b") and str(old).endswith(writing.ENDING) else real(old, new)
 
@@ -240,7 +238,7 @@ def special(folder: Path, kind: str) -> Path:
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has these kinds of files")
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder", "link to pipe", "link to device"])
-def test_what_is_no_regular_file_is_refused_and_stays(kind: str, tmp_path: Path) -> None:
+def test_only_regular_files_are_overwritten(kind: str, tmp_path: Path) -> None:
     path = special(tmp_path, kind)
     before = path.lstat()
     names = sorted(tmp_path.iterdir())
@@ -328,7 +326,7 @@ def test_a_kill_leaves_one_of_the_files_and_the_next_save_clears_the_rest(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="drafts are locked by POSIX's locks")
-def test_a_draft_that_a_living_process_writes_stays(tmp_path: Path) -> None:
+def test_temporary_file_of_a_running_process_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with writing.replacing(path) as (draft,):
         draft.write(b"slow")
@@ -342,7 +340,7 @@ def test_a_draft_that_a_living_process_writes_stays(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_threads_that_write_one_file_leave_one_of_theirs(tmp_path: Path) -> None:
+def test_threads_that_write_one_file_leave_one_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "model"
     contents = [bytes([byte]) * 100_000 for byte in range(8)]
     with ThreadPoolExecutor(8) as pool:
@@ -360,8 +358,8 @@ def test_a_name_as_long_as_it_may_be(tmp_path: Path) -> None:
 
 
 WRITES = {"write_text", "write_bytes", "savefig", "mkstemp", "NamedTemporaryFile", "open_memmap", "savez"}
-# The cache of compiled code has a door of its own: it takes whatever lies under its names for damage, and replaces it; and
-# its checksums do what bringing to the disk does for files that nobody could make again.
+# The cache of compiled code writes its own files: whatever lies under its names is replaced, and checksums stand in for a
+# sync, since code can be compiled again.
 ALLOWED = {
     "backends/bpengine_steps/disk.py": {"mkstemp", "open"},
     "backends/bpengine_cupy/cuda_target/cublaslt/algorithms.py": {"link"},
@@ -385,10 +383,10 @@ ALLOWED = {
 }
 
 
-def test_nothing_else_writes_files() -> None:
+def test_only_the_output_package_writes_files() -> None:
     root = Path(bp.__file__).parent.parent
-    rooms = [root / "bpengine", *(root / "backends").glob("bpengine_*")]
-    for path in [p for room in rooms for p in room.rglob("*.py") if p.parts[-2:] != ("output", "writing.py")]:
+    packages = [root / "bpengine", *(root / "backends").glob("bpengine_*")]
+    for path in [p for package in packages for p in package.rglob("*.py") if p.parts[-2:] != ("output", "writing.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

@@ -94,7 +94,7 @@ def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
 @pytest.mark.thorough(keep=40)
 @LARGEST_AND_SMALLEST
 @every()
-def test_traced_by_jit_it_agrees(case: Case, dims: Any, jax: Any, rng: Any) -> None:
+def test_kernel_agrees_under_jit(case: Case, dims: Any, jax: Any, rng: Any) -> None:
     arrays = case.arguments(rng, dims)
     expected = run(case, np, arrays)
     got = jax.jit(lambda *a: case.kernel.forward(jax.numpy, *a, **case.options))(*arrays.values())
@@ -175,7 +175,7 @@ def test_complex_step(case: Case, dims: Any, rng: Any) -> None:
         assert abs(float(np.sum(d * v)) - float(np.sum(d_output * along))) <= complex_step_rtol() * scale, f"d{name}"
 
 
-def test_shapes_expose_what_scales_wrongly() -> None:
+def test_shapes_expose_wrong_scaling() -> None:
     """A divisor that forgets the batch, the inputs or the outputs is right only where that one is 1."""
     shapes = [*DIMENSIONS, LARGE]
     for letter in "BIO":
@@ -255,7 +255,7 @@ class TestRow:
             assert cost.bytes(4) == 4 * cost.elements
         assert sum(kernel.flops(**dims)) > 0 or kernel.name == "identity"
 
-    def test_it_says_where_it_comes_from(self, kernel: Any) -> None:
+    def test_row_names_its_source(self, kernel: Any) -> None:
         assert kernel.source
         for function in filter(None, (kernel.forward, kernel.backward)):
             assert function.__doc__
@@ -270,7 +270,7 @@ class TestRow:
             assert (kernel.output == "scores") == (kernel.link is not None)
             assert kernel.link is None or kernel.link in KERNELS
 
-    def test_only_step_refuses_a_backward(self, kernel: Any) -> None:
+    def test_only_step_has_no_backward(self, kernel: Any) -> None:
         assert (kernel.no_backward is not None) == (kernel.kind == "activation" and kernel.backward is None)
 
 

@@ -36,7 +36,7 @@ def far(dtype: str) -> Any:
 
 @DTYPES
 @pytest.mark.parametrize("name", GATED)
-def test_a_closed_gate_is_closed_at_any_distance(name: str, dtype: str, xp: Any) -> None:
+def test_gates_are_0_and_1_far_from_zero(name: str, dtype: str, xp: Any) -> None:
     x = far(dtype)
     below = x > 800.0 if name in ("silu", "mish") else x > 0  # these are still numbers of their own before
     y, dx = pair(name, xp, xp.asarray(-x))
@@ -111,7 +111,7 @@ def by_definition(rule: str, zero: tuple[str, ...], gradients: list[float]) -> f
 
 @DTYPES
 @pytest.mark.parametrize(("rule", "zero"), FORGETFUL, ids=str)
-def test_update_rules_without_memory(rule: str, zero: tuple[str, ...], dtype: str, xp: Any) -> None:
+def test_update_rules_with_options_0(rule: str, zero: tuple[str, ...], dtype: str, xp: Any) -> None:
     def array(value: float) -> Any:
         return xp.asarray([value], dtype=getattr(xp, dtype))
 
@@ -154,7 +154,7 @@ def test_a_batch_without_weight_has_no_loss_and_no_gradient(
 
 
 def test_training_goes_through_batches_without_weight(backend_name: str, rng: Any) -> None:
-    """Batches of one row are the strictest: a row of weight 0 is left out, and the others count as if alone."""
+    """Batches of one row are the strictest case: a row of weight 0 is left out, and the others count as if alone."""
     x, weights = rng.normal(size=(12, 3)), np.array([1.0, 0.0, 2.0, 0.0, 0.0, 1.0] * 2)
     y = rng.integers(0, 2, 12)
     models = [bp.Model(bp.Network(3, bp.Dense(2), "softmax_cross_entropy"), backend_name, "float64") for _ in range(2)]
@@ -212,7 +212,7 @@ GAPS = [0.5, 5.0, 20.0, 40.0, 60.0, 80.0]
 
 @DTYPES
 @pytest.mark.parametrize("labels", [True, False])
-def test_softmax_cross_entropy_of_an_answer_beyond_doubt_keeps_its_digits(dtype: str, labels: bool, xp: Any) -> None:
+def test_softmax_cross_entropy_of_a_certain_answer_keeps_its_digits(dtype: str, labels: bool, xp: Any) -> None:
     """The right class leads two others by gap and gap + 1: the loss is log1p(exp(-gap) + exp(-gap - 1))."""
     for gap in GAPS:
         y = xp.asarray(np.array([[3.0 - gap, 3.0, 2.0 - gap]], dtype=dtype))

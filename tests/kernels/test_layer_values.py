@@ -65,7 +65,7 @@ def test_divide_by_hand() -> None:
         np.testing.assert_array_equal(got, expected)
 
 
-def test_divide_squares_nothing() -> None:
+def test_divide_does_not_square_its_denominator() -> None:
     tiny = np.array([[2.0**-600]])  # its square is 0
     y, (da, db) = both("divide", tiny, tiny, dy=np.ones((1, 1)))
     np.testing.assert_array_equal([y, da, db], [[[1.0]], [[2.0**600]], [[-(2.0**600)]]])
@@ -122,7 +122,7 @@ def test_dropout_keeps_the_stated_share_and_scales_it(rate: float) -> None:
         assert np.max(np.abs(share)) <= correlation_atol(y.shape[axis]) * math.sqrt(rate * (1.0 - rate))
 
 
-def test_dropout_gradient_goes_where_the_output_came_from(rng: Any) -> None:
+def test_dropout_gradient_uses_the_forward_mask(rng: Any) -> None:
     x, dy = rng.normal(size=(20, 30)), rng.normal(size=(20, 30))
     y, dx = both("dropout", x, np.array([7, 8], dtype=np.uint32), dy=dy, rate=0.25)
     np.testing.assert_array_equal(y == 0.0, dx == 0.0)
@@ -163,7 +163,7 @@ def test_dropout_neighbours_are_uncorrelated() -> None:
     assert len({row.tobytes() for row in mask}) == mask.shape[0]
 
 
-def test_dropout_is_the_same_everywhere_and_for_every_batch_size(xp: Any) -> None:
+def test_dropout_mask_does_not_depend_on_namespace_or_batch_size(xp: Any) -> None:
     where = {"seed": 2**32 - 1, "step": 12345, "salt": 3, "rate": 0.3}
     reference = kept(shape=(40, 30), **where)
     np.testing.assert_array_equal(kept(shape=(40, 30), xp=xp, **where), reference)

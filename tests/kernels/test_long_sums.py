@@ -82,8 +82,8 @@ def test_every_row_counts_once(xp: Any, count: int) -> None:
     np.testing.assert_array_equal(np.asarray(row_product(xp, xp.asarray(a), xp.asarray(a))), a.T @ a)
 
 
-def test_the_rule_is_looked_up_in_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without blocks the bound above is missed by far: it is this rule that holds it."""
+def test_one_function_decides_when_sums_run_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without blocks the error exceeds the bound above by far: it is this rule that holds it."""
     monkeypatch.setattr(_functions, "LONGEST", MANY)
     a = np.full((MANY, 2), 0.1, np.float32)
     exact = a.sum(axis=0, dtype=np.float64)

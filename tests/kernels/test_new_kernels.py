@@ -65,7 +65,7 @@ def model(name: str) -> bp.Model:
 @pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @EVERY
-def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name: str, dtype: str) -> None:
+def test_new_kernel_trains_with_the_same_bits_when_compiled(name: str, dtype: str) -> None:
     eager, losses = trained(name, Eager(dtype))
     assert losses[-1] < losses[0]
     backend = NumpyBackend(dtype)
@@ -78,7 +78,7 @@ def test_it_trains_and_compiled_from_the_first_step_on_it_has_the_same_bits(name
 
 @pytest.mark.thorough(keep=2)
 @EVERY
-def test_the_check_finds_its_gradients_right(name: str) -> None:
+def test_check_passes_for_a_new_kernel(name: str) -> None:
     x, y = rows()
     report = model(name).check(x[-6:], y[-6:], oracles=["differences", "inner products"])
     assert report.passed, str(report)

@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("bpengine", "backends")
+PACKAGES = ("bpengine", "backends")
 # phrases in two languages by key; texts of programs, not for people
 LEFT_OUT = (
     "bpengine/i18n/",
@@ -38,8 +38,8 @@ CHOICES = 16  # templates of one f-string
 def sentences() -> dict[str, list[str]]:
     """Return every template that reads like words, with the files that it stands in."""
     places: dict[str, list[str]] = {}
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
             name = path.relative_to(ROOT).as_posix()
             if not name.startswith(LEFT_OUT):
                 for template in _of_file(path):
@@ -68,8 +68,8 @@ def _of_examples() -> Iterator[str]:
 def constants() -> set[str]:
     """Return every text in the sources, for entries that are single words."""
     texts = set()
-    for room in ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
             tree = ast.parse(path.read_text("utf-8"))
             texts |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     return texts

@@ -39,7 +39,7 @@ def test_every_sentence_has_a_translation() -> None:
     assert missing() == {}, f"{CURE}, or a text that no person reads into tests/language/not_for_people.txt."
 
 
-def test_every_translation_is_of_a_sentence_that_stands_somewhere() -> None:
+def test_every_translation_belongs_to_a_sentence_of_the_sources() -> None:
     assert stale() == [], "`python -m tests.language --update` removes the entries of sentences that are gone."
 
 
@@ -128,7 +128,7 @@ def test_a_text_is_translated_by_its_templates(english: str, expected: str) -> N
     assert Catalogue(Sentence(*pair) for pair in PAIRS).translated(english) == expected
 
 
-def test_a_translation_inside_of_a_text_is_left_alone() -> None:
+def test_translated_part_of_a_text_is_not_translated_again() -> None:
     pairs = [
         ("Please give {what}.", "Por favor, dê {what}."),
         ("{a} as {b}", "{a} como {b}"),
@@ -207,7 +207,7 @@ def test_po_files_are_read_as_editors_write_them() -> None:
     assert list(entries(PO)) == [Sentence('two "lines"\n', "duas", "word")]
 
 
-def test_what_reads_like_words_is_taken_line_by_line() -> None:
+def test_multi_line_text_is_translated_line_by_line() -> None:
     assert parts("One\ntext.\n\n\b\nExamples:\n  bpengine demo\n") == ["One text.", "Examples:", "bpengine demo"]
     texts = ["x", "{a}: {b}", "{n} rows", "two words", "bpengine demo iris"]
     assert list(filter(reads_like_words, texts)) == ["{n} rows", "two words"]

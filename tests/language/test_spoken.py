@@ -242,7 +242,7 @@ def test_the_locale(variables: dict[str, str], expected: str) -> None:
     assert of_locale(variables) == expected
 
 
-def test_the_locale_is_for_the_command_line_alone() -> None:
+def test_api_ignores_the_locale() -> None:
     run = {**{k: v for k, v in os.environ.items() if k != "BPENGINE_LANG"}, "LC_ALL": "pt_BR.UTF-8"}
     line = subprocess.run(
         [sys.executable, "-m", "bpengine", "trian"], capture_output=True, text=True, env=run, check=False

@@ -118,7 +118,7 @@ def test_a_mistake_is_named(mistake: str, call: str, last: bool, backend_name: s
 
 
 @pytest.mark.parametrize("mistake", FORWARD)
-def test_predictions_are_held_to_it(mistake: str, backend_name: str, rng: np.random.Generator) -> None:
+def test_predictions_check_the_contract(mistake: str, backend_name: str, rng: np.random.Generator) -> None:
     model = model_with(Linear(2, mistake), backend_name, last=True)
     x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 2))
     for call in (model.forward, model.predict, lambda x: model.evaluate(x, y)):
@@ -126,7 +126,7 @@ def test_predictions_are_held_to_it(mistake: str, backend_name: str, rng: np.ran
             call(x)
 
 
-def test_inside_a_residual_layer_it_is_named_by_its_place(backend_name: str, rng: np.random.Generator) -> None:
+def test_layer_inside_a_residual_is_named_by_its_place(backend_name: str, rng: np.random.Generator) -> None:
     inner = bp.Residual([bp.Dense(2), Linear(3, "keepdims")])
     model = bp.Model(bp.Network(3, [inner, bp.Dense(2)], "mean_squared_error"), backend_name)
     with pytest.raises(bp.errors.ShapeError, match=r"layer 0\.1 \(Linear\) requires a gradient of shape"):
@@ -157,7 +157,7 @@ def test_numbers_stay_in_the_models_dtype(backend_name: str, rng: np.random.Gene
 
 @dataclass(frozen=True)
 class Twice(bp.Layer):
-    """y = 2 x, worked out in the memory of its argument."""
+    """y = 2 x, computed in place."""
 
     where: str = "x"
 
@@ -249,7 +249,7 @@ def test_arrays_that_cannot_be_made_read_only_are_copied() -> None:
     assert y.values.tolist() == dx.values.tolist() == [[2, 4]]
 
 
-def test_what_it_raises_itself_says_where_it_came_from(backend_name: str, rng: np.random.Generator) -> None:
+def test_own_exception_names_the_layer(backend_name: str, rng: np.random.Generator) -> None:
     class Broken(bp.Layer):
         def forward(self, ops: Ops, params: Any, running: Any, x: Any, run: Run) -> Any:
             return x @ np.ones((7, 7)), None, running

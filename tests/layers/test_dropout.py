@@ -26,7 +26,7 @@ def masks(network: bp.Network, step: int, seed: int = 0, ops: Ops | None = None,
     return network.forward(ops or Ops(np), *network.init(0), ONES[:rows], Run(True, counter)).y
 
 
-def test_it_does_nothing_outside_training(backend_name: str) -> None:
+def test_dropout_does_nothing_outside_training(backend_name: str) -> None:
     model = bp.Model(net(bp.Dropout(0.9)), backend_name)
     np.testing.assert_array_equal(model.forward(ONES), ONES)
     np.testing.assert_array_equal(model.predict(ONES), ONES)
@@ -66,7 +66,7 @@ def test_the_mask_is_the_same_on_every_namespace(xp: Any) -> None:
     np.testing.assert_array_equal(as_host(got) == 0, masks(network, 9, seed=5) == 0)
 
 
-def test_gradients_go_through_what_was_kept(backend_name: str) -> None:
+def test_gradients_pass_through_kept_values(backend_name: str) -> None:
     network = net(bp.Dropout(0.5), bp.Dense(1, bias=False, weight_init="zeros"))
     model = bp.Model(network, backend_name, "float64", seed=3)
     _, gradients = model.loss_and_gradients(ONES, np.ones((40, 1)))

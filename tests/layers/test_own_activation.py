@@ -38,7 +38,7 @@ def arc_backward(xp: Any, y: Any, dy: Any) -> Any:
 
 
 def norm_forward(xp: Any, x: Any) -> Any:
-    """Divide by the root of one and the row's sum of squares: no element is bent by itself."""
+    """Divide by the root of one and the row's sum of squares: it is not elementwise."""
     size = xp.sqrt(1.0 + xp.sum(x * x, axis=1, keepdims=True))
     return x / size, (x, size)
 
@@ -89,14 +89,14 @@ def test_an_activation_written_anew_is_the_built_in_one(backend_name: str, data:
 
 
 @pytest.mark.parametrize("activation", [BUMP, NORM], ids=["bump", "norm"])
-def test_compiled_it_gives_the_same_bits(activation: Any, data: Any) -> None:
+def test_compiled_own_activation_has_the_same_bits(activation: Any, data: Any) -> None:
     before = Both.steps
     model = bp.Model(model_of(activation).network, Both(precision="float32"))
     model.fit(*data, epochs=2, batch_size=8)
     assert Both.steps == before + 8
 
 
-def test_it_starts_from_glorots_weights() -> None:
+def test_own_activation_gets_glorot_weights() -> None:
     layer = bp.Dense(4, BUMP)
     assert layer.weight_init == Glorot()
     assert layer.activation.name == "bump"
@@ -109,7 +109,7 @@ def wrong_backward(xp: Any, residual: Any, dy: Any) -> Any:
 
 
 @pytest.mark.thorough(keep=1)
-def test_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> None:
+def test_wrong_own_activation_is_found_and_named(backend_name: str, data: Any) -> None:
     for subject in (BUMP, NORM, bp.CustomActivation(*BUMP)):
         assert bp.check_gradients(subject).passed
         assert bp.check_gradients(subject, data[0]).passed
@@ -122,7 +122,7 @@ def test_it_is_checked_and_named_when_guilty(backend_name: str, data: Any) -> No
     assert bp.compare_backends(model_of(BUMP).network, *data).passed
 
 
-def test_it_is_explained(data: Any) -> None:
+def test_own_activation_is_explained(data: Any) -> None:
     model = model_of(BUMP)
     explanation = bp.explain(model, *data, layer=0, unit=1, sample=2)
     assert explanation.adds_up
@@ -134,7 +134,7 @@ def test_it_is_explained(data: Any) -> None:
     assert [u.verdict for u in bp.sensitivity(model, *data).units] == [""] * 6
 
 
-def test_one_that_mixes_units_is_not_taken_for_one_that_does_not(data: Any) -> None:
+def test_activation_that_mixes_units_is_recognised(data: Any) -> None:
     model = model_of(NORM)
     explanation = bp.explain(model, *data, layer=0, unit=1, sample=2)
     assert explanation.adds_up
@@ -144,7 +144,7 @@ def test_one_that_mixes_units_is_not_taken_for_one_that_does_not(data: Any) -> N
 
 
 @pytest.mark.thorough(keep=1)
-def test_a_layer_bends_the_sums_and_has_parameters_of_its_own(backend_name: str, data: Any) -> None:
+def test_layer_as_activation_has_its_own_parameters(backend_name: str, data: Any) -> None:
     model = model_of(Leaky(), backend_name)
     assert list(model.parameters) == ["0.weight", "0.bias", "0.activation.alpha", "1.weight", "1.bias"]
     apart = bp.Network(3, [bp.Dense(4), Leaky(), bp.Dense(2)], "mean_squared_error")
@@ -172,7 +172,7 @@ def test_a_normalization_inside_keeps_its_statistics(data: Any) -> None:
     assert all((model.running[name] != value).any() for name, value in before.items())
 
 
-def test_a_file_has_it_by_name(data: Any, tmp_path: Path) -> None:
+def test_file_keeps_an_own_activation_by_name(data: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     network = bp.Network(3, [bp.Residual([bp.Dense(3, BUMP)]), bp.CustomActivation(*NORM)], "mean_squared_error")
     model = bp.Model(network)
@@ -198,7 +198,7 @@ def writing(xp: Any, x: Any) -> Any:
     return x, x
 
 
-def test_what_it_returns_is_checked(data: Any) -> None:
+def test_result_of_an_own_activation_is_checked(data: Any) -> None:
     with pytest.raises(bp.ShapeError, match=r"activation 'summed' requires its forward to return y of shape \(30, 4\)"):
         model_of((summed, bump_backward)).predict(data[0])
     with pytest.raises(bp.ShapeError, match=r"activation 'bump' requires its backward to return dx of shape \(30, 4\)"):
@@ -217,6 +217,6 @@ def test_what_it_returns_is_checked(data: Any) -> None:
         (lambda: bp.CustomActivation(*BUMP, name="my bump"), "requires a name such as 'my_activation'"),
     ],
 )
-def test_what_makes_no_activation_is_refused(make: Any, words: str) -> None:
+def test_invalid_activations_are_refused(make: Any, words: str) -> None:
     with pytest.raises(bp.ConfigError, match=words):
         make()

@@ -51,7 +51,7 @@ def data(rng: np.random.Generator) -> Any:
     return x, (x.sum(axis=1) > 0).astype(int)
 
 
-def test_it_trains(backend_name: str, data: Any) -> None:
+def test_own_layer_trains(backend_name: str, data: Any) -> None:
     model = bp.Model(NETWORK, backend_name, "float64", seed=1)
     before = model.parameters
     history = model.fit(*data, optimizer=bp.Adam(0.05), batch_size=8, epochs=20)
@@ -60,7 +60,7 @@ def test_it_trains(backend_name: str, data: Any) -> None:
     assert all((model.parameters[name] != value).any() for name, value in before.items())
 
 
-def test_it_trains_the_same_on_every_backend(backend_name: str, data: Any) -> None:
+def test_own_layer_trains_equally_on_every_backend(backend_name: str, data: Any) -> None:
     losses = [
         bp.Model(NETWORK, name, "float64").fit(*data, optimizer=bp.SGD(0.1), steps=20).loss
         for name in ("numpy", backend_name)
@@ -68,7 +68,7 @@ def test_it_trains_the_same_on_every_backend(backend_name: str, data: Any) -> No
     np.testing.assert_allclose(losses[1], losses[0], rtol=training_rtol(float, 20))
 
 
-def test_its_gradients_are_those_of_autodiff(backend_name: str, data: Any, jax: Any) -> None:
+def test_own_gradients_agree_with_autodiff(backend_name: str, data: Any, jax: Any) -> None:
     from bpengine.check import autodiff_gradients, largest_difference
 
     model = bp.Model(NETWORK, backend_name, "float64", seed=1)
@@ -95,7 +95,7 @@ def test_a_wrong_backward_is_found_by_autodiff(data: Any, jax: Any) -> None:
     assert largest_difference(model.loss_and_gradients(*data)[1], reference) > 0.1
 
 
-def test_it_can_be_frozen_and_clipped(data: Any) -> None:
+def test_own_layer_can_be_frozen_and_clipped(data: Any) -> None:
     model = bp.Model(NETWORK)
     before = model.parameters
     model.fit(*data, steps=3, only=["1.*"], clip_norm=0.1)
@@ -103,7 +103,7 @@ def test_it_can_be_frozen_and_clipped(data: Any) -> None:
     assert changed == {"1.weight", "1.shift"}
 
 
-def test_sequential_updates_reach_it(data: Any) -> None:
+def test_sequential_updates_include_an_own_layer(data: Any) -> None:
     model = bp.Model(NETWORK)
     history = model.fit(*data, optimizer=bp.SGD(0.1), steps=10, update="sequential")
     assert history.loss[-1] < history.loss[0]

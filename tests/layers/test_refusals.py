@@ -41,13 +41,13 @@ def test_a_class_in_place_of_a_layer(layers: Any) -> None:
 
 
 @pytest.mark.parametrize("layers", [[3], [None], [[bp.Dense(2)]], [bp.L2(0.1)], [bp.Loss("huber")], 3, None])
-def test_something_else_in_place_of_a_layer(layers: Any) -> None:
+def test_object_that_is_no_layer_is_refused(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"Network requires layers, got .*For example: bp\.Dense"):
         net(layers)
 
 
 @pytest.mark.parametrize("inputs", [0, -2, 2.0, True, None, "3"])
-def test_a_number_of_inputs_that_is_none(inputs: Any) -> None:
+def test_invalid_number_of_inputs_is_refused(inputs: Any) -> None:
     with pytest.raises(
         bp.ConfigError, match="Network requires the number of inputs to be a whole number of at least 1"
     ):
@@ -93,13 +93,13 @@ def test_a_loss_is_a_value() -> None:
 
 @pytest.mark.parametrize("kind", [bp.L1, bp.L2])
 @pytest.mark.parametrize("strength", [-1e-9, float("nan"), "1", None, True])
-def test_a_strength_that_is_none(kind: Any, strength: Any) -> None:
+def test_invalid_strength_is_refused(kind: Any, strength: Any) -> None:
     with pytest.raises(bp.ConfigError, match=f"{kind.__name__} requires a strength of at least 0, got"):
         kind(strength)
 
 
 @pytest.mark.parametrize("penalties", ["l2", 0.1, [bp.L2], [0.1], [None]])
-def test_something_else_in_place_of_a_penalty(penalties: Any) -> None:
+def test_object_that_is_no_penalty_is_refused(penalties: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"Network requires penalties such as bp\.L2\(1e-4\), got"):
         net([bp.Dense(1)], penalties=penalties)
 

@@ -20,7 +20,7 @@ def x(rng: np.random.Generator) -> Any:
     return rng.normal(size=(5, 3))
 
 
-def test_it_adds_the_input_to_the_inner_layers(backend_name: str, x: Any) -> None:
+def test_residual_adds_its_input_to_the_inner_layers(backend_name: str, x: Any) -> None:
     inner = [bp.Dense(4, "tanh"), bp.Dense(3)]
     model = bp.Model(net(bp.Residual(inner)), backend_name, "float64")
     p = model.parameters
@@ -41,7 +41,7 @@ def test_a_single_layer_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_gradients_go_both_ways(x: Any, jax: Any, first: bool) -> None:
+def test_gradient_is_the_sum_of_both_branches(x: Any, jax: Any, first: bool) -> None:
     """Also where it is the first layer, whose input needs no gradient."""
     from bpengine.check import autodiff_gradients, largest_difference
 

@@ -24,7 +24,7 @@ NETWORKS = [
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=range(len(NETWORKS)))
-def test_shapes_are_those_of_what_is_made(network: bp.Network) -> None:
+def test_shapes_agree_with_initial_parameters(network: bp.Network) -> None:
     shapes = [{name: np.shape(array) for name, array in part.items()} for part in network.init(0)]
     assert [dict(part) for part in network.shapes()] == shapes
     assert [list(part) for part in network.shapes()] == [list(part) for part in shapes]
@@ -32,7 +32,7 @@ def test_shapes_are_those_of_what_is_made(network: bp.Network) -> None:
 
 @dataclass(frozen=True)
 class Gain(bp.Layer):
-    """Says its shapes; `said` is what it adds to them."""
+    """An own layer that states its shapes; `said` adds to them."""
 
     said: int = 0
 
@@ -44,14 +44,14 @@ class Gain(bp.Layer):
 
 
 class More(Gain):
-    """Has another parameter, and inherits what the class above says."""
+    """A subclass with a further parameter that inherits the shapes of its base."""
 
     def init(self, rng: Any, inputs: int) -> Any:
         return {"gain": np.ones(inputs), "shift": np.ones(1)}
 
 
 class MoreDense(bp.Dense):
-    """The same, of a layer of the engine."""
+    """The same for a subclass of an engine's layer."""
 
     def init(self, rng: Any, inputs: int) -> Any:
         return {**super().init(rng, inputs), "extra": np.ones(5)}
@@ -59,7 +59,7 @@ class MoreDense(bp.Dense):
 
 @dataclass(frozen=True)
 class Wrong(bp.Layer):
-    """Says something else than shapes."""
+    """An own layer that returns invalid shapes."""
 
     said: Any
 
@@ -67,7 +67,7 @@ class Wrong(bp.Layer):
         return self.said
 
 
-def test_a_class_that_makes_more_than_the_one_above_it_is_asked_to_make_it() -> None:
+def test_subclass_with_further_parameters_needs_its_own_shapes() -> None:
     assert shapes_of(More(), 3).params == {"gain": (3,), "shift": (1,)}
     assert shapes_of(MoreDense(2), 3).params == {"weight": (3, 2), "bias": (2,), "extra": (5,)}
 
@@ -79,13 +79,13 @@ def test_a_layer_that_says_other_shapes_than_it_makes_is_refused() -> None:
 
 
 @pytest.mark.parametrize("said", [None, 3, ({"a": 2}, {}), ({"a": ("x",)}, {}), ({"a": (-1,)}, {}), ({3: (1,)}, {})])
-def test_something_else_than_shapes_is_refused(said: Any) -> None:
+def test_invalid_shapes_are_refused(said: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"Wrong requires (its shapes to return|the shape of)"):
         shapes_of(Wrong(said), 2)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_nested_layers_are_gone_through_once_each(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nested_layers_are_visited_once(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sizes, sharing and initial parameters of 50 levels: with a block that has the one below it twice, 2^50 places."""
     counted: Counter[str] = Counter()
     for name in ("init", "outputs"):

@@ -92,7 +92,7 @@ def test_the_gradient_is_the_sum_over_the_uses(make: Any, backend_name: str, rng
 
 @pytest.mark.thorough(keep=1)
 @EVERY
-def test_it_is_checked(make: Any, backend_name: str, rng: np.random.Generator) -> None:
+def test_shared_layers_are_checked(make: Any, backend_name: str, rng: np.random.Generator) -> None:
     network = make()
     x, y = rows_for(network, rng)
     for dtype in ("float32", "float64"):
@@ -102,7 +102,7 @@ def test_it_is_checked(make: Any, backend_name: str, rng: np.random.Generator) -
 
 @pytest.mark.thorough(keep=1)
 @EVERY
-def test_it_compiles_to_the_same_bits(make: Any, rng: np.random.Generator) -> None:
+def test_shared_layers_compile_to_the_same_bits(make: Any, rng: np.random.Generator) -> None:
     network, before = make(), Both.steps
     bp.Model(network, Both(precision="float32")).fit(*rows_for(network, rng), epochs=2, batch_size=5)
     assert Both.steps == before + 6
@@ -135,7 +135,7 @@ def test_a_file_keeps_what_is_shared(make: Any, rng: np.random.Generator, tmp_pa
 
 
 @EVERY
-def test_it_is_explained(make: Any, rng: np.random.Generator, tmp_path: Path) -> None:
+def test_shared_layers_are_explained(make: Any, rng: np.random.Generator, tmp_path: Path) -> None:
     network = make()
     model = bp.Model(network, dtype="float64")
     x, y = rows_for(network, rng, 4)
@@ -159,7 +159,7 @@ def test_it_is_explained(make: Any, rng: np.random.Generator, tmp_path: Path) ->
     assert bp.sensitivity(model, x, y).text()
 
 
-def test_the_sum_over_the_uses_is_told(rng: np.random.Generator) -> None:
+def test_explanation_shows_the_sum_over_the_uses(rng: np.random.Generator) -> None:
     network = autoencoder()
     model = bp.Model(network, dtype="float64")
     x, y = rows_for(network, rng)
@@ -216,7 +216,7 @@ def test_every_name_of_a_shared_parameter_is_known(rng: np.random.Generator) -> 
         model.apply_gradients({"0.weight": gradients["0.weight"], "1.weight": gradients["0.weight"]})
 
 
-def test_others_draw_what_they_drew() -> None:
+def test_sharing_changes_no_other_layers_weights() -> None:
     shared, plain = bp.Model(twice()), bp.Model(bp.Network(3, [bp.Dense(3, "tanh"), bp.Dense(3), bp.Dense(2)], "huber"))
     for name, value in shared.parameters.items():
         np.testing.assert_array_equal(plain.parameters[name], value)
@@ -293,7 +293,7 @@ ENCODER = bp.Dense(2)
             lambda: bp.Network(4, [bp.Dense(4, tie=ENCODER), ENCODER], "huber"),
             "in the same network, before it, got none",
         ),
-        (lambda: bp.Network(4, [bp.Dense(2), bp.Dense(4, tie=bp.Dense(2))], "huber"), "Give tie= the very object"),
+        (lambda: bp.Network(4, [bp.Dense(2), bp.Dense(4, tie=bp.Dense(2))], "huber"), "Give tie= the same object"),
         (
             lambda: bp.Network(4, [ENCODER, bp.Dense(3, tie=ENCODER)], "huber"),
             r"layer 1 requires 2 inputs and 4 units, the transpose of layer 0's weight \(4, 2\), got 2 inputs and 3 units",
@@ -309,7 +309,7 @@ ENCODER = bp.Dense(2)
         ),
     ],
 )
-def test_what_cannot_be_shared_is_refused(make: Any, words: str) -> None:
+def test_invalid_sharing_is_refused(make: Any, words: str) -> None:
     with pytest.raises(bp.ConfigError, match=words):
         make()
 
@@ -321,7 +321,7 @@ def test_layers_without_parameters_may_stand_anywhere(rng: np.random.Generator) 
     bp.Model(network).fit(x, y, epochs=1, update="sequential")
 
 
-def test_a_file_that_shares_with_nothing_is_refused(tmp_path: Path) -> None:
+def test_file_with_an_unknown_shared_place_is_refused(tmp_path: Path) -> None:
     from bpengine.io import build, describe
 
     description = describe(twice())

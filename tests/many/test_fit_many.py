@@ -69,7 +69,7 @@ def test_the_numbers_are_those_of_single_fits(backend: str, batch: int | None, r
         assert_same(fit, *alone(fit, rows, backend, **settings))
 
 
-def test_rows_that_are_weighted_and_few_steps_without_validation(rows: Rows, rng: np.random.Generator) -> None:
+def test_weighted_rows_and_few_steps_work_without_validation(rows: Rows, rng: np.random.Generator) -> None:
     weights = rng.uniform(0.5, 2.0, 60)
     settings = {"batch_size": 16, "steps": 5, "weights": weights, "clip_norm": 0.1, "freeze": "0.bias"}
     for backend in ("numpy", "jax"):
@@ -78,7 +78,7 @@ def test_rows_that_are_weighted_and_few_steps_without_validation(rows: Rows, rng
             assert fit.score == fit.history.epochs[-1].loss
 
 
-def test_windows_as_on_a_gpu_give_the_same(jax: Any, rows: Rows) -> None:
+def test_windowed_loop_gives_the_same_numbers(jax: Any, rows: Rows) -> None:
     from bpengine_jax import JaxBackend
     from bpengine_jax.epoch_plan import WINDOWED
 
@@ -152,7 +152,7 @@ def test_a_fit_that_fails_fails_alone(backend: str, rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "jax"])
-def test_what_else_a_fit_raises_ends_all(backend: str, rows: Rows) -> None:
+def test_unexpected_exception_ends_all_fits(backend: str, rows: Rows) -> None:
     class Broken(bp.Adam):
         def bind(self, ops: Any) -> Any:
             raise ZeroDivisionError("mine")
@@ -316,14 +316,14 @@ def test_rows_of_different_lengths_are_refused(rows: Rows) -> None:
         bp.fit_many(network(), rows[0], rows[1][:-1], epochs=1)
 
 
-def test_the_splitter_itself_is_answered_by_what_to_pass(rows: Rows) -> None:
+def test_splitter_object_is_refused_with_the_right_call(rows: Rows) -> None:
     from sklearn.model_selection import KFold
 
     with pytest.raises(bp.ConfigError, match=r"folds=splitter.split\(x, y\)"):
         bp.fit_many(network(), *rows, folds=KFold(3), epochs=1)
 
 
-def test_no_model_of_a_call_warns_of_what_is_usual(rows: Rows) -> None:
+def test_several_models_on_one_backend_raise_no_warning(rows: Rows) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bp.fit_many(network(), *rows, seeds=2, epochs=1, batch_size=20, backend="jax")

@@ -20,7 +20,7 @@ def together(count: int, body: Callable[[int], None]) -> None:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_all_are_answered_at_once_and_each_its_own() -> None:
+def test_requests_are_answered_together_each_with_its_own_result() -> None:
     groups, answers = [], dict[tuple[int, int], int]()
 
     def work(requests: Sequence[int]) -> list[int]:
@@ -39,7 +39,7 @@ def test_all_are_answered_at_once_and_each_its_own() -> None:
     assert all(answer == 10 * i for (i, _), answer in answers.items())
 
 
-def test_an_error_among_the_answers_is_raised_where_it_belongs() -> None:
+def test_error_of_one_request_is_raised_for_that_request() -> None:
     errors: dict[int, BaseException] = {}
 
     def work(requests: Sequence[int]) -> list[Any]:
@@ -58,7 +58,7 @@ def test_an_error_among_the_answers_is_raised_where_it_belongs() -> None:
     assert list(errors) == [1]
 
 
-def test_an_error_of_the_work_is_raised_for_all() -> None:
+def test_error_of_the_batch_is_raised_for_every_request() -> None:
     raised = list[int]()
 
     def work(requests: Sequence[int]) -> list[int]:

@@ -81,7 +81,7 @@ def taken(case: Case, rows: int, dtype: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CASES)
-def test_a_server_computes_what_the_kernel_does(name: str, dtype: str) -> None:
+def test_onnx_runtime_agrees_with_the_kernel(name: str, dtype: str) -> None:
     assert name not in recorded(dtype).refusals, f"{recorded(dtype).refusals[name]}: say no_onnx=... in its row"
     case = CASES[name]
     for rows in (1, 5, 67):
@@ -91,7 +91,7 @@ def test_a_server_computes_what_the_kernel_does(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.kernel.family == "elementwise"])
-def test_far_out_values_agree_one_by_one(name: str, dtype: str) -> None:
+def test_extreme_values_agree_element_by_element(name: str, dtype: str) -> None:
     case = CASES[name]
     with np.errstate(over="ignore"):
         wanted = case.kernel.forward(np, *taken(case, 0, dtype).values(), **case.options)[0]
@@ -100,7 +100,7 @@ def test_far_out_values_agree_one_by_one(name: str, dtype: str) -> None:
         assert_same(got[row], wanted[row])
 
 
-def test_what_trains_alone_says_so_in_its_row() -> None:
+def test_kernels_for_training_only_say_so_in_their_row() -> None:
     assert {kernel.name for kernel in REFUSED} == {"dropout", "batch_norm"}
     for kernel in REFUSED:
         graph = OnnxGraph(FORMS)
@@ -109,7 +109,7 @@ def test_what_trains_alone_says_so_in_its_row() -> None:
             RecordingOps(graph).forward(kernel)(x)
 
 
-def test_a_new_kernel_without_a_form_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_without_an_onnx_form_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(np, "tanh", np.arctan)
     recorded.cache_clear()
     assert str(recorded("float32").refusals["tanh"]) == "np.arctan"

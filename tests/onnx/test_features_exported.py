@@ -211,7 +211,7 @@ def test_names_that_are_no_unicode_are_refused(tmp_path: Path) -> None:
     assert str(refusal.value).endswith("values and classes in Unicode, got 'm\\ud800'. Rename it.")
 
 
-def test_another_program_computes_the_same(tmp_path: Path) -> None:
+def test_onnx_runtime_agrees_on_features(tmp_path: Path) -> None:
     model = trained(bp.Features(rare=30), classes(), "float64")
     model.export_onnx(tmp_path / "model.onnx")
     other = ReferenceEvaluator(str(tmp_path / "model.onnx"))

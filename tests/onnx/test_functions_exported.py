@@ -146,7 +146,7 @@ def test_small_numbers_keep_their_digits(dtype: str) -> None:
             assert_same(np.asarray(got), ufunc(number))
 
 
-def test_what_is_not_finite_stays_so() -> None:
+def test_non_finite_values_stay_non_finite() -> None:
     graph = OnnxGraph(FORMS)
     x = RecordedArray(graph, graph.input("x", "float64", (ROWS,)))
     functions = (np.isfinite, np.isnan, np.isinf, np.log1p, np.expm1)
@@ -185,7 +185,7 @@ REFUSED: dict[str, Call] = {
 
 
 @pytest.mark.parametrize("reason", REFUSED)
-def test_what_has_no_form_is_named(reason: str) -> None:
+def test_function_without_an_onnx_form_is_named(reason: str) -> None:
     graph = OnnxGraph(FORMS)
     x = RecordedArray(graph, graph.input("x", "float32", (ROWS, 3)))
     with pytest.raises(NoOnnxForm) as refusal:
@@ -193,7 +193,7 @@ def test_what_has_no_form_is_named(reason: str) -> None:
     assert str(refusal.value).startswith(reason)
 
 
-def test_arrays_of_as_many_rows_as_come_are_not_made_by_numpy_itself() -> None:
+def test_arrays_with_an_unknown_number_of_rows_are_not_made_by_numpy() -> None:
     graph = OnnxGraph(FORMS)
     x = RecordedArray(graph, graph.input("x", "float32", (ROWS, 3)))
     for make in (lambda: np.ones((x.shape[0], 1)), lambda: np.full(x.shape, 2.0), lambda: np.arange(x.shape[0])):

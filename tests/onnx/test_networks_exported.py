@@ -46,14 +46,14 @@ class Squares(bp.Layer):
 
 
 class Sorted(Squares):
-    """One that has no form."""
+    """An own layer with a function that has no ONNX form."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         return ops.xp.concat([ops.xp.sort(x, axis=1), x], axis=1), x, running
 
 
 class Counting(Squares):
-    """One that needs the number of rows."""
+    """An own layer that needs the number of rows."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         return np.ones((x.shape[0], 2 * x.shape[1])), x, running
@@ -121,7 +121,7 @@ def test_layers_in_layers_and_shared_ones(dtype: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("networks", [8, pytest.param(200, marks=pytest.mark.thorough)])
-def test_any_network(networks: int, tmp_path: Path) -> None:
+def test_random_networks_agree_with_onnx_runtime(networks: int, tmp_path: Path) -> None:
     @settings(derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), max_examples=networks)
     @given(samples())
     def look(sample: Sample) -> None:
@@ -190,7 +190,7 @@ def test_classes_have_their_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("outputs_", "loss"), [(2, "softmax_cross_entropy"), (1, "sigmoid_cross_entropy")])
-def test_what_is_not_a_number_has_no_class(outputs_: int, loss: str, tmp_path: Path) -> None:
+def test_nan_output_has_no_class(outputs_: int, loss: str, tmp_path: Path) -> None:
     model = bp.Model(bp.Network(1, bp.Dense(outputs_), loss))
     x = np.array([[np.nan], [1.0]], np.float32)
     label, probabilities = outputs(exported(model, tmp_path), {"x": x}).values()
@@ -199,7 +199,7 @@ def test_what_is_not_a_number_has_no_class(outputs_: int, loss: str, tmp_path: P
     assert outputs(exported(model, tmp_path), {"x": x})["label"][0] == ""
 
 
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+def test_file_has_its_metadata(tmp_path: Path) -> None:
     model = bp.Model(bp.Network(4, bp.Dense(2), "softmax_cross_entropy"))
     model.class_names = [4, 7]
     model.export_onnx(tmp_path / "model.onnx")

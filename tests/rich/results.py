@@ -16,7 +16,7 @@ from bpengine.benchmark.floors.cost import Memory, StepCost
 from bpengine.benchmark.measurements import Trial
 from bpengine.benchmark.results.record import make
 from bpengine.explain.figures.shown_figure import ShownFigure
-from tests.face.collect import ROOMS
+from tests.face.collect import MODULES
 
 # What public functions return and shows no rich form, and why.
 NO_FORM = {
@@ -66,8 +66,8 @@ NO_FORM = {
 def returned() -> set[type]:
     """Return the classes of the engine that public functions, methods and properties say they return."""
     kinds: set[type] = set()
-    for room in ROOMS:
-        module = import_module(room)
+    for path in MODULES:
+        module = import_module(path)
         for name in getattr(module, "__all__", ()):
             for function in functions(getattr(module, name)):
                 kinds |= set(classes_in(return_type(function)))

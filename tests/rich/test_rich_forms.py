@@ -26,7 +26,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 
 class Tree(HTMLParser):
-    """Counts elements, and fails where one is closed that is not the open one."""
+    """An HTML parser that fails where tags do not match."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def has_form(kind: type) -> bool:
     return any(hasattr(kind, name) for name in ("_repr_html_", "_repr_mimebundle_"))
 
 
-def test_a_result_without_a_form_is_seen() -> None:
+def test_result_without_a_rich_form_is_detected() -> None:
     class Lonely:
         pass
 
@@ -88,7 +88,7 @@ def test_a_form_is_well_formed_html_without_scripts(name: str) -> None:
 
 
 @each
-def test_the_text_of_a_result_is_no_dump_of_its_fields(name: str) -> None:
+def test_text_of_a_result_is_not_its_repr(name: str) -> None:
     text = str(results()[name])
     assert text.strip()
     assert "array(" not in text

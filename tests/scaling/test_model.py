@@ -32,7 +32,7 @@ def test_a_large_exchange_moves_a_rings_bytes_and_one_node_none(form: Form) -> N
     assert form(1e9, 2**20, NODE).bandwidth == pytest.approx(2.0, rel=1e-5)
 
 
-def test_messages() -> None:
+def test_each_form_of_exchange_sends_its_messages() -> None:
     forms = (model.slices, model.ring, model.halving_doubling)
     assert [f(1e6, 8, NODE).latency / NODE.latency for f in forms] == pytest.approx([14, 14, 6])
 
@@ -99,7 +99,7 @@ def test_halving_with_neighbours_first_has_the_trees_bits(count: int) -> None:
     assert count == 2 or not np.array_equal(far[0], tree.total())
 
 
-def test_rows_that_hide() -> None:
+def test_rows_that_hide_an_exchange() -> None:
     for node in (NODE, replace(NODE, half=100, start=1e-3), GPUS):
         rows, each = model.rows_to_hide(1e6, 64, node), model.rows_for(0.9, 1e6, 64, node)
         assert 4e6 * rows / node.flops == pytest.approx(model.engine(4e6, 64, node).total)
@@ -125,7 +125,7 @@ def test_efficiency_falls_with_nodes_and_rises_with_rows(node: Node) -> None:
     assert model.bucketed(25e6, 2**22, 64, node) <= model.step(25e6, 2**22, 64, node)
 
 
-def test_where_efficiency_ends() -> None:
+def test_last_efficient_number_of_nodes() -> None:
     assert model.last_efficient(lambda count: 1.0) == model.MOST
     assert model.last_efficient(lambda count: 0.4) == 0
     assert model.last_efficient(lambda count: 1 / count, 0.25) == 4
@@ -170,7 +170,7 @@ def test_exchanges_and_steps_were_measured_within_30_percent() -> None:
     assert all(abs(seconds / predicted - 1) <= 0.3 for _, seconds, predicted in compare.products_alone(record))
 
 
-def test_a_record_of_other_times_is_told_apart(tmp_path: Path) -> None:
+def test_slower_record_changes_the_deviation(tmp_path: Path) -> None:
     record = compare.read()
     for job in record["jobs"]:
         job["seconds"] = {size: [1.4 * second for second in seconds] for size, seconds in job["seconds"].items()}

@@ -82,7 +82,7 @@ def library(request: pytest.FixtureRequest) -> Library:
     return {"pandas": _pandas, "pyarrow": _pyarrow, "polars": _polars}[request.param]()
 
 
-def test_the_same_is_learned_of_every_library(library: Library) -> None:
+def test_every_frame_library_gives_the_same_features(library: Library) -> None:
     x, expected = library.frame(CELLS), bp.Features().fit(_pandas().frame(CELLS), pd.Series(ANSWERS))
     features = bp.Features().fit(x, library.column(ANSWERS))
     assert features.to_json()["columns"] == expected.to_json()["columns"]
@@ -148,7 +148,7 @@ def test_lazy_frames_are_to_be_collected(take: Callable[[Any], Any]) -> None:
 
 
 @pytest.mark.parametrize("library", ["polars"], indirect=True)
-def test_whole_numbers_that_numpy_has_not(library: Library) -> None:
+def test_integers_without_a_numpy_dtype_are_read(library: Library) -> None:
     polars = import_module("polars")
     frame = polars.DataFrame({"a": polars.Series([1, None, 3], dtype=polars.Int128)})
     np.testing.assert_array_equal(bp.data.table_of(frame)["a"].values, [1, np.nan, 3])

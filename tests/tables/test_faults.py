@@ -197,7 +197,7 @@ def test_arrays_are_as_long_as_their_headers_say(put: Any, shape: str, says: str
     assert says in refused(put("t.npz", archive(npy_bytes(shape, 24))), keys=("x",))
 
 
-def test_an_open_quote_does_not_swallow_the_file(put: Any) -> None:
+def test_unclosed_quote_does_not_consume_the_file(put: Any) -> None:
     assert "quotation mark that is not closed" in refused(put("o.csv", b'a,k\n1,x\n2,y\n3,"x\n4,y\n5,x\n'))
     assert "with a line break in it" in refused(put("o.csv", b'a,k\n1,x\n2,y\n3,"x\n4,y\n5,"x\n6,y\n'))
 
@@ -258,7 +258,7 @@ def pieces(content: bytes, times: int) -> bytes:
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("kind", ["line", "declared", "blank", "rows"])
-def test_bombs_stop_early(put: Any, kind: str) -> None:
+def test_decompression_bombs_stop_early(put: Any, kind: str) -> None:
     if kind == "declared":
         held = io.BytesIO()
         with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as file, file.open("x.npy", "w") as entry:
@@ -323,14 +323,14 @@ def test_a_name_with_a_line_break_is_one_line(put: Any) -> None:
 
 
 @pytest.mark.parametrize("header", [b"{'descr': '<f4', 'shape': (6, 4", b"-" * 5000 + b"1", b"{[]: 1}", b"{}"])
-def test_a_damaged_header_of_an_array_is_said_in_words(put: Any, header: bytes) -> None:
+def test_damaged_array_header_has_a_clear_message(put: Any, header: bytes) -> None:
     header += b"\n"
     content = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
     assert refused(put("x.npy", content)).endswith("its header is damaged and says neither shape nor type")
     assert refused(put("x.npy", content[1:])).endswith("it does not begin as a file of that format does")
 
 
-def test_an_encrypted_archive_is_said_to_be_one(tmp_path: Path) -> None:
+def test_encrypted_archive_is_named_as_such(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2)), y=np.zeros(4))
     content = bytearray((tmp_path / "t.npz").read_bytes())
     for signature, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
@@ -354,7 +354,7 @@ def test_a_file_without_rows_is_refused_before_a_copy_is_announced(put: Any, mon
         assert "requires at least one row" in refused(path)
 
 
-def test_encodings_and_their_cure(put: Any) -> None:
+def test_wrong_encoding_names_the_cure(put: Any) -> None:
     path = put("l.csv", "a,k\n1,é\n2,z\n".encode("latin-1"))
     assert "--encoding" in refused(path)
     assert bp.data.load(path, encoding="latin-1").class_names == ("z", "é")

@@ -51,7 +51,7 @@ def model() -> bp.Model:
     return fitted
 
 
-def test_the_docstring_is_true() -> None:
+def test_docstring_example_runs() -> None:
     assert doctest.run_docstring_examples(bp.Features, {}, optionflags=doctest.NORMALIZE_WHITESPACE) is None
     tried = doctest.DocTestRunner()
     for test in doctest.DocTestFinder().find(feature_set.Features, "Features", globs={}):
@@ -60,7 +60,7 @@ def test_the_docstring_is_true() -> None:
     assert tried.tries > 3
 
 
-def test_what_columns_are() -> None:
+def test_kinds_of_columns_are_inferred() -> None:
     features = bp.Features().fit(people(), "income")
     assert [(c.name, c.described()[0]) for c in features.columns] == [
         ("age", "number"), ("city", "category"), ("member", "yes/no"), ("asked", "yes/no"), ("joined", "date"),
@@ -93,13 +93,13 @@ def test_numbers_are_those_of_the_training_rows() -> None:
         ({"scale": "robust"}, [-1.5 / 1.75, 0.5 / 1.75, 2.5 / 1.75, -0.5 / 1.75]),
     ],
 )
-def test_scales(settings: dict[str, Any], expected: list[float]) -> None:
+def test_columns_are_scaled(settings: dict[str, Any], expected: list[float]) -> None:
     x = np.array([[0.0], [2.0], [4.0], [1.0]])
     np.testing.assert_allclose(bp.Features(**settings).fit(x).transform(x, "float64")[:, 0], expected, atol=1e-12)
 
 
 @pytest.mark.parametrize(("fill", "value"), [("median", 2.0), ("mean", 7.0 / 3), (-1, -1.0)])
-def test_fills(fill: str | float, value: float) -> None:
+def test_missing_cells_are_filled(fill: str | float, value: float) -> None:
     x = pd.DataFrame({"a": [1.0, 2.0, 4.0, np.nan]})
     assert bp.Features(scale="none", fill=fill).fit(x).transform(x, "float64")[3].tolist() == [
         pytest.approx(value),
@@ -126,7 +126,7 @@ def test_numbers_as_categories_and_columns_to_leave_out() -> None:
         bp.Features(categorical=["zap"]).fit(frame)
 
 
-def test_a_column_that_counts_without_a_name_is_left_out_and_said() -> None:
+def test_unnamed_row_number_column_is_left_out_with_a_note() -> None:
     frame = pd.DataFrame({"Unnamed: 0": range(20), "id": range(20), "b": [1.0, 2.0] * 10})
     features = bp.Features().fit(frame)
     assert features.input_names == ("id", "b")
@@ -300,7 +300,7 @@ def test_dates_with_an_offset_are_taken_in_utc_wherever_the_machine_is(monkeypat
     np.testing.assert_array_equal(encoded[:, 0], 18262 + np.arange(8.0))
 
 
-def test_a_text_that_is_no_date_is_told_which_format_is_wanted() -> None:
+def test_text_that_is_no_date_names_the_expected_format() -> None:
     features = bp.Features().fit(pd.DataFrame({"when": pd.date_range("2020-01-01", periods=8)}))
     with pytest.raises(DataError, match="dates of the format YYYY-MM-DD, got 'soon' in row 0"):
         features.transform(pd.DataFrame({"when": ["soon"]}))
@@ -314,7 +314,7 @@ def test_a_target_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:
             bp.data.load(file, target=target)
 
 
-def test_a_target_that_names_the_rows_is_told_when_they_are_split(tmp_path: Path) -> None:
+def test_target_that_identifies_rows_is_reported_when_split(tmp_path: Path) -> None:
     file = tmp_path / "names.csv"
     file.write_text("a,b\n" + "".join(f"{row},n{row}\n" for row in range(8)))
     with pytest.raises(DataError, match="Every class has a single row"):
@@ -343,7 +343,7 @@ def test_numbers_too_large_for_the_inputs_are_refused_by_column(scale: str, dtyp
         (["1", "2", "3", *"abcdef", *"123456"], "the others are 'a', 'b', 'c', 'd', 'e', ..."),
     ],
 )
-def test_text_that_is_mostly_numbers_is_told_with_the_cure(cells: list[str], said: str) -> None:
+def test_mostly_numeric_text_is_reported_with_the_cure(cells: list[str], said: str) -> None:
     frame = pd.DataFrame({"size": cells, "n": np.linspace(0.5, 2, len(cells))})
     (warning,) = bp.Features().fit(frame, np.arange(len(cells)) % 2).warnings()
     assert warning.startswith("the column 'size' is taken as text: ")
@@ -356,12 +356,12 @@ def test_text_that_is_mostly_numbers_is_told_with_the_cure(cells: list[str], sai
 @pytest.mark.parametrize(
     "cells", [["1", "2", "03", "4"], ["a", "b", "1", "2"], ["x", "1", "z", "a"], [1.0, 2.0, 3.0, 4.0]]
 )
-def test_text_of_other_kinds_is_not_told(cells: list[Any]) -> None:
+def test_other_text_is_not_reported(cells: list[Any]) -> None:
     frame = pd.DataFrame({"size": cells, "n": [0.5, 1, 2, 3]})
     assert bp.Features().fit(frame, [0, 1, 0, 1]).warnings() == []
 
 
-def test_files_with_other_marks_are_told_once(tmp_path: Path) -> None:
+def test_texts_of_missing_cells_are_reported_once(tmp_path: Path) -> None:
     rows = "".join(f"{i % 7 if i % 5 else 'n/d'},{i % 3 * 1.5},{'yes' if i % 2 else 'no'}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("a,b,y\n" + rows)
     people = bp.data.load(tmp_path / "t.csv")
@@ -383,7 +383,7 @@ def test_files_with_other_marks_are_told_once(tmp_path: Path) -> None:
         ("Id", [i * i for i in range(30)], False), ("year", range(1, 31), False), ("humid", range(1, 31), False),
     ],
 )  # fmt: skip
-def test_a_named_column_that_counts_the_rows_is_told(name: str, cells: Any, warned: bool) -> None:
+def test_named_row_number_column_is_reported(name: str, cells: Any, warned: bool) -> None:
     frame = pd.DataFrame({name: list(cells), "n": np.arange(30) % 7 / 2})
     warnings = bp.Features().fit(frame, np.arange(30) % 2).warnings()
     expected = [f"the column {name!r} counts the rows, and is used as a number. --drop (drop=) leaves it out."]

@@ -89,7 +89,7 @@ def test_files_of_every_dialect_are_the_same_rows(name: str, model: Path, folder
     assert said.endswith("--na-values k.A. --decimal , --thousands .\n") == (name == "bare.csv")
 
 
-def test_options_that_are_given_win(model: Path, folder: Path, cli: Any, mistake: Any) -> None:
+def test_given_options_override_kept_ones(model: Path, folder: Path, cli: Any, mistake: Any) -> None:
     _, said = predicted(cli, model, folder / "train.csv", "--skiprows", "2", "--na-values", "k.A.")
     assert "--skiprows" not in said
     assert "--encoding latin-1" in said
@@ -113,7 +113,7 @@ def test_every_command_that_takes_a_model_reads_so(model: Path, folder: Path, cl
         assert "is read as the training file was" in ended.err, args
 
 
-def test_what_fits_in_neither_way_is_told(model: Path, tmp_path: Path, cli: Any) -> None:
+def test_file_readable_with_neither_set_of_options_is_refused(model: Path, tmp_path: Path, cli: Any) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n3,4\n")
     ended = cli("predict", model, tmp_path / "other.csv")
     assert ended.code == 2
@@ -135,7 +135,7 @@ def test_a_file_of_another_format_is_read_as_it_is(model: Path, folder: Path, tm
     np.testing.assert_array_equal(rows, predicted(cli, model, folder / "train.csv")[0])
 
 
-def test_the_same_in_python(folder: Path, tmp_path: Path) -> None:
+def test_python_api_keeps_reading_options(folder: Path, tmp_path: Path) -> None:
     people = bp.data.load(folder / "train.csv", target="ziel", max_bytes=10**6, **KEPT)
     train, _ = people.split(0.25, seed=0)
     features = bp.Features().fit(train)
@@ -187,7 +187,7 @@ def test_damaged_options_are_refused(damage: Any, model: Path, tmp_path: Path, m
         bp.load(tmp_path / "m.safetensors")
 
 
-def test_what_is_kept_is_what_was_said() -> None:
+def test_kept_options_are_those_that_were_given() -> None:
     assert kept_of({"sep": ";", "encoding": "utf-8", "skiprows": 0, "quotechar": '"', "na_values": ()}) == {"sep": ";"}
     assert kept_of({"delimiter": r"\s+", "header": 0, "na_values": "x"}) == {
         "sep": r"\s+",
@@ -207,7 +207,7 @@ def test_utf8_is_known_by_its_bytes(content: bytes, plain: bool, tmp_path: Path)
     assert is_plainly_utf8(tmp_path / "t") is plain
 
 
-def test_lines_to_skip_beyond_the_end_are_no_endless_work(mistake: Any, tmp_path: Path) -> None:
+def test_skipping_lines_beyond_the_end_stops(mistake: Any, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n")
     said = mistake("train", tmp_path / "t.csv", "--skiprows", str(10**12))
     assert "requires at least one row, got none behind the 1,000,000,000,000 that are skipped" in said

@@ -79,7 +79,7 @@ def with_footer(path: Path, out: Path, **said: tuple[int, int]) -> None:
     out.write_bytes(content[:begins] + footer + content[-8:])
 
 
-def test_what_unfolds_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:
+def test_parquet_that_decodes_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -> None:
     text_of_one_value(tmp_path / "text.parquet", ROWS)
     text_of_one_value(tmp_path / "groups.parquet", ROWS, row_group_size=1000)
     one_page(tmp_path / "page.parquet")
@@ -94,7 +94,7 @@ def test_what_unfolds_to_gigabytes_is_refused_in_little_memory(tmp_path: Path) -
     for name in names:
         limit = 64 * 2**20 + 50 * (tmp_path / name).stat().st_size
         cure = "Allow more with --max-bytes (max_bytes=), if you trust the file."
-        assert said[name] == f"{tmp_path / name} unfolds to more than {limit:,} bytes of columns. {cure}"
+        assert said[name] == f"{tmp_path / name} decodes to more than {limit:,} bytes of columns. {cure}"
     assert rows == [ROWS, 8000]  # allowed, a text is held once however often it occurs
     assert kilobytes < 2**19
 
@@ -111,7 +111,7 @@ def test_rows_that_only_a_footer_has_are_refused_before_they_are_read(tmp_path: 
 def test_a_limit_counts_what_columns_hold_once_decoded(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": np.zeros(1000), "y": np.arange(1000) % 2}), tmp_path / "t.parquet")
     assert bp.data.load(tmp_path / "t.parquet", max_bytes=17_000).rows == 1000
-    with pytest.raises(DataError, match="unfolds to more than 15,999 bytes"):
+    with pytest.raises(DataError, match="decodes to more than 15,999 bytes"):
         bp.data.load(tmp_path / "t.parquet", max_bytes=15_999)
 
 

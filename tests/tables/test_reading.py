@@ -85,8 +85,8 @@ def test_a_title_is_no_header(tmp_path: Path) -> None:
         bp.data.read_arrays(written(tmp_path, lines("#;2;3", "report of the year\n")), target=False)
 
 
-def test_the_decimal_mark_separates_nothing(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="the number '1.0010,5', in which '.' does not part thousands"):
+def test_decimal_mark_is_not_taken_as_a_separator(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="the number '1.0010,5', in which '.' does not separate thousands"):
         layout = bp.data.read_arrays(written(tmp_path, lines("1.00#,5", "price\n")), False, decimal=",", thousands=".")
     assert layout.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
@@ -150,7 +150,7 @@ def test_a_converted_table_is_the_table(tmp_path: Path, kind: str, monkeypatch: 
         bp.data.read_arrays(folder)
 
 
-def test_a_large_table_is_converted_once_and_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_table_is_converted_once_and_announced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "ABOVE", 10)
     path = written(tmp_path, "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(50)))
     with pytest.warns(UserWarning, match=r"is converted once, in pieces, into the folder .*t\.csv\.bpengine"):
@@ -180,7 +180,7 @@ def test_a_large_parquet_file_needs_no_ending(tmp_path: Path, monkeypatch: pytes
     assert len(bp.data.read_arrays(bp.data.convert(tmp_path / "rows", tmp_path / "kept"), target=False).x) == 4
 
 
-def test_what_cannot_be_converted_is_named(tmp_path: Path) -> None:
+def test_column_that_cannot_be_converted_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"the data file '.*none\.csv' does not exist"):
         bp.data.convert(tmp_path / "none.csv", tmp_path / "kept")
     with pytest.raises(DataError, match="is a folder"):
@@ -243,7 +243,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert bp.data.load("-").rows == 3
 
 
-def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
+def test_copy_names_its_source(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"a": pa.array([1.5, 2.5], pa.float32()), "b": pa.array([1, None], pa.int64())}),
         tmp_path / "t.parquet",
@@ -255,7 +255,7 @@ def test_the_copy_says_what_it_is_of(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(folder / "1.npy"), [1.0, np.nan])
 
 
-def test_parquet_is_let_go_of_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_pages_are_released_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.random.default_rng(0).standard_normal((10, 200_000)).astype(np.float32)
     pq.write_table(
         pa.table(list(x), names=[f"x{at}" for at in range(10)]), tmp_path / "t.parquet", row_group_size=10_000
@@ -268,7 +268,7 @@ def test_parquet_is_let_go_of_while_it_is_read(tmp_path: Path, monkeypatch: pyte
     assert most < x.nbytes / 4
 
 
-def test_columns_that_were_learned_from_are_let_go_of(tmp_path: Path) -> None:
+def test_learned_columns_are_released(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.arange(50_000.0), "b": np.arange(50_000.0)[::-1], "y": np.arange(50_000) % 2})
     frame.to_parquet(tmp_path / "t.parquet")
     kept = bp.data.convert(tmp_path / "t.parquet", tmp_path / "kept")
@@ -303,10 +303,10 @@ def test_columns_of_a_parquet_file_that_no_table_has_are_left_out(tmp_path: Path
     assert {str(warning.message).split("'")[1] for warning in caught} == set(kinds)
 
 
-def test_a_mark_that_does_not_part_thousands_is_told(tmp_path: Path) -> None:
+def test_mark_that_does_not_separate_thousands_is_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "a;b;y\n1.5;1.000;0\n2.25;12.345.678;1\n")
     with pytest.warns(
-        UserWarning, match=r"has the number '1\.5', in which '\.' does not part thousands: it is read as 15\. Is"
+        UserWarning, match=r"has the number '1\.5', in which '\.' does not separate thousands: it is read as 15\. Is"
     ):
         assert bp.data.load(path, thousands=".").table["a"].values[0] == 15
     good = written(tmp_path, "a;b;y\n1.500;1.000,25;0\n2.250;12.345.678;1\n", "good.csv")

@@ -119,7 +119,7 @@ def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
     ],
     ids=["test", "test beside validation", "validation beside test"],
 )
-def test_rows_of_a_file_are_not_said_to_be_drawn(parts: tuple[str, ...], said: str, cli: Any, tmp_path: Path) -> None:
+def test_rows_of_a_file_are_not_reported_as_drawn(parts: tuple[str, ...], said: str, cli: Any, tmp_path: Path) -> None:
     for name, rows in (("train", 40), ("other", 10)):
         content = "a,y\n" + "".join(f"{i},{i % 2}\n" for i in range(rows))
         (tmp_path / f"{name}.csv").write_text(content)
@@ -243,14 +243,14 @@ def test_the_loss_is_named_with_its_penalty(cli: Any, tmp_path: Path) -> None:
     assert "\nrmse (standardised) " in values
 
 
-def test_what_is_worse_than_the_mean_is_said(cli: Any, tmp_path: Path) -> None:
+def test_score_below_the_trivial_predictor_is_reported(cli: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pd.DataFrame({"a": rng.normal(size=40), "y": rng.normal(size=40)}).to_csv(tmp_path / "t.csv", index=False)
     ended = cli("train", tmp_path / "t.csv", "--epochs", "800", "--learning-rate", "0.05", "--l2", "0")
     assert "Note: it is worse than saying the mean on the test rows." in ended.out
 
 
-def test_a_person_is_warned(cli: Any, tmp_path: Path) -> None:
+def test_train_prints_warnings_about_columns(cli: Any, tmp_path: Path) -> None:
     def said(content: str, *args: str) -> str:
         (tmp_path / "t.csv").write_text(content)
         ended = cli("train", tmp_path / "t.csv", *FEW, *args)
@@ -289,7 +289,7 @@ def test_predictions_are_written_with_names(cli: Any, tmp_path: Path, monkeypatc
     assert "rmse " in cli("predict", saved, path, "--evaluate").err
 
 
-def test_the_target_of_predictions_is_looked_at(cli: Any, mistake: Any, tmp_path: Path) -> None:
+def test_scores_require_the_target_column(cli: Any, mistake: Any, tmp_path: Path) -> None:
     path, target = samples.adult(tmp_path, 200)
     saved, bare = tmp_path / "m.safetensors", tmp_path / "bare.csv"
     pd.read_csv(path, skipinitialspace=True).drop(columns=[target]).to_csv(bare, index=False)
@@ -312,7 +312,7 @@ def test_the_target_of_predictions_is_looked_at(cli: Any, mistake: Any, tmp_path
     assert "the target would be the column 'petal width (cm)'" in mistake("predict", iris, named, "--metrics", "f1")
 
 
-def test_a_limit_is_told(cli: Any, tmp_path: Path) -> None:
+def test_limit_on_rows_is_reported(cli: Any, tmp_path: Path) -> None:
     path, target = samples.adult(tmp_path, 200)
     saved = tmp_path / "m.safetensors"
     assert cli("train", path, "--target", target, "--out", saved, *FEW).code == 0

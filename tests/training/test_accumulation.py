@@ -26,7 +26,7 @@ SUMMED = bp.Network(
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("network", [PENALISED, SUMMED], ids=["mean", "sum"])
-def test_it_is_one_large_batch(
+def test_accumulated_parts_equal_one_large_batch(
     network: bp.Network, weighted: bool, early: bool, backend_name: str, rng: np.random.Generator
 ) -> None:
     """60 rows in batches of 8, three to an update: 24, 24 and 12 rows, of which the last has a part of 4."""
@@ -46,7 +46,7 @@ def test_it_is_one_large_batch(
         np.testing.assert_allclose(models[0].parameters[name], value, rtol=training_rtol(float, 12), atol=1e-12)
 
 
-def test_only_a_part_is_run_at_a_time(rng: np.random.Generator) -> None:
+def test_one_part_is_run_at_a_time(rng: np.random.Generator) -> None:
     seen = []
 
     @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generat
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("rule", [bp.SGD, bp.Momentum, bp.Adam])
-def test_a_loop_of_ones_own_is_a_fit(rule: Any, backend_name: str, rng: np.random.Generator) -> None:
+def test_own_loop_of_updates_equals_a_fit(rule: Any, backend_name: str, rng: np.random.Generator) -> None:
     """Gradients and updates by hand, with a learning rate that changes: what `fit` does, moments and all."""
     x, y = labelled(rng)
     loop, fit = (bp.Model(PENALISED, backend_name, "float64") for _ in range(2))
@@ -132,7 +132,7 @@ def test_a_schedule_counts_the_updates() -> None:
     assert model.parameters["0.weight"][0, 0] == -6
 
 
-def test_what_has_no_gradient_stays(backend_name: str) -> None:
+def test_parameters_without_a_gradient_stay(backend_name: str) -> None:
     model = bp.Model(PLAIN, backend_name)
     before = model.parameters
     model.apply_gradients({"1.bias": np.ones(3)}, optimizer=bp.Adam(0.5))

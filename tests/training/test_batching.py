@@ -22,14 +22,14 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "BLOCK", 4)
 
 
-def test_up_to_a_window_every_order_is_as_likely_as_any_other() -> None:
+def test_orders_up_to_a_window_are_uniform() -> None:
     order = batching.epoch_order(3, 1, 1000, shuffle=True)
     np.testing.assert_array_equal(order, stream("epoch order", 3, 1).permutation(1000))
     assert order.dtype == np.int32
 
 
 @pytest.mark.parametrize("rows", [33, 100, 128, 1021])
-def test_of_more_rows_neighbours_share_a_window(rows: int, small_windows: None) -> None:
+def test_larger_sets_shuffle_blocks_within_a_window(rows: int, small_windows: None) -> None:
     order = batching.epoch_order(3, 1, rows, shuffle=True)
     np.testing.assert_array_equal(np.sort(order), np.arange(rows))
     np.testing.assert_array_equal(order, batching.epoch_order(3, 1, rows, shuffle=True))
@@ -68,7 +68,7 @@ def numbered(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("batch", [7, 50, 149, 150])
-def test_any_run_of_steps_is_a_part_of_all_of_them(
+def test_order_of_a_run_of_steps_is_a_slice_of_the_epochs(
     batch: int, shuffle: bool, numbered: Any, backend_name: str, small_windows: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batching, "STREAM_BYTES", 16 * 20)  # half a window
@@ -84,7 +84,7 @@ def test_any_run_of_steps_is_a_part_of_all_of_them(
         assert rows_of(batches, start, stop) == whole[start:stop]
 
 
-def test_only_what_is_asked_for_is_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_requested_rows_are_read(numbered: Any, small_windows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
 
     class Noted(RowReader):
@@ -134,7 +134,7 @@ def test_rows_are_copied_in_their_order(stored: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_piece_stays_until_the_next_but_one_is_read(stored: Any, dtype: str) -> None:
+def test_returned_array_is_valid_until_the_second_read(stored: Any, dtype: str) -> None:
     reader = RowReader(stored, dtype)
     pieces = [ROWS[:3], ROWS, ROWS[2:4], ROWS[4:]]
     before: list[Any] = []

@@ -38,7 +38,7 @@ OVERFLOW = {
 @pytest.mark.parametrize(
     "limit", [{"epochs": 1}, {"steps": 1}, {"epochs": 3, "callbacks": print}], ids=["epochs", "steps", "callback"]
 )
-def test_the_last_update_is_looked_at(limit: dict[str, Any], kind: str, early: bool, backend_name: str) -> None:
+def test_last_update_is_checked(limit: dict[str, Any], kind: str, early: bool, backend_name: str) -> None:
     x, y, rate, message = OVERFLOW[kind]
     model = compiled(backend_name, bp.Network(1, [bp.Dense(1, weight_init="zeros")], "mean_squared_error"), early=early)
     before = model.parameters
@@ -49,7 +49,7 @@ def test_the_last_update_is_looked_at(limit: dict[str, Any], kind: str, early: b
     assert all((model.parameters[name] == value).all() for name, value in before.items())
 
 
-def test_callbacks_and_files_never_see_a_number_that_is_not_finite(backend_name: str, tmp_path: Path) -> None:
+def test_callbacks_and_files_never_get_a_non_finite_number(backend_name: str, tmp_path: Path) -> None:
     """The loss stays finite where the tanh of an infinite number is 1: only the parameters tell."""
     network = bp.Network(1, [bp.Dense(1, "tanh", weight_init="zeros")], "mean_squared_error")
     model, seen, path = bp.Model(network, backend_name), [], tmp_path / "m.safetensors"
@@ -65,8 +65,8 @@ def test_callbacks_and_files_never_see_a_number_that_is_not_finite(backend_name:
     assert caught.value.history.steps == 4
 
 
-def test_the_first_bad_update_is_found_among_many(backend_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks for twenty steps; the model goes back to the state before the one that overflowed."""
+def test_first_non_finite_update_is_located(backend_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are read every twenty steps; the model is restored to the state before the overflow."""
     monkeypatch.setattr(loop, "LONGEST", 50)
     network = bp.Network(1, [bp.Dense(1, "tanh", weight_init="zeros")], "mean_squared_error")
     model, same = (bp.Model(network, backend_name) for _ in range(2))
@@ -117,7 +117,7 @@ def test_the_best_state_is_restored(end: Any, settings: dict[str, Any], backend_
     assert model.fits == 1
 
 
-def test_a_state_that_is_not_the_best_is_told_so() -> None:
+def test_message_names_the_best_epoch_that_is_kept() -> None:
     model = bp.Model(ONE)
     x, y = np.array([[1.0], [2.0]]), np.array([[1.0], [2.0]])
     with pytest.raises(bp.NonFiniteError, match=r"The model keeps the parameters of its best epoch, 1\."):
@@ -125,7 +125,7 @@ def test_a_state_that_is_not_the_best_is_told_so() -> None:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_an_exception_of_a_callback_leaves_what_it_saw(
+def test_exception_of_a_callback_leaves_the_parameters_it_saw(
     large: bool, backend_name: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     """The state of that epoch, with what the callback had set itself; the fit counts, so the next one shuffles anew."""
@@ -160,7 +160,7 @@ def test_a_failure_before_the_first_step_counts_no_fit(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])
-def test_what_a_callback_sets_is_trained_on(
+def test_parameters_set_by_a_callback_are_trained_on(
     batch_size: int | None, backend_name: str, rng: np.random.Generator
 ) -> None:
     """A limited norm after each epoch, in one fit or in a fit per epoch: the same, for a rule without slots."""
@@ -180,8 +180,8 @@ def test_what_a_callback_sets_is_trained_on(
     assert same_parameters(once, again)
 
 
-def test_a_failure_after_a_callback_goes_back_to_what_it_set(backend_name: str) -> None:
-    """The way back runs steps again; it must start from the values that the callback has set, not go past them."""
+def test_failure_after_a_callback_restores_the_parameters_it_set(backend_name: str) -> None:
+    """Restoring replays steps; it must start from the values that the callback has set."""
     model = bp.Model(ONE, backend_name)
 
     def jump(model: bp.Model, epoch: Epoch) -> None:
@@ -222,7 +222,9 @@ def test_the_setter_refuses_what_the_model_cannot_hold(value: Any, message: str,
 
 
 @pytest.mark.parametrize("value", [1e30, np.nan])
-def test_rows_that_change_in_mid_training(value: float, backend_name: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_rows_changed_during_training_are_reported(
+    value: float, backend_name: str, tmp_path: Path, monkeypatch: Any
+) -> None:
     """Running steps again leads nowhere then: what comes back is a state that was kept, and the error says why."""
     monkeypatch.setattr("bpengine.training.batching.RESIDENT_BYTES", 0)
     rng = np.random.default_rng(0)
@@ -235,14 +237,16 @@ def test_rows_that_change_in_mid_training(value: float, backend_name: str, tmp_p
             writable.flush()
 
     model = bp.Model(bp.Network(3, [bp.Dense(4, "relu"), bp.Dense(1)], "mean_squared_error"), backend_name, seed=1)
-    text = r"data that stay as they are .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    text = (
+        r"data that do not change .*Step \d gives the loss (inf|nan) now and gave \d.*The model keeps (its initial|the)"
+    )
     with pytest.raises(bp.NonFiniteError, match=text):
         model.fit(mapped, rng.normal(size=(64, 1)), batch_size=16, epochs=9, callbacks=spoil)
     assert all(np.isfinite(array).all() for array in model.parameters.values())
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt(), ZeroDivisionError()])
-def test_numpy_has_its_error_settings_again(error: BaseException | None) -> None:
+def test_fit_restores_numpys_error_settings(error: BaseException | None) -> None:
     """Ctrl-C between the two halves of `np.errstate` leaves what it had set: here a callback does."""
 
     def end(model: bp.Model, epoch: Epoch) -> None:
@@ -257,7 +261,7 @@ def test_numpy_has_its_error_settings_again(error: BaseException | None) -> None
         assert np.geterr() == before
 
 
-def test_numpy_has_its_error_settings_again_after_ctrl_c_in_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_in_a_step_restores_numpys_error_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     class Interrupted:
         """A scope that Ctrl-C ends after it was entered, before the `with` statement could note that."""
 

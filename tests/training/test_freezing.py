@@ -50,7 +50,7 @@ def test_a_frozen_layer_normalises_by_its_statistics(backend_name: str, rng: np.
     np.testing.assert_allclose(losses[0], losses[1], rtol=training_rtol(float, 20))
 
 
-def test_inside_a_residual_layer(backend_name: str, rng: np.random.Generator) -> None:
+def test_statistics_inside_a_residual_are_frozen(backend_name: str, rng: np.random.Generator) -> None:
     network = bp.Network(
         5, [bp.Residual([bp.BatchNorm(), bp.Dense(5)]), bp.BatchNorm(), bp.Dense(3)], "softmax_cross_entropy"
     )
@@ -103,7 +103,7 @@ def test_a_single_row_joins_the_batch_before_it(
     assert plain.fit(x, y, **settings).steps == 2 * -(-rows // batch_size)
 
 
-def test_every_row_is_seen_when_one_joins(tmp_path: Any, rng: np.random.Generator) -> None:
+def test_every_row_is_trained_on_when_one_joins(tmp_path: Any, rng: np.random.Generator) -> None:
     """From memory and from disk in small pieces: the running mean is that of the batches as they were cut."""
     x, _ = labelled(rng, rows=9)
     np.save(tmp_path / "x.npy", x)
@@ -116,7 +116,7 @@ def test_every_row_is_seen_when_one_joins(tmp_path: Any, rng: np.random.Generato
 
 
 @pytest.mark.parametrize(("rows", "batch_size", "got"), [(8, 1, "batch_size=1"), (1, None, "1 row"), (1, 5, "1 row")])
-def test_one_row_has_no_variance(rows: int, batch_size: int | None, got: str, backend_name: str) -> None:
+def test_batch_norm_refuses_a_batch_of_one_row(rows: int, batch_size: int | None, got: str, backend_name: str) -> None:
     inner = bp.Network(3, [bp.Residual([bp.BatchNorm()]), bp.Dense(1)], "mean_squared_error")
     model = bp.Model(inner, backend_name)
     with pytest.raises(bp.ConfigError, match=rf"at least 2 rows in a step with BatchNorm, got {got}"):

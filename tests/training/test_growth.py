@@ -30,7 +30,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted in other units elsewhere")
-def test_an_epoch_of_one_step_takes_its_numbers_and_no_more() -> None:
+def test_history_of_one_step_epochs_takes_little_memory() -> None:
     """Seven columns of eight bytes: three for each step, four for each epoch; twice that as they grow, and some more."""
     run = subprocess.run([sys.executable, "-c", EPOCHS], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 100_000 * 7 * 8 * 2.5 + 2**21
@@ -61,7 +61,7 @@ def test_steps_are_kept_for_the_last_settings_only() -> None:
     assert len(recent) == 3
 
 
-def test_fits_with_other_settings_do_not_pile_up() -> None:
+def test_compiled_steps_of_other_settings_are_freed() -> None:
     model = bp.Model(bp.Network(1, [bp.Dense(1)], "mean_squared_error"))
     model._shared.steps.most = 4
     for k in range(8):

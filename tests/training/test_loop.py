@@ -60,14 +60,14 @@ def test_every_row_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
     assert [part.shape for part in batching.batches(orders[0], 4)] == [(2, 4), (1, 2)]
 
 
-def test_left_over_rows_make_a_smaller_step(backend_name: str, rng: np.random.Generator) -> None:
+def test_remaining_rows_are_a_smaller_batch(backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng, rows=10)
     history = bp.Model(PLAIN, backend_name).fit(x, y, batch_size=4, epochs=2)
     assert history.steps == 6
     assert [e.steps for e in history.epochs] == [3, 6]
 
 
-def test_a_weight_of_two_is_the_row_twice(rng: np.random.Generator) -> None:
+def test_weight_of_two_equals_the_row_twice(rng: np.random.Generator) -> None:
     x, y = labelled(rng, rows=6)
     once, twice = (bp.Model(PLAIN, dtype="float64") for _ in range(2))
     once.fit(x, y, weights=[2, 1, 1, 1, 1, 1], steps=20)
@@ -78,7 +78,7 @@ def test_a_weight_of_two_is_the_row_twice(rng: np.random.Generator) -> None:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
-def test_only_trains_what_is_named(update: str, backend_name: str, rng: np.random.Generator) -> None:
+def test_only_named_parameters_are_trained(update: str, backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
     model, before = bp.Model(PLAIN, backend_name), bp.Model(PLAIN, backend_name).parameters
     model.fit(x, y, only=["1.*"], steps=3, update=update)
@@ -87,7 +87,7 @@ def test_only_trains_what_is_named(update: str, backend_name: str, rng: np.rando
 
 
 def test_sequential_updates_of_every_kind_of_layer(backend_name: str, rng: np.random.Generator) -> None:
-    """The last layer moves as in a simultaneous step; the layers below see its new weights and move elsewhere."""
+    """The last layer's update is that of a simultaneous step; the layers below use its new weights."""
     x, y = labelled(rng)
     together, in_turn = (bp.Model(everything(), backend_name, "float64") for _ in range(2))
     together.fit(x, y, optimizer=bp.SGD(0.1), steps=1)
@@ -104,8 +104,8 @@ def test_a_gradient_larger_than_the_norm_is_clipped(backend_name: str, rng: np.r
     assert moved == pytest.approx(1e-3, rel=agreement_rtol(float, 200))
 
 
-def test_the_gradient_passes_through_one_place(rng: np.random.Generator) -> None:
-    """What several machines would average: halving every gradient there halves the step."""
+def test_exchange_gets_every_gradient_once(rng: np.random.Generator) -> None:
+    """The place where several processes average: halving every gradient there halves the step."""
     from bpengine.training.step import StepPlan, init_state, make_step
 
     x, y = labelled(rng)
@@ -129,7 +129,7 @@ def test_loss_below_stops_at_the_step(backend_name: str, rng: np.random.Generato
     assert history.stopped_by == "loss below 0.3"
 
 
-def test_no_improvement_stops_and_goes_back_to_the_best(backend_name: str, rng: np.random.Generator) -> None:
+def test_no_improvement_stops_and_restores_the_best(backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
     held_out = (rng.normal(size=(30, 5)), rng.integers(0, 3, 30))  # noise: fitting the data cannot help
     model = bp.Model(PLAIN, backend_name)
@@ -338,7 +338,7 @@ def test_training_leaves_its_inputs_alone(backend_name: str, rng: np.random.Gene
     np.testing.assert_array_equal(y, copies[1])
 
 
-def test_the_speed_is_that_which_was_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_leaves_out_validation_and_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Records count as training, validation and callbacks do not; by a clock that only they move."""
     from types import SimpleNamespace
 

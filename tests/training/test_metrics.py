@@ -76,7 +76,7 @@ def expected(task: str, y: Any, p: Any, weights: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("task", LOSSES)
-def test_every_metric_of_a_task_is_scikit_learns(task: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_metric_agrees_with_scikit_learn(task: str, weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "CHUNK", 16)  # several pieces
     model, x, y = case(task)
     weights = np.random.default_rng(1).uniform(0.5, 2, len(x)).astype(np.float32) if weighted else None
@@ -114,7 +114,7 @@ def lambda_named(name: str, function: Callable[..., Any], **more: Any) -> bp.Met
     return bp.Metric(function, name=name, **more)
 
 
-def test_the_own_scores_may_be_asked_for_and_stay_as_they_are() -> None:
+def test_built_in_scores_are_unchanged_when_named() -> None:
     model, x, y = case(MULTICLASS)
     assert (
         model.evaluate(x, y, metrics=["accuracy", "loss"]) == model.evaluate(x, y, metrics=None) == model.evaluate(x, y)
@@ -193,7 +193,7 @@ MISTAKES: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told(mistake: str) -> None:
+def test_invalid_metrics_are_refused(mistake: str) -> None:
     task, asked, text = MISTAKES[mistake]
     model, x, y = case(task)
     with pytest.raises(bp.BpError, match=text):
@@ -223,7 +223,7 @@ def test_an_area_without_rows_of_a_class_is_not_defined(task: str) -> None:
     assert model.fits == 0
 
 
-def test_scores_are_no_probabilities() -> None:
+def test_log_loss_requires_probabilities() -> None:
     def forward(xp: Any, y: Any, target: Any) -> Any:
         return xp.mean(y * y), y
 
@@ -246,7 +246,7 @@ def test_a_prediction_that_is_not_finite_gives_nan() -> None:
         assert np.isnan(model.evaluate([[1e3], [0.0]], [1.0, 0.0], metrics=["r2"])["r2"])
 
 
-def test_without_scikit_learn_the_extra_is_named_and_nothing_loads_it() -> None:
+def test_missing_scikit_learn_names_the_extra_and_is_not_imported() -> None:
     code = (
         "import sys\n"
         "sys.modules['sklearn'] = None\n"

@@ -62,7 +62,7 @@ WATCHED: dict[str, tuple[Any, Any, bool]] = {
 
 
 @pytest.mark.parametrize("case", WATCHED)
-def test_a_rule_watches_any_of_them_in_its_direction(case: str) -> None:
+def test_stopping_rule_monitors_any_score_in_its_direction(case: str) -> None:
     monitor, metrics, larger = WATCHED[case]
     name = monitor if isinstance(monitor, str) else monitor.name
     model, history = fitted(metrics=metrics, stop=bp.NoImprovement(6, monitor=monitor))
@@ -76,7 +76,7 @@ def test_a_rule_watches_any_of_them_in_its_direction(case: str) -> None:
     assert len(without.epochs) == 7, "a change below min_delta is none"
 
 
-def test_a_checkpoint_of_the_best_watches_any_of_them(tmp_path: Path) -> None:
+def test_checkpoint_monitors_any_score(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     keep = bp.Checkpoint(path, best=True, monitor="f1")
     _, history = fitted(metrics=["f1"], callbacks=keep, epochs=30)
@@ -115,13 +115,13 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_cannot_be_watched_is_told_before_the_first_step(mistake: str) -> None:
+def test_invalid_monitor_is_refused_before_the_first_step(mistake: str) -> None:
     settings, text = MISTAKES[mistake]
     with pytest.raises(bp.ConfigError, match=text):
         fitted(**settings)
 
 
-def test_what_no_fit_can_watch_is_told_at_once() -> None:
+def test_unknown_monitor_is_refused_at_construction() -> None:
     no_name: Any = largest
     with pytest.raises(bp.ConfigError, match="NoImprovement requires monitor to be the name of a metric or"):
         bp.NoImprovement(3, monitor=no_name)
@@ -131,7 +131,7 @@ def test_what_no_fit_can_watch_is_told_at_once() -> None:
         bp.Checkpoint("x", best=True, monitor=bp.Metric(largest))
 
 
-def test_values_are_watched_too() -> None:
+def test_scores_of_regression_are_monitored() -> None:
     model, data = regression()
     history = model.fit(*data, epochs=3, validation=data, metrics=["mae"], stop=bp.NoImprovement(2, monitor="r2"))
     assert list(history.epochs[0].validation or ()) == ["loss", "rmse", "mae", "r2"]
@@ -151,7 +151,7 @@ def test_a_fit_that_goes_on_may_record_others() -> None:
     assert history.validation_loss.shape == (6,)
 
 
-def test_a_fit_that_goes_on_forgets_the_best_of_another_score() -> None:
+def test_continued_fit_with_another_monitor_starts_a_new_best() -> None:
     model, history = fitted(epochs=3, stop=bp.NoImprovement(9, monitor="f1", restore_best=False))
     assert history.end is not None
     assert history.end.best.of == "f1"

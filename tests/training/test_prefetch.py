@@ -39,7 +39,7 @@ def test_items_come_in_their_order_from_another_thread() -> None:
     assert not threads()
 
 
-def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
+def test_one_item_is_prepared_ahead() -> None:
     items = Items()
     with closing(prefetch(items)) as coming:
         for i in coming:
@@ -48,7 +48,7 @@ def test_the_next_item_is_made_meanwhile_and_no_more_than_that() -> None:
             assert not any(event.is_set() for event in items.made[i + 2 :])
 
 
-def test_what_goes_wrong_in_the_thread_is_raised_in_its_turn() -> None:
+def test_exception_in_the_thread_is_raised_when_its_item_is_due() -> None:
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
         seen += prefetch(Items(fails_at=3))

@@ -11,7 +11,8 @@ import pytest
 
 import bpengine as bp
 from bpengine.training.progress import Progress, progress, views
-from bpengine.training.progress.standing import Pace, Standing, clock
+from bpengine.training.progress.progress import Pace
+from bpengine.training.progress.views import Standing, clock
 
 NET = bp.Network(3, [bp.Dense(4, "tanh"), bp.Dense(1)], "mean_squared_error")
 RNG = np.random.default_rng(0)
@@ -19,7 +20,7 @@ X, Y = RNG.normal(size=(600, 3)), RNG.normal(size=(600, 1))
 
 
 class Kept(views.LogLines):
-    """Keeps all that it is shown."""
+    """Records every report."""
 
     every = 0.0
 
@@ -41,14 +42,14 @@ def watched_fit(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[bp.Hi
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 2}, {"batch_size": 7}, {}], ids=["many steps", "a rest", "full"])
-def test_a_fit_that_is_watched_has_the_same_bits(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_reporting_changes_no_bit(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     alone = bp.Model(NET).fit(X, Y, epochs=3, **settings)
     history, _ = watched_fit(monkeypatch, epochs=3, **settings)
     assert np.array_equal(history.loss, alone.loss)
     assert [e.loss for e in history.epochs] == [e.loss for e in alone.epochs]
 
 
-def test_a_watched_fit_is_seen_within_its_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_shown_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SLICE", 1e-9)  # the shortest runs, however fast the machine is
     _, kept = watched_fit(monkeypatch, epochs=2, batch_size=2, validation=(X[:9], Y[:9]))
     within = [s for s in kept.shown if s.steps % 300]
@@ -60,7 +61,7 @@ def test_a_watched_fit_is_seen_within_its_epochs(monkeypatch: pytest.MonkeyPatch
     assert kept.ended.steps == 600
 
 
-def test_the_end_is_that_which_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_left_uses_the_earliest_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     _, kept = watched_fit(monkeypatch, epochs=4, steps=500, batch_size=2)
     assert {s.total for s in kept.shown} == {500}
 

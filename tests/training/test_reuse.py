@@ -59,8 +59,8 @@ def shared(one: bp.Network, other: bp.Network) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_bits_are_those_without_caches(way: str, rng: np.random.Generator) -> None:
-    """After models with other weights have trained, and where nothing is kept."""
+def test_caches_change_no_bit(way: str, rng: np.random.Generator) -> None:
+    """Compare with models trained after others, and with caches off."""
     rows = labelled(rng)
     for seed in (1, 2):
         trained(way, mixed(), rows, seed)
@@ -144,7 +144,7 @@ OTHERS: dict[str, Callable[[], list[bp.Network]]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_differs_is_not_shared_and_neither_is_code_of_ones_own(what: str) -> None:
+def test_different_networks_and_own_code_are_not_shared(what: str) -> None:
     assert not shared(*OTHERS[what]())
 
 
@@ -154,7 +154,7 @@ def test_a_layer_with_a_method_of_its_own_is_not_shared() -> None:
     assert not shared(bp.Network(8, altered, "mean_squared_error"), bp.Network(8, bp.Dense(4), "mean_squared_error"))
 
 
-def test_other_kernels_make_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_kernels_compile_other_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     before = bp.Model(small())
     monkeypatch.setattr(type(before.backend), "replacements", lambda self: {"tanh_fwd": np.tanh})
     assert bp.Model(small())._shared is not before._shared
@@ -216,13 +216,13 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
 @pytest.mark.parametrize("patience", ["-inf", "inf"])
-def test_a_fork_shares_too(patience: str) -> None:
+def test_forked_process_shares_the_cache(patience: str) -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", FORKED, patience], check=True, timeout=100)
 
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", WAYS)
-def test_a_fit_that_fails_leaves_all_in_order_for_the_next(way: str, rng: np.random.Generator) -> None:
+def test_failed_fit_leaves_the_cache_usable(way: str, rng: np.random.Generator) -> None:
     def fail(model: bp.Model, epoch: Any) -> bool:
         raise LookupError
 
@@ -240,7 +240,7 @@ def test_a_fit_that_fails_leaves_all_in_order_for_the_next(way: str, rng: np.ran
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("way", WAYS[::-1])
-def test_nothing_of_a_model_lives_on(way: str, rng: np.random.Generator) -> None:
+def test_caches_hold_no_array_of_a_model(way: str, rng: np.random.Generator) -> None:
     """Its parameters, the array that they began as, what its rate is a function of, the rows."""
     rows, begun = labelled(rng), np.ones((5, 4))
 
@@ -260,7 +260,7 @@ def test_nothing_of_a_model_lives_on(way: str, rng: np.random.Generator) -> None
     assert [end() for end in ends] == [None] * len(ends)
 
 
-def test_what_a_process_keeps_is_bounded_and_can_be_emptied() -> None:
+def test_process_cache_is_bounded_and_can_be_cleared() -> None:
     networks, backends = (process_caches._by_name[name] for name in ("networks", "backends"))
     for units in range(1, reuse.NETWORKS + 4):
         bp.Model(bp.Network(1, bp.Dense(units), "mean_squared_error"))

@@ -49,7 +49,7 @@ def assert_same(got: Any, expected: Any, rtol: float = agreement_rtol(float, 8 *
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("loss", LOSSES)
-def test_weights_are_how_often_a_row_is_given(
+def test_integer_weights_equal_repeated_rows(
     loss: str, backend_name: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y, weights = rng.normal(size=(ROWS, 3)), targets(loss, rng), rng.integers(0, 4, ROWS)
@@ -71,7 +71,7 @@ def test_weights_are_how_often_a_row_is_given(
 
 
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
-def test_sequential_updates_count_alike(update: str, rng: np.random.Generator) -> None:
+def test_sequential_updates_use_the_weights(update: str, rng: np.random.Generator) -> None:
     x, y, weights = rng.normal(size=(ROWS, 3)), rng.normal(size=(ROWS, 2)), rng.integers(0, 4, ROWS)
     again = np.repeat(np.arange(ROWS), weights)
     one, other = (bp.Model(network(), dtype="float64") for _ in range(2))
@@ -87,7 +87,7 @@ def test_the_check_differentiates_the_weighted_penalty(rng: np.random.Generator)
     assert report.passed, str(report)
 
 
-def test_a_batch_of_left_out_rows_teaches_nothing() -> None:
+def test_batch_of_weight_0_changes_no_parameter() -> None:
     penalty = bp.L2(1.0, per_sample=True)
     model = bp.Model(bp.Network(1, [bp.Dense(1, weight_init="normal")], "mean_squared_error", penalty))
     before = model.parameters
@@ -134,7 +134,7 @@ def test_the_loss_of_an_epoch_weighs_steps_by_their_rows(
         assert history.epochs[0].loss == pytest.approx(np.average(history.loss[:7], weights=shares), rel=1e-12)
 
 
-def test_weights_that_are_the_targets_themselves_change_no_dtype(backend_name: str) -> None:
+def test_weights_equal_to_the_targets_keep_their_dtype(backend_name: str) -> None:
     """Both are one array: its place among the rows decides what becomes of it."""
     x, y = np.arange(12.0).reshape(6, 2), np.array([1, 2, 3, 1, 2, 3])
     values = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"), backend_name)
@@ -207,7 +207,7 @@ def test_each_part_of_an_accumulated_batch_has_its_own_weights(backend_name: str
 
 @pytest.mark.thorough(keep=1)
 def test_a_batch_of_left_out_rows_leaves_the_running_statistics(backend_name: str, rng: np.random.Generator) -> None:
-    """Nor does it make numbers grow from layer to layer, as a division by a spread of nothing would."""
+    """Values do not grow from layer to layer, as a division by a variance of 0 would make them."""
     layers = [bp.BatchNorm() for _ in range(24)]
     model = bp.Model(bp.Network(3, [*layers, bp.Dense(1)], "mean_squared_error"), backend_name)
     before = model.parameters
@@ -220,7 +220,7 @@ def test_a_batch_of_left_out_rows_leaves_the_running_statistics(backend_name: st
         np.testing.assert_array_equal(value, np.full(3, float(name.endswith("variance"))), err_msg=name)
 
 
-def test_a_row_far_away_that_is_left_out_makes_no_infinity(backend_name: str, rng: np.random.Generator) -> None:
+def test_extreme_row_of_weight_0_gives_no_infinity(backend_name: str, rng: np.random.Generator) -> None:
     """Its square is beyond float32; times 0 that would be NaN."""
     x, y, weights = rng.normal(size=(8, 3)), rng.normal(size=(8, 2)), np.array([0.0] + 7 * [1.0])
     x[0] = 1e25
@@ -232,7 +232,7 @@ def test_a_row_far_away_that_is_left_out_makes_no_infinity(backend_name: str, rn
         assert_same(getattr(one, kind), getattr(other, kind), 8 * training_rtol(np.float32, 8), 1.0)
 
 
-def test_weights_far_from_0_are_a_mean_to_the_last_digits(rng: np.random.Generator) -> None:
+def test_very_large_or_small_weights_give_an_exact_mean(rng: np.random.Generator) -> None:
     """Rounded shares do not quite sum to 1, by which the mean of rows far from 0 would be off."""
     x, weights = (1000.0 + rng.normal(size=(999, 2))).astype(np.float32), rng.integers(0, 3, 999).astype(np.float32)
     inputs = np.ones(2, np.float32), np.zeros(2, np.float32), weights
@@ -243,7 +243,7 @@ def test_weights_far_from_0_are_a_mean_to_the_last_digits(rng: np.random.Generat
 
 @dataclass(frozen=True)
 class Centred(bp.Layer):
-    """Takes the mean of the batch off in training, the rows weighed as `Run` says."""
+    """Subtract the weighted mean of the batch in training, with the weights of `Run`."""
 
     def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> Any:
         xp = ops.xp
@@ -295,7 +295,7 @@ def shares_of_the_mean_only(right: Any, res: Any, dy: Any) -> Any:
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("wrong", [equal_shares, weighted_twice, shares_of_the_mean_only])
-def test_a_backward_that_weighs_wrongly_is_caught(wrong: Any, rng: np.random.Generator) -> None:
+def test_wrongly_weighted_backward_is_caught(wrong: Any, rng: np.random.Generator) -> None:
     right = KERNELS["batch_norm"].backward
 
     class Broken(NumpyBackend):

@@ -108,7 +108,7 @@ def test_a_bias_in_the_weight(bias: str, backend_name: str, rng: np.random.Gener
     np.testing.assert_allclose(losses[0], losses[1], rtol=training_rtol(float, 5))
 
 
-def test_a_residual_that_nobody_can_look_into_is_refused(backend_name: str, rng: np.random.Generator) -> None:
+def test_opaque_residual_is_refused(backend_name: str, rng: np.random.Generator) -> None:
     class Closed(bp.Layer):
         def init(self, rng: np.random.Generator, inputs: int) -> Any:
             return {"gain": np.ones(inputs)}

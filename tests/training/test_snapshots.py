@@ -24,7 +24,7 @@ Files = list[IO[bytes]]
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
-    """Every state counts as large and every minute passes at once; return the temporary files that are opened."""
+    """Treat every state as large and every snapshot as due; return the temporary files that are opened."""
     opened: Files = []
     real = tempfile.TemporaryFile
 
@@ -56,7 +56,7 @@ def diverging(rng: np.random.Generator, folder: Path, *, mapped: bool) -> tuple[
 @pytest.mark.thorough(keep=3)
 @pytest.mark.parametrize("mapped", [False, True])
 @pytest.mark.parametrize("rarely", [1, 3, 1000])
-def test_back_to_the_last_finite_loss_over_several_segments(
+def test_last_finite_state_is_restored_across_segments(
     rarely: int, mapped: bool, files: Files, backend_name: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator,
 ) -> None:  # fmt: skip
@@ -88,7 +88,7 @@ def interrupting(backend: Backend, at: int, times: int) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_an_interrupt_while_the_backend_has_the_state(
+def test_interrupt_during_a_donated_state_restores_it(
     times: int, files: Files, backend_name: str, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     """All that was recorded is run again; interrupted in that, too, the last state that was kept is what there is."""
@@ -175,8 +175,8 @@ def test_without_a_disk_states_are_kept_in_memory(
     assert all(file.closed for file in files)
 
 
-def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock that ticks a second a look: a write takes one second, so the next is due a hundred seconds later."""
+def test_snapshots_take_a_bounded_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock advances one second per reading: a write takes one second, so the next is due a hundred seconds later."""
     clock = itertools.count().__next__
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(spill, "SMALL", 0)
@@ -189,7 +189,7 @@ def test_writing_takes_its_share_of_the_time_and_no_more(monkeypatch: pytest.Mon
     assert 4 <= times <= 5
 
 
-def test_what_a_failed_fit_reports_does_not_depend_on_when_snapshots_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_of_a_failed_fit_does_not_depend_on_snapshot_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second update is not finite, the third loss, of a segment of its own, shows it."""
     network = bp.Network(1, [bp.Dense(1, weight_init="zeros")], "mean_squared_error")
     x, y = np.ones((5, 1), "float32"), np.array([[0], [0], [100], [100], [0]], "float32")
@@ -210,8 +210,8 @@ def test_what_a_failed_fit_reports_does_not_depend_on_when_snapshots_are_due(mon
     assert message() == seldom
 
 
-def test_a_state_that_is_not_sound_is_not_saved_in_place_of_one_that_is(files: Files) -> None:
-    """Two states are kept, so two more would leave none to go back to."""
+def test_non_finite_state_does_not_replace_a_snapshot(files: Files) -> None:
+    """Two states are kept; two non-finite ones must not replace them."""
     backend = get_backend("numpy")
     state = {"params": {"w": np.zeros(1, "float32")}}
     with snapshots.Snapshots(backend, (0, lambda: state), lambda state, start, stop: state) as way_back:

@@ -122,7 +122,7 @@ FULL = [
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize(("batch_size", "expected"), [(1, ONLINE), (None, FULL)])
-def test_online_and_full_batch_descent_end_elsewhere(
+def test_online_and_full_batch_descent_reach_different_parameters(
     batch_size: int | None, expected: list[float], backend_name: str
 ) -> None:
     """500 epochs of the book's relu network; its notebook meant the full batch and ran one sample at a time."""

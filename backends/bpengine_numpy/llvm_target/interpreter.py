@@ -8,10 +8,11 @@ The functions are compiled once on each machine and kept on disk; only fused loo
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from string import Template
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from bpengine_steps.ir import HostArray
@@ -52,7 +53,7 @@ def functions() -> Functions:
 
 
 @cache
-def _drive(function: int = 0) -> Any:
+def _drive(function: int = 0) -> Callable[[int], None]:
     address = function or functions().run_table
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)  # other threads of Python run meanwhile
 

@@ -7,7 +7,6 @@ is written over an operand takes that operand's elements. So every access tells 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from bpengine_steps.access import AccessPattern
@@ -131,7 +130,7 @@ class LoopText:
             f"store {kind} %a{k}.after, ptr %a{k}.at{scope}",
         ]
 
-    def number(self, dtype: DType, value: Any) -> str:
+    def number(self, dtype: DType, value: np.generic | int) -> str:
         """Return a number that is read from the table."""
         key = str(type_of(dtype)), dtype.type(value).tobytes().ljust(ITEM, b"\0")
         if key not in self.numbers:
@@ -207,13 +206,13 @@ def loaded_argument(name: str, place: int, kind: str) -> list[str]:
     return [f"%{name}.p = getelementptr i64, ptr %p, i64 {place}", f"%{name} = load {kind}, ptr %{name}.p"]
 
 
-def literal(value: Any) -> str:
+def literal(value: np.generic) -> str:
     """Return a NumPy number as LLVM writes it."""
     if value.dtype.kind == "b":
         return "true" if value else "false"
     if value.dtype.kind == "f":
-        return hexadecimal(float(value))
-    return str(int(value))
+        return hexadecimal(float(value.item()))
+    return str(int(value.item()))
 
 
 def memory_type(dtype: DType) -> str:

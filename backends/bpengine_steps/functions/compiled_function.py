@@ -11,6 +11,7 @@ from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.functions.function_record import RecordedFunction, mapped, record_function
 from bpengine_steps.ir import Path, Untraceable
+from bpengine_steps.signature import Tree
 
 SMALL = 2**16  # elements of all arguments: with fewer, a function takes a fraction of a ms as it is written
 SHAPES = 16  # forms of arguments that a function is compiled for, each with a program: numbers of rows, most of them
@@ -38,18 +39,18 @@ class CompiledFunction:
     reason, is said once and runs as it is written; `compiler` is its name in that warning.
     """
 
-    def __init__(self, function: Callable[..., Any], record: Record, make: Make, *, kind: type, compiler: str) -> None:
+    def __init__(self, function: Callable[..., Tree], record: Record, make: Make, *, kind: type, compiler: str) -> None:
         self._function, self._record, self._make, self._kind, self._compiler = function, record, make, kind, compiler
-        self._known = LruCache[tuple[CompiledCall, Any] | None](SHAPES)
+        self._known = LruCache[tuple[CompiledCall, Tree] | None](SHAPES)
         self._seen: set[Any] = set()
         self._lock = Lock()  # a program has one memory
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Tree:
         """Run the function; results are new arrays."""
         arguments: dict[Path, Any] = {}
-        statics: dict[Path, Any] = {}
+        statics: dict[Path, object] = {}
 
-        def sort(path: Path, leaf: Any) -> None:
+        def sort(path: Path, leaf: object) -> None:
             (arguments if isinstance(leaf, self._kind) else statics)[path] = leaf
 
         mapped((args, options), sort)
@@ -63,8 +64,8 @@ class CompiledFunction:
         return mapped(program[1], lambda path, number: results[number])
 
     def _program(
-        self, arguments: Mapping[Path, Any], statics: Mapping[Path, Any], whole: Any
-    ) -> tuple[CompiledCall, Any] | None:
+        self, arguments: Mapping[Path, Any], statics: Mapping[Path, object], whole: Tree
+    ) -> tuple[CompiledCall, Tree] | None:
         """Return the program for arguments of this form, and the form of its results; None where there is none."""
         forms = tuple((path, a.shape, a.dtype.str) for path, a in arguments.items())
         key = forms, tuple((path, type(value), repr(value)) for path, value in statics.items())
@@ -74,7 +75,7 @@ class CompiledFunction:
             self._seen.add(key)
         return self._known.get(key, lambda: self._compiled(whole))
 
-    def _compiled(self, arguments: Any) -> tuple[CompiledCall, Any] | None:
+    def _compiled(self, arguments: Tree) -> tuple[CompiledCall, Tree] | None:
         try:
             recorded = self._record(lambda: record_function(self._function, arguments, self._kind))
             program = self._make(recorded)

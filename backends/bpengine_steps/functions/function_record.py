@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bpengine_steps.ir import Path, RecordedStep, StepGraph, StepNode, Untraceable
+from bpengine_steps.signature import Tree
 from bpengine_steps.tracing import TracedArray, copied_apart
 
 RESULT = "result"  # the first word of the paths of results
@@ -17,11 +18,11 @@ class RecordedFunction:
     """A function as a step, and its results as a tree of numbers, which count the step's changed arrays."""
 
     step: RecordedStep
-    form: Any
+    form: Tree
 
 
 def record_function(
-    function: Callable[..., Any], arguments: Any, kind: type, dtype: str = "float32"
+    function: Callable[..., Tree], arguments: Tree, kind: type, dtype: str = "float32"
 ) -> RecordedFunction:
     """Run a function once on arrays that note what is done to them.
 
@@ -30,7 +31,7 @@ def record_function(
     """
     graph, inputs = StepGraph(), dict[Path, StepNode]()
 
-    def traced(path: Path, leaf: Any) -> Any:
+    def traced(path: Path, leaf: object) -> object:
         if not isinstance(leaf, kind):
             return leaf
         array: Any = leaf
@@ -41,7 +42,7 @@ def record_function(
     rate = graph.add("input", (), (1,), dtype, ("rate",))
     changed: dict[Path, StepNode] = {}
 
-    def numbered(path: Path, leaf: Any) -> Any:
+    def numbered(path: Path, leaf: object) -> int:
         if not isinstance(leaf, TracedArray):
             raise Untraceable(f"a result that depends on no argument: {type(leaf).__name__}")
         node = copied_apart(graph, leaf)
@@ -58,13 +59,13 @@ def record_function(
     return RecordedFunction(step, form)
 
 
-def mapped(tree: Any, function: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+def mapped(tree: Tree, function: Callable[[Path, Any], object], path: Path = ()) -> Tree:
     """Return a tree of the same form, named tuples included, with function(path, leaf) for each leaf; None stays None."""
     if tree is None:
         return None
     if isinstance(tree, Mapping):
         return {key: mapped(value, function, (*path, key)) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
-        parts: Sequence[Any] = [mapped(value, function, (*path, key)) for key, value in enumerate(tree)]
+        parts: Sequence[Tree] = [mapped(value, function, (*path, key)) for key, value in enumerate(tree)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
     return function(path, tree)

@@ -28,7 +28,7 @@ class FitRounds:
 
     data: FitData
     entrants: Sequence[Entrant]
-    room: Path
+    folder: Path
     without: tuple[str, ...] = ()
     results: dict[str, FitResult] = field(default_factory=dict, init=False)
     failures: dict[str, str] = field(default_factory=dict, init=False)
@@ -36,8 +36,8 @@ class FitRounds:
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Write the data, and run every entrant once, untimed: files are read then, bytecode is there, caches are filled."""
-        (self.room / "data").mkdir()
-        self.data.write(self.room / "data")
+        (self.folder / "data").mkdir()
+        self.data.write(self.folder / "data")
         for entrant in self.entrants:
             self._caches(entrant).mkdir()
             if entrant.cache != "empty":
@@ -72,7 +72,7 @@ class FitRounds:
         """Run a process and judge its weights; return None where the entrant fails, or has failed before."""
         if entrant.name in self.failures:
             return None
-        data, out = self.room / "data", self.room / "turn"
+        data, out = self.folder / "data", self.folder / "turn"
         out.mkdir()
         try:
             times = run_fit(entrant, data, out, self._caches(entrant), argument=argument, without=self.without)
@@ -87,7 +87,7 @@ class FitRounds:
             shutil.rmtree(out)
 
     def _caches(self, entrant: Entrant) -> Path:
-        return self.room / f"caches-{self.entrants.index(entrant)}"
+        return self.folder / f"caches-{self.entrants.index(entrant)}"
 
 
 def fit_trial(
@@ -111,12 +111,12 @@ def fit_trial(
     >>> list(trial.results), trial.failures
     (['numpy'], {})
     """
-    with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as room:
+    with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
         tell("drawing the data" if own is None else "writing the data", 0.0)
         rounded = FitRounds(
             data=FitData(work, own),
             entrants=entrants(contenders, own_only=work.own_only),
-            room=Path(room),
+            folder=Path(folder),
             without=without,
         )
         rounded.prepare(lambda doing: tell(doing, 0.1))

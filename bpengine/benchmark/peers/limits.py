@@ -108,7 +108,7 @@ class CupyLimits(NumpyLimits):
 
     def _library(self) -> Any:
         if self.precision == "bfloat16":
-            raise ValueError("CuPy is not asked for products in bfloat16: install PyTorch to measure them")
+            raise ValueError("products in bfloat16 are not measured with CuPy: install PyTorch to measure them")
         if self.precision == "tf32":
             import_module("cupy")._core.set_compute_type("float32", CUPY_TF32)
         return import_module("cupy")

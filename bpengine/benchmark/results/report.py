@@ -10,7 +10,7 @@ from bpengine.benchmark.results.fit_report import fit_heads, fit_notes, fit_rows
 from bpengine.benchmark.results.goals import goal_table
 from bpengine.benchmark.results.numbers import figures, mib
 from bpengine.output import rich_form
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm
 from bpengine.system import nvidia_smi
 
@@ -42,7 +42,7 @@ class BenchmarkTables(RichForm):
         """Return the record itself: plain values for JSON."""
         return self.record
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "BenchmarkTables")
 

@@ -22,13 +22,13 @@ from bpengine.check.reports.results import ArrayResult, WorstElement
 from bpengine.check.tolerance import agreement
 from bpengine.kernels._kernel import Array
 from bpengine.layers.chain import Stage
-from bpengine.layers.own import foreign
 from bpengine.losses import CustomLoss, Loss
+from bpengine.network import foreign
 from bpengine.ops import Ops
 from bpengine.training.rows import Rows
 
 ORACLE = "one-sided slopes"
-SCOPE = "elements whose value jumps at a kink that nobody states"
+SCOPE = "elements whose value jumps at an undeclared kink"
 OUTSIDE = "at a kink, and not among the slopes beside it"
 EXACT = 1e-6  # of what is relative to the largest gradient: beyond the error of a difference with that step
 MOST = 512  # elements of an array: those farthest from the slopes around them are among these

@@ -52,7 +52,7 @@ def perturb(
                 return best
     if best[0]:
         return best
-    return None, f"none: the function is finite at none of {tried} points around, so the point given was judged alone"
+    return None, f"none: the function is finite at none of {tried} points around, so the point given was checked alone"
 
 
 def _ways() -> Iterator[tuple[float, bool]]:

@@ -14,8 +14,7 @@ from bpengine.layers import Layer
 from bpengine.layers.chain import backward_chain
 from bpengine.layers.contract import run_backward, run_forward
 from bpengine.layers.layer import Arrays, HostArrays, Run
-from bpengine.layers.own import foreign
-from bpengine.network import Network
+from bpengine.network import Network, foreign
 from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
 from bpengine.training.rows import Rows

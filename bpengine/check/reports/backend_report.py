@@ -68,7 +68,7 @@ class Comparison(PrintableReport):
             return f"passed: {self.reference} and {', '.join(self.backends)} agree in {self.dtype}, {self.network}"
         d = self.first
         return (
-            f"FAILED: {d.backend} and {self.reference} part first in {d.part}, {d.array}: {d.error:.1e} relative, "
+            f"FAILED: {d.backend} and {self.reference} disagree first in {d.part}, {d.array}: {d.error:.1e} relative, "
             f"{d.ulp:.3g} ulp, where {d.tolerance:.1e} is what rounding explains"
         )
 

@@ -89,7 +89,7 @@ class Report(PrintableReport):
 
     def findings(self) -> list[str]:
         """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
-        lines = [f"guilty: {self.guilty}"] if self.guilty else []
+        lines = [f"faulty: {self.guilty}"] if self.guilty else []
         lines += [_sentence(v) for v in self.failures]
         lines += [d.text() for d in self.derivatives if not d.passed]
         return lines if lines or self.passed else ["nothing could be compared: see the column 'compared'."]

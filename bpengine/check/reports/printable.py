@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from bpengine.i18n.language import localized
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm, lines, table, title
 from bpengine.text_table import text_table
 
@@ -52,7 +52,7 @@ class PrintableReport(RichForm):
         """Return one dict per row of the table, by its heads."""
         return [dict(zip(self.heads, row, strict=True)) for row in self.rows()]
 
-    def to_frame(self) -> Any:  # noqa: ANN401 - a pandas frame, of a library that is not required
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), type(self).__name__)
 

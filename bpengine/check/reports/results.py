@@ -93,7 +93,7 @@ class KinkCounts:
     def __str__(self) -> str:
         whose = f" of {', '.join(self.kernels)}" if self.kernels else ""
         text = (
-            f"{count_of(self.exact, 'element')} exactly on a kink{whose} (judged by the kernel's own "
+            f"{count_of(self.exact, 'element')} exactly on a kink{whose} (checked by the kernel's own "
             f"convention), {self.near} near one"
         )
         if not self.left_out:

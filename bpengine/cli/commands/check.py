@@ -20,7 +20,7 @@ Check the hand-written gradients of a network, or of one kernel, against indepen
 JAX autodiff in float64, finite differences, the complex step where it applies, random inner products. The network is
 that of a model file, or a fresh one for the data; every parameter and the input are checked, there and at a perturbed
 point, for what is forgotten does not show where a bias is 0 or a gain 1. A failure names the worst element and the
-guilty kernel. Exit codes: 0 passed, 1 failed, 2 a mistake in what was asked.
+faulty kernel. Exit codes: 0 passed, 1 failed, 2 a mistake in what was asked.
 
 \b
 Examples:

@@ -19,7 +19,7 @@ Run one network on several backends and compare: every layer's output, every gra
 
 All start from the same weights and see the same rows; the first backend is the reference. The tolerance is what the
 dtype and the rounding of the weights explain. A backend that cannot run here is left out, with the reason, as long as
-two are left. Exit codes: 0 they agree, 1 they part, 2 a mistake in what was asked.
+two are left. Exit codes: 0 they agree, 1 they disagree, 2 a mistake in what was asked.
 
 \b
 Examples:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import bpengine as bp
-from bpengine.backend import ProgramCall, ProgramListing, backend_class
+from bpengine.backend import HostArray, ProgramCall, ProgramListing, backend_class
 from bpengine.cli import network_options
 from bpengine.cli.output import print_json, put, say
 from bpengine.cli.whole_numbers import whole
@@ -64,7 +63,7 @@ def _network(net: str) -> bp.Network:
     return bp.Network(inputs, layers, LOSS if outputs > 1 else "sigmoid_cross_entropy")
 
 
-def _targets(loss: Loss, batch: int, outputs: int, dtype: str) -> Any:
+def _targets(loss: Loss, batch: int, outputs: int, dtype: str) -> HostArray:
     return np.zeros(batch, np.int64) if loss.target == "classes" else np.zeros((batch, outputs), dtype)
 
 

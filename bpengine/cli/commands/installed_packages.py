@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ def rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
-def _told(names: Any, installed: Mapping[str, str | None]) -> str:
+def _told(names: Iterable[str], installed: Mapping[str, str | None]) -> str:
     return ", ".join(f"{name} {installed[name] or 'is not installed'}" for name in names)
 
 

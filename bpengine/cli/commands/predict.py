@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io as text_io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.cli import class_names, data_options
 from bpengine.cli.exit_codes import tell
 from bpengine.cli.output import put, require_writable
@@ -108,7 +109,7 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
 class _Predicted(NamedTuple):
     """Predictions, their scores if they were asked for, and how many rows there are, those beyond a limit included."""
 
-    predictions: np.ndarray[Any, Any]
+    predictions: HostArray
     scores: dict[str, Any] | None
     rows: int
 
@@ -221,12 +222,10 @@ class Lines(NamedTuple):
     """The columns of what is written: their names, and the cells of each."""
 
     heads: list[str]
-    cells: list[Any]
+    cells: list[HostArray | list[str]]
 
 
-def _lines(
-    model: bp.Model, predicted: np.ndarray[Any, Any], names: tuple[ClassName, ...] | None, *, probabilities: bool
-) -> Lines:
+def _lines(model: bp.Model, predicted: HostArray, names: tuple[ClassName, ...] | None, *, probabilities: bool) -> Lines:
     """Return what is written of predictions."""
     network, rows = model.network, np.arange(len(predicted))
     known = tuple(map(name_text, names or range(classes_of(network))))
@@ -242,7 +241,12 @@ def _lines(
 
 
 def _of_classes(
-    rows: Any, names: tuple[str, ...], chosen: Any, heads: tuple[str, ...], predicted: Any, probabilities: bool
+    rows: HostArray,
+    names: tuple[str, ...],
+    chosen: HostArray,
+    heads: tuple[str, ...],
+    predicted: HostArray,
+    probabilities: bool,
 ) -> Lines:
     said = [names[int(number)] for number in chosen]
     if not probabilities:
@@ -250,7 +254,7 @@ def _of_classes(
     return Lines(["row", "class", *(f"p({name})" for name in heads)], [rows, said, *predicted.T])
 
 
-def _write(out: Path | None, predicted: np.ndarray[Any, Any], lines: Lines) -> None:
+def _write(out: Path | None, predicted: HostArray, lines: Lines) -> None:
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows(_texts(lines))
     elif out.suffix == ".npy":
@@ -265,7 +269,7 @@ def _write(out: Path | None, predicted: np.ndarray[Any, Any], lines: Lines) -> N
         write_whole(out, text.getvalue().encode())
 
 
-def _texts(lines: Lines) -> Any:
+def _texts(lines: Lines) -> Iterator[Sequence[object]]:
     yield lines.heads
     cells = [c.astype(str) if isinstance(c, np.ndarray) else c for c in lines.cells]  # the shortest digits that say it
     yield from zip(*cells, strict=True)

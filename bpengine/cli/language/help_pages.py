@@ -6,13 +6,16 @@ A help page is put together by the library in English, text by text; each is tra
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from copy import copy
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
 from bpengine.i18n.language import current, localized, whole_sentence
 
+Command: TypeAlias = Any  # click's, of which typer keeps a copy without types
+HelpFormatter: TypeAlias = Any
 CAPITALS = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|<[a-z]+(?:\[[a-z]+\])?(?: range)?>")  # FILE, <int range>, <list[str]>
 NOTE = "  ["  # what stands behind a help text: defaults, limits
 Lang = Annotated[
@@ -25,7 +28,7 @@ Lang = Annotated[
 ]
 
 
-def prepare(group: Any) -> None:
+def prepare(group: Command) -> None:
     """Let a group, which has the option --lang, and its commands print help in the language that is set, and take --lang.
 
     group.commands.prepare is called with each command when it is made.
@@ -33,7 +36,7 @@ def prepare(group: Any) -> None:
     option = copy(next(parameter for parameter in group.params if "--lang" in parameter.opts))
     option.expose_value = False
 
-    def prepare_command(command: Any) -> None:
+    def prepare_command(command: Command) -> None:
         _prepare(command)
         if all("--lang" not in parameter.opts for parameter in command.params):
             command.params.append(option)
@@ -42,7 +45,7 @@ def prepare(group: Any) -> None:
     group.commands.prepare = prepare_command
 
 
-def _prepare(command: Any) -> None:
+def _prepare(command: Command) -> None:
     page = type("HelpPage", (_HelpPage, command.context_class.formatter_class), {})
     command.context_class = type("Context", (command.context_class,), {"formatter_class": page})
 
@@ -62,13 +65,13 @@ class _HelpPage:
         """Write the text of a command."""
         _formatter(self).write_text("\n\n".join(map(_paragraph, text.split("\n\n"))))
 
-    def write_dl(self, rows: Any, *args: Any, **options: Any) -> None:
+    def write_dl(self, rows: Sequence[tuple[str, str]], *args: Any, **options: Any) -> None:
         """Write options or commands, a line for each."""
         translated = [(capitals(name), option_help(text)) for name, text in rows]
         _formatter(self).write_dl(translated, *args, **options)
 
 
-def _formatter(page: _HelpPage) -> Any:
+def _formatter(page: _HelpPage) -> HelpFormatter:
     return super(_HelpPage, page)
 
 

@@ -24,7 +24,7 @@ def grouped(command: Callable[..., Any]) -> Callable[..., Any]:
             inspect.Parameter(f.name, parameter.kind, default=f.default, annotation=types[f.name]) for f in fields(kind)
         ]
 
-    def run(**values: Any) -> Any:
+    def run(**values: Any) -> object:
         grouped_values = {n: kind(**{f.name: values.pop(f.name) for f in fields(kind)}) for n, kind in groups.items()}
         return command(**values, **grouped_values)
 

@@ -62,7 +62,9 @@ def _tried(
     """Return what was read, or what is wrong with it."""
     try:
         if not fits_marks(expand_home(Path(source)), options):
-            return None, DataError(f"{source} has numbers in which {options['thousands']!r} does not part thousands.")
+            return None, DataError(
+                f"{source} has numbers in which {options['thousands']!r} does not separate thousands."
+            )
         return read(options), None
     except (ConfigError, DataError) as error:
         return None, error

@@ -90,7 +90,7 @@ def _require_held(encoded: Array, columns: Sequence[tuple[LearnedColumn, str, sl
     most = f"{np.finfo(encoded.dtype).max:.3g}"
     raise DataError(
         f"column {name!r} requires numbers that stay below {most} once they are scaled, as {encoded.dtype} has them, got a "
-        f"larger one in row {start + row}. Mend the cell, or leave the column out."
+        f"larger one in row {start + row}. Correct the cell, or leave the column out."
     )
 
 

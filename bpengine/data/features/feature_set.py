@@ -20,7 +20,7 @@ from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, Valu
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables import kept_reading
-from bpengine.data.tables.data_frames import is_frame, is_series, names_of, table_of, values_of
+from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, names_of, table_of, values_of
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.features import check_weights
@@ -383,11 +383,6 @@ class Features(RichForm):
         if len(set(names)) < len(names) or not features.inputs:
             raise DataError("features require different names, and a column that is used.")
         return features
-
-
-def is_table_like(x: object) -> bool:
-    """Return whether rows have named columns."""
-    return isinstance(x, (Table, Dataset)) or is_frame(x)
 
 
 def as_table(x: Any) -> Table:

@@ -46,8 +46,8 @@ def one_pair(x_file: Path, y_file: Path) -> Iterator[None]:
         raise DataError(f"{x_file} and {y_file} were written anew while they were read. Read them again.")
     if all(before) and before[0] != before[1]:
         raise DataError(
-            f"{x_file} and {y_file} were not written together: x is of one data set and y of another. Who wrote them was "
-            "ended in between, or is at it: write them again. If they are meant for each other, save one anew with np.save."
+            f"{x_file} and {y_file} were not written together: x is of one data set and y of another. Their writer was "
+            "interrupted, or is still writing: write them again. If they belong together, save one anew with np.save."
         )
 
 

@@ -63,7 +63,7 @@ def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> 
     if cell is not None:
         warnings.warn(
             localized(
-                f"{shown} has the number {cell!r}, in which {mark!r} does not part thousands: it is read as "
+                f"{shown} has the number {cell!r}, in which {mark!r} does not separate thousands: it is read as "
                 f"{cell.replace(mark, '')}. Is it the decimal mark?"
             ),
             stacklevel=3,
@@ -124,7 +124,7 @@ def _reason(error: Exception, layout: TextLayout) -> str:
     if re.search("EOF inside string|unexpected end of data", said):
         return f"{said}. A quotation mark that is not closed takes in the rest of the file; --quotechar names another."
     if "does not match length" in said:
-        return f"its rows have more fields than the {len(layout.names)} names of its header. Mend the header."
+        return f"its rows have more fields than the {len(layout.names)} names of its header. Correct the header."
     fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
     if fields:
         wanted, line, got = fields.groups()
@@ -152,7 +152,7 @@ def named(frame: Any, layout: TextLayout, shown: str) -> Any:
     if beyond.shape[1] and beyond.notna().to_numpy().any():
         row = int(beyond.notna().any(axis=1).to_numpy().argmax())
         raise DataError(
-            f"{shown} cannot be read as a table: row {row} has more fields than the others have. Mend that row."
+            f"{shown} cannot be read as a table: row {row} has more fields than the others have. Correct that row."
         )
     kept = frame.iloc[:, : len(layout.names)]
     return kept.set_axis(list(layout.names), axis=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.data.dataset import Dataset
 from bpengine.data.table import NO_VALUE, Table, TableColumn, coded
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.scans import require_supported
@@ -19,6 +20,11 @@ LIBRARIES = ("pandas", "polars", "pyarrow", "modin", "cudf")
 def is_frame(value: object) -> bool:
     """Return whether a value is a data frame of a library that is loaded; this loads none."""
     return _of_library(value) and len(getattr(value, "shape", ())) == 2 and hasattr(value, "columns")
+
+
+def is_table_like(x: object) -> bool:
+    """Return whether rows have named columns: a table, a data set or a data frame."""
+    return isinstance(x, (Table, Dataset)) or is_frame(x)
 
 
 def is_series(value: object) -> bool:

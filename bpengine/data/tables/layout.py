@@ -274,7 +274,7 @@ def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tu
     if header and len(fields) != kept:
         raise DataError(
             f"{shown} has {count_of(len(fields), 'name')} in its header, and {count_of(kept, 'field')} in its "
-            f"rows. Mend the header, or skip lines "
+            f"rows. Correct the header, or skip lines "
             "with --skiprows (skiprows=)."
         )
     if kept > COLUMNS:

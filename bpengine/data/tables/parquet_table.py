@@ -246,7 +246,7 @@ class ParquetColumns:
     def _require(self, size: int) -> None:
         if size > self._limit:
             raise DataError(
-                f"{self._path} unfolds to more than {self._limit:,} bytes of columns. Allow more with --max-bytes "
+                f"{self._path} decodes to more than {self._limit:,} bytes of columns. Allow more with --max-bytes "
                 "(max_bytes=), if you trust the file."
             )
 

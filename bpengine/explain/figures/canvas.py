@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from bpengine.output.visible import visible
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#007A5A", "#AA4499", "#E69F00"
 Layout = Literal["constrained", "compressed", "tight"] | None
@@ -37,7 +39,7 @@ FEW_POINTS = 15  # of a line: so many get a marker each
 BAD = "x"  # the marker of a number that is not finite
 
 
-def package() -> Any:
+def package() -> ModuleType:
     """Return matplotlib; raise ConfigError that says what to install.
 
     >>> from bpengine.explain import figures
@@ -50,7 +52,7 @@ def package() -> Any:
         raise ConfigError(f"figures require matplotlib, which is not installed. {cure('plot')}") from error
 
 
-def library(name: str) -> Any:
+def library(name: str) -> ModuleType:
     """Return a module of matplotlib."""
     package()
     return import_module(f"matplotlib.{name}")
@@ -118,7 +120,7 @@ def broken(text: str, width: float, size: float, weight: str = "normal") -> str:
     return "\n".join(lines)
 
 
-def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Any:
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> Text:
     """Write plain text at a point of the data; dollar signs do not begin mathematics."""
     chosen = {"fontsize": TEXT, "color": INK, "ha": "center", "va": "center", "parse_math": False, **style}
     return axes.text(x, y, visible(text), **chosen)

@@ -10,7 +10,7 @@ from bpengine.backend import HostArray
 from bpengine.explain.figures.network_layout import Line, Weighted
 
 RADIUS = 0.4  # of a circle, in inches
-CLEAR, LONG, ENOUGH = 0.65, 0.34, 0.36  # room around a circle's middle, half a text's length, distance that is enough
+CLEAR, LONG, ENOUGH = 0.65, 0.34, 0.36  # space around a circle's middle, half a text's length, distance that is enough
 ROUNDS, CHOICES = 5, 41
 WORSE = 3.0  # how much worse it is to lie on a text than on a line
 
@@ -29,9 +29,9 @@ def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
             # Only texts between the same two columns can collide.
             near = [j for j, other in enumerate(written) if j != i and other.start.x == line.start.x]
             taken = [_extent(written[j], spots[j][chosen[j]]) for j in near]
-            room = WORSE * _distance(line, points, taken) + clear[i]
+            clearance = WORSE * _distance(line, points, taken) + clear[i]
             # Among equally free places, the one nearest the middle of the line is taken.
-            chosen[i] = int(np.argmax(room - 1e-6 * middle))
+            chosen[i] = int(np.argmax(clearance - 1e-6 * middle))
     middles = [points[k] for points, k in zip(spots, chosen, strict=True)]
     return [(line, (float(x), float(y))) for line, (x, y) in zip(written, middles, strict=True)]
 
@@ -61,11 +61,11 @@ def _distance(line: Line, points: HostArray, taken: list[HostArray]) -> HostArra
 def _clearance(line: Line, points: HostArray, lines: Sequence[Line]) -> HostArray:
     """Return how far a text at each point is from the other lines between the same columns."""
     own = np.array([_extent(line, p) for p in points])
-    room = np.full(len(points), ENOUGH)
+    clearance = np.full(len(points), ENOUGH)
     for other in lines:
         if other is not line and other.start.x == line.start.x:
             across = (own[..., 1] - other.start.y) * np.cos(other.angle) - (own[..., 0] - other.start.x) * np.sin(
                 other.angle
             )
-            room = np.minimum(room, np.abs(across).min(axis=1))
-    return np.asarray(room)
+            clearance = np.minimum(clearance, np.abs(across).min(axis=1))
+    return np.asarray(clearance)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.sweeps.sweep import Sweep
@@ -13,6 +14,7 @@ from bpengine.i18n.translate import Translate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
 
 
@@ -44,19 +46,20 @@ def surface(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> N
     _walk(axes, swept, translate)
 
 
-def _levels(loss: Any) -> Any:
+def _levels(loss: HostArray) -> HostArray | None:
     """Return the losses of the contour lines, in equal ratios where the losses span decades; None without two losses."""
     finite = loss[np.isfinite(loss)]
     if not finite.size or finite.min() == finite.max():
         return None
     space = np.geomspace if canvas.spans_decades(finite) else np.linspace
-    levels = space(finite.min(), finite.max(), 14)
+    levels: HostArray = space(finite.min(), finite.max(), 14)
     levels[0], levels[-1] = finite.min(), finite.max()  # without rounding: the last interval holds its upper end
     return levels
 
 
-def _norm(loss: Any) -> Any:
-    return canvas.library("colors").LogNorm() if canvas.spans_decades(loss) else None
+def _norm(loss: HostArray) -> LogNorm | None:
+    norm: LogNorm | None = canvas.library("colors").LogNorm() if canvas.spans_decades(loss) else None
+    return norm
 
 
 def _walk(axes: Axes, swept: Sweep, translate: Translate) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.figures import canvas
 from bpengine.explain.figures.loss_contours import surface
@@ -97,7 +98,7 @@ def _plain(old: float, slope: float, rate: float | None, new: float) -> bool:
     return rate is not None and bool(np.isclose(old - rate * slope, new, rtol=1e-4, atol=1e-7))
 
 
-def _numbers(axes: Axes, at: Any, loss: Any) -> None:
+def _numbers(axes: Axes, at: HostArray, loss: HostArray) -> None:
     """Write the steps' numbers; steps too near each other for a number each have one range of numbers together."""
     box = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
     points = np.column_stack([at, loss])

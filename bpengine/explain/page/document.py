@@ -85,7 +85,7 @@ class Page(RichForm):
         return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", plain)
 
 
-def _seen(value: Any) -> Any:
+def _seen(value: object) -> object:
     """Return plain values with invisible characters of every text written as escapes."""
     if isinstance(value, dict):
         return {_seen(key): _seen(part) for key, part in value.items()}

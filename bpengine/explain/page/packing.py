@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.backend import HostArray
+from bpengine.kernels._trees import Tree
 
 
 class NumberRef(int):
@@ -26,7 +28,7 @@ class NumberTable:
         self.values.append(float(value))
         return NumberRef(len(self.values) - 1)
 
-    def put_all(self, values: Any) -> list[NumberRef]:
+    def put_all(self, values: Iterable[float]) -> list[NumberRef]:
         """Add several numbers and return their positions."""
         return [self.put(value) for value in values]
 
@@ -87,7 +89,7 @@ def array_text(array: HostArray) -> dict[str, Any]:
     return {"kind": array.dtype.str, "text": _text(array)}
 
 
-def text(values: Any) -> str:
+def text(values: npt.ArrayLike) -> str:
     """Return numbers as base64 of little-endian float64."""
     return _text(np.asarray(values, dtype="<f8"))
 
@@ -96,7 +98,7 @@ def _text(array: HostArray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
 
 
-def replaced(value: Any, refs: Sequence[int]) -> Any:
+def replaced(value: Tree, refs: Sequence[int]) -> Tree:
     """Return a structure in which each NumberRef is the number of its column."""
     if isinstance(value, NumberRef):
         return refs[value]

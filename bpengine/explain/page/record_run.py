@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import ArrayLike
 from bpengine.explain.network_columns import Column, columns, heights
 from bpengine.explain.page.content import Content, Labels
 from bpengine.explain.page.document import Page
@@ -35,9 +36,9 @@ BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
 
 def page(
     model: TrainedNetwork,
-    x: Any,
-    y: Any,
-    weights: Any = None,
+    x: ArrayLike,
+    y: ArrayLike,
+    weights: ArrayLike | None = None,
     *,
     optimizer: str | Optimizer = "sgd",
     steps: int = 200,
@@ -72,8 +73,8 @@ def page(
     shown = _content(first, _named(inputs or input_names(model, ()), model.network.inputs))
     recorded = record_step(first, shown)
     taken = _Taken(shown, recorded)
-    room = BYTES - taken.size(first)
-    wanted = set(spread(steps, max(2, int(room / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
+    free = BYTES - taken.size(first)
+    wanted = set(spread(steps, max(2, int(free / BYTES_OF_A_NUMBER / distinct(taken.look(first))))))
     for step, trace in enumerate(chain([first], run)):
         taken.losses.append(trace.loss)
         taken.rates.append(trace.learning_rate)

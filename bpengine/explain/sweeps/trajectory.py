@@ -13,7 +13,7 @@ from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.i18n.counted_nouns import count_of
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
 from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
@@ -64,7 +64,7 @@ class Descent(RichForm):
         """Return one dict per step."""
         return [dict(vars(point)) for point in self.points]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Descent")
 
@@ -112,7 +112,7 @@ def descent_of(function: LossFunction, history: History | None, walk: Walk | Non
         return None
     if walk is not None:
         if walk.elements != function.elements:
-            raise ConfigError(f"the walk is of {', '.join(walk.names)}, not of the parameters that are swept.")
+            raise ConfigError(f"the Walk records {', '.join(walk.names)}, not of the parameters that are swept.")
         visited = walk.visited
     else:
         assert history is not None
@@ -120,7 +120,7 @@ def descent_of(function: LossFunction, history: History | None, walk: Walk | Non
     rates = [None] * len(visited) if history is None else [float(rate) for rate in history.learning_rate]
     if history is not None and len(visited) != history.steps + 1:
         raise ConfigError(
-            f"the walk has {len(visited) - 1} steps and the history {history.steps}: one step must be one epoch. "
+            f"the Walk has {len(visited) - 1} steps and the history {history.steps}: one step must be one epoch. "
             "Train on full batches (batch_size=None)."
         )
     points = []
@@ -140,9 +140,7 @@ def _visited(function: LossFunction, history: History) -> list[tuple[float, ...]
     is the recorded one is taken. Raises ConfigError when neither is.
     """
     if len(function.elements) != 1:
-        raise ConfigError(
-            "the history tells the way of one parameter; for two pass walk=Walk(model, names) to the fit."
-        )
+        raise ConfigError("the history records one parameter; for two pass walk=Walk(model, names) to the fit.")
     if history.step_size is None:
         raise ConfigError("the history holds no step sizes. Train on full batches, or with track_step_size=True.")
     visited, rounding = (

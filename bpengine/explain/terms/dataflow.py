@@ -12,7 +12,7 @@ from bpengine.explain.terms.local_derivatives import is_transposed, local_deriva
 from bpengine.explain.terms.sums import Sums, as_float64, concatenated
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import LocalDerivative
-from bpengine.layers.own import foreign
+from bpengine.network import foreign
 from bpengine.ops import Call, known
 
 Use = tuple[int, str]  # position of a forward call, name of its argument

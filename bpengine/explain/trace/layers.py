@@ -16,7 +16,7 @@ from bpengine.layers.layer import HostArrays
 from bpengine.layers.sharing import Shared, known_name
 from bpengine.network import Network
 from bpengine.ops import Call
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, rows_table, title
 
@@ -77,7 +77,7 @@ class LayerTrace(RichForm):
             values = {name: float(getattr(self, name)[row, unit]) for name in ("z", "a", "da", "dz")}
             yield {"layer": self.place, "row": row, "unit": unit, **values}
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(list(self.to_rows()), "LayerTrace")
 

@@ -6,7 +6,7 @@ call is the input of the next. (A compiler that sees the whole step may compute 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from bpengine.backend import Backend, HostArray
 from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 from bpengine.ops import Call, Direction, ObservedOps, Ops, known
 
@@ -73,7 +74,7 @@ class KernelOps(Ops):
         """Return a function of a kernel that is in no table, compiled on its own as well."""
         return partial(self._call, super().own(kernel, direction), getattr(kernel, direction))
 
-    def _call(self, function: Callable[..., Any], definition: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    def _call(self, function: Callable[..., Any], definition: Callable[..., Any], *args: Any, **options: Any) -> Tree:
         key = (definition, *sorted(options.items()))
         if key not in self._compiled:
             self._compiled[key] = self._backend.compile(partial(function, **options))
@@ -83,7 +84,7 @@ class KernelOps(Ops):
             return self._fresh(result, taken)
         return _rebuilt(result, [self._fresh(part, taken) for part in result])
 
-    def _fresh(self, value: object, taken: set[int]) -> Any:
+    def _fresh(self, value: object, taken: set[int]) -> Array:
         if not hasattr(value, "dtype") or id(value) not in taken:
             return value
         return self.xp.asarray(value, copy=True)
@@ -95,7 +96,7 @@ def kernel_ops(backend: Backend) -> KernelOps:
     return KernelOps(backend)
 
 
-def record(backend: Backend, ops: Ops, function: Callable[..., Any]) -> tuple[CallRecorder, Any]:
+def record(backend: Backend, ops: Ops, function: Callable[..., Tree]) -> tuple[CallRecorder, Tree]:
     """Run function(observed ops) kernel by kernel; return the recorder and the result.
 
     The recorded calls and the result hold NumPy arrays, the same object wherever it is the same array.
@@ -117,7 +118,7 @@ class _Host:
         self.backend = backend
         self.seen: dict[int, tuple[Any, HostArray]] = {}  # with the array itself: a freed one's id is used again
 
-    def tree(self, value: object) -> Any:
+    def tree(self, value: object) -> Tree:
         if isinstance(value, dict):
             return {name: self.tree(part) for name, part in value.items()}
         if isinstance(value, (tuple, list)):
@@ -129,9 +130,9 @@ class _Host:
         return self.seen[id(value)][1]
 
 
-def _rebuilt(like: Any, parts: list[Any]) -> Any:
+def _rebuilt(like: Tree, parts: list[Tree]) -> Tree:
     return type(like)(*parts) if hasattr(like, "_fields") else type(like)(parts)
 
 
-def _residual_key(call: Call, residual: Tree) -> Any:
+def _residual_key(call: Call, residual: Tree) -> Hashable:
     return (call.kernel.name, call.place, id(residual) if residual is not None else None)

@@ -16,7 +16,7 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
-from bpengine.output.frames import data_frame
+from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import RichForm, folded, rows_table, table, title
 from bpengine.training.optimizers import Optimizer
@@ -123,7 +123,7 @@ class Trace(RichForm):
         """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
         return [row for layer in self.layers.values() for row in layer.to_rows()]
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(self.to_rows(), "Trace")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpengine.explain.result import ExplainResult, translator_for
 from bpengine.explain.units.tables import (
@@ -16,6 +16,9 @@ from bpengine.explain.units.tables import (
 from bpengine.explain.units.text import explanation_lines
 from bpengine.explain.units.unit_result import UnitResult
 from bpengine.output.rich_form import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Explanation(UnitResult, ExplainResult):
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
         return "\n".join(explanation_lines(self, translator_for(lang), largest))
 
-    def table(self, lang: str | None = None, largest: int = 12) -> Any:
+    def table(self, lang: str | None = None, largest: int = 12) -> Table:
         """Return a rich table of all terms (`rich.print(explanation.table())`)."""
         return explanation_table(self, translator_for(lang), largest)
 

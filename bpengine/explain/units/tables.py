@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.units.text import back_label, forward_label, rows_in_full
 from bpengine.explain.units.unit_result import ParameterSums, UnitResult
 from bpengine.i18n.translate import Translate, format_number
 from bpengine.output.json_values import json_object
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 COLUMNS = ("quantity", "term", "left", "right", "product")
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
@@ -72,7 +75,7 @@ def _parameter_dict(part: ParameterSums, largest: int | None) -> Iterator[dict[s
         }  # fmt: skip
 
 
-def explanation_table(e: UnitResult, translate: Translate, largest: int) -> Any:
+def explanation_table(e: UnitResult, translate: Translate, largest: int) -> Table:
     """Return a rich table: a line per term, and the total of each sum."""
     from rich import box
     from rich.table import Table

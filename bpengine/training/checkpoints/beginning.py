@@ -150,6 +150,6 @@ def _require_reachable(beginning: Beginning, step: int, epochs: int) -> None:
     for name, limit, done in (("steps", beginning.steps, step), ("epochs", beginning.epochs, epochs)):
         if limit is not None and limit < done:
             raise ConfigError(
-                f"resume requires {name} of at least {done}, which the checkpoint has behind it, got {limit}. Give a higher "
+                f"resume requires {name} of at least {done}, which the checkpoint has reached, got {limit}. Give a higher "
                 "limit, or another folder."
             )

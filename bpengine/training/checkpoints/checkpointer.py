@@ -16,6 +16,7 @@ from bpengine.distributed.alike import compare_states, digest_of
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.errors import BpError, ConfigError, RunInterrupted
 from bpengine.i18n.language import localized
+from bpengine.kernels._kernel import Array
 from bpengine.training.checkpoints.checkpoint_file import CheckpointContents
 from bpengine.training.checkpoints.fit_identity import first_difference
 from bpengine.training.checkpoints.run_folder import RunFolder
@@ -126,7 +127,7 @@ class Checkpointer:
             warnings.warn(localized(f"{different}: the fit goes on, but its last bits may differ."), stacklevel=2)
         self._last = newest.step, newest.facts["stopped_by"]
         for number, memory in enumerate(self._memories):
-            _restore(memory, newest, number)
+            memory.restore(newest.facts["memories"][number] | _part(f"callbacks/{number}/", newest.arrays))
         return _resumed(newest)
 
     def before(self, step: int) -> tuple[int, State] | None:
@@ -214,7 +215,7 @@ class Checkpointer:
 LARGE: Final = 2**62
 
 
-def _dtype(array: Any) -> str:
+def _dtype(array: Array) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
@@ -290,8 +291,3 @@ def _memories(callbacks: Sequence[Any]) -> tuple[dict[str, HostArray], list[dict
         arrays |= {f"callbacks/{number}/{name}": value for name, value in own.items()}
         rest.append({name: value for name, value in state.items() if name not in own})
     return arrays, rest
-
-
-def _restore(callback: Any, checkpoint: CheckpointContents, number: int) -> None:
-    arrays = _part(f"callbacks/{number}/", checkpoint.arrays)
-    callback.restore(checkpoint.facts["memories"][number] | arrays)

@@ -23,7 +23,7 @@ BLOCK_BYTES: Final = 4096
 STEPS: Final = np.array(sorted({int(step) - 1 for step in np.geomspace(1, 10**7, 64)}), np.int64)
 
 
-def network_identity(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> Any:
+def network_identity(network: Network, shapes: Mapping[str, tuple[int, ...]]) -> object:
     """Return the description of a network, or the shapes of its parameters where a model file could not hold it."""
     try:
         return io.describe(network)
@@ -47,7 +47,7 @@ def fingerprint(array: HostArray) -> str:
     return digest.hexdigest()[:32]
 
 
-def described(value: object) -> Any:
+def described(value: object) -> object:
     """Return a setting as JSON values that are equal for equal settings in every process."""
     if isinstance(value, Schedule):
         rates = np.asarray(value(STEPS), dtype=np.float64)
@@ -97,8 +97,8 @@ def first_difference(here: object, there: object, where: str = "") -> str | None
     return None if here == there else f"{where} is {_short(here)} here and {_short(there)} in the checkpoint"
 
 
-def _listed(metrics: Any) -> str:
-    return ", ".join(metrics) if metrics else "none"
+def _listed(metrics: object) -> str:
+    return ", ".join(map(str, metrics)) if isinstance(metrics, list) and metrics else "none"
 
 
 def _short(value: object) -> str:

@@ -16,7 +16,7 @@ class RunFolder:
 
     path: created if it does not exist. every: steps between two checkpoints; seconds: time between two, 300 where neither is
     given; with both, whichever comes first. A checkpoint is also written when the fit ends, and when the process is asked to
-    end (SIGTERM, SIGUSR1, Ctrl-C). keep: how many are kept, at least 2: the newest may stand right before a step that fails.
+    end (SIGTERM, SIGUSR1, Ctrl-C). keep: how many are kept, at least 2: the newest may come right before a step that fails.
 
     Raises ConfigError for settings that make no sense.
 
@@ -38,7 +38,7 @@ class RunFolder:
         object.__setattr__(self, "keep", whole(self.keep, "RunFolder", "keep"))
         if self.keep < 2:
             raise ConfigError(
-                "RunFolder requires keep of at least 2, got 1: should the newest checkpoint be damaged, or stand right before "
+                "RunFolder requires keep of at least 2, got 1: should the newest checkpoint be damaged, or come right before "
                 "a step that fails, the fit goes on from the one before."
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +9,6 @@ import numpy as np
 
 from bpengine.backend import HostArray, State, as_host
 from bpengine.training.memory.spill import mapped
-
-
-def new_version() -> bytes:
-    """Return a token that identifies the parameters of a model, and of its copies, until they are changed."""
-    return os.urandom(16)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +49,7 @@ class RunState:
     shift: added to a step's number, gives its number among the steps of the data's epochs, `epoch_steps` each.
     seed: that of the fit, which orders the rows. rule: the update rule, whose slots are in the state.
     stopped_by: why the fit ended, "" where it has not; at_limit: whether it was `epochs` or `steps`.
-    left: the `new_version` of the parameters at the end of the fit, which the model has until they are changed.
+    left: the version of the model's parameters at the end of the fit, which the model has until they are changed.
     """
 
     state: State

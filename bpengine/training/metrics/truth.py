@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -43,7 +43,11 @@ class Truth:
 
     @classmethod
     def of(
-        cls, network: Network, target: Any, weights: Any, decode: Callable[[HostArray], HostArray] | None = None
+        cls,
+        network: Network,
+        target: HostArray,
+        weights: HostArray | None,
+        decode: Callable[[HostArray], HostArray] | None = None,
     ) -> Truth:
         """Return the truth of checked rows; `decode` converts standardised values to their own unit."""
         target, weights = np.asarray(in_memory(target)), None if weights is None else np.asarray(in_memory(weights))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from bpengine.training.history import Epoch
-from bpengine.training.progress.standing import Pace, Standing, numbers_of
-from bpengine.training.progress.views import ProgressView, chosen_views
+from bpengine.training.progress.views import ProgressView, Standing, chosen_views
 
 FIRST: Final = 64  # steps of the first run, whose speed is not known
 GROWTH: Final = 4  # a run may be so many times as long as the one before
 SLICE: Final = 0.5  # about the seconds of a run of steps, so that a bar moves
+REMEMBERED: Final = (
+    32  # moments that a rate is taken over: enough to average out one slow step, few enough to follow a change
+)
 
 
 class Progress:
@@ -92,3 +95,40 @@ class Progress:
             if now >= self._next[number]:
                 view.show(self._last)
                 self._next[number] = now + view.every
+
+
+class Pace:
+    """The speed of a fit: the last `REMEMBERED` moments, with the steps and rows done by then."""
+
+    def __init__(self) -> None:
+        self._moments: deque[tuple[float, int, int]] = deque(maxlen=REMEMBERED)
+        self._rows = 0
+
+    def add(self, now: float, steps: int, rows: int) -> None:
+        """Record that by `now` so many steps are done, and `rows` more rows."""
+        self._rows += rows
+        self._moments.append((now, steps, self._rows))
+
+    def rate(self) -> float | None:
+        """Return the rows per second; None before two moments."""
+        return self._per_second(2)
+
+    def left(self, total: int | None) -> float | None:
+        """Return the seconds until `total` steps are done; None where it is not known."""
+        speed = self._per_second(1)
+        if total is None or not speed:
+            return None
+        return max(0, total - self._moments[-1][1]) / speed
+
+    def _per_second(self, column: int) -> float | None:
+        if len(self._moments) < 2:
+            return None
+        first, last = self._moments[0], self._moments[-1]
+        seconds = last[0] - first[0]
+        return (last[column] - first[column]) / seconds if seconds > 0 else None
+
+
+def numbers_of(epoch: Epoch) -> dict[str, float]:
+    """Return the validation scores of an epoch that are single numbers."""
+    scores: dict[str, Any] = epoch.validation or {}
+    return {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -1,4 +1,4 @@
-"""Where progress is shown: a bar on a terminal, a bar in a notebook, lines in a log.
+"""What is shown of a running fit, and where: a bar on a terminal, a bar in a notebook, lines in a log.
 
 A notebook's bar is HTML that is shown once and then replaced (`display_id`), which Jupyter, VS Code and Colab all do without
 widgets; rich and tqdm need ipywidgets there.
@@ -8,15 +8,64 @@ from __future__ import annotations
 
 import logging
 import sys
+from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
 
 from bpengine.i18n.language import localized
 from bpengine.output.rich_form import block, escaped
-from bpengine.training.progress.standing import Standing
 
 LOGGER: Final = logging.getLogger("bpengine.training")
 logging.getLogger("bpengine").addHandler(logging.NullHandler())  # silent, unless the program configures a handler
+
+
+@dataclass(frozen=True)
+class Standing:
+    """steps of `total` are done, and epochs of `epochs`; totals are None where the fit has no such limit.
+
+    loss: of the last step or epoch. scores: the validation scores of the last epoch. rate: rows per second, and left: seconds
+    to the end; None while they are not known.
+    """
+
+    steps: int
+    total: int | None
+    _: KW_ONLY
+    epoch: int
+    epochs: int | None
+    loss: float
+    scores: dict[str, float]
+    rate: float | None = None
+    left: float | None = None
+
+    def words(self) -> str:
+        """Return the progress as a line.
+
+        >>> Standing(120, 200, epoch=3, epochs=5, loss=0.25, scores={"accuracy": 0.9}, rate=51234.0, left=75.0).words()
+        'epoch 3 of 5, step 120 of 200, loss 0.25, validation: accuracy 0.9000, 51,234 rows/s, 1:15 left'
+        """
+        parts = [
+            f"epoch {self.epoch:,}{_of(self.epochs)}, step {self.steps:,}{_of(self.total)}",
+            f"loss {self.loss:.4g}",
+        ]
+        parts += [f"validation: {', '.join(f'{n} {v:.4f}' for n, v in self.scores.items())}"] if self.scores else []
+        parts += [f"{self.rate:,.0f} rows/s"] if self.rate is not None else []
+        parts += [f"{clock(self.left)} left"] if self.left is not None and self.steps != self.total else []
+        return ", ".join(parts)
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f" of {total:,}"
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss.
+
+    >>> clock(75.4), clock(3675.0)
+    ('1:15', '1:01:15')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressView(Protocol):

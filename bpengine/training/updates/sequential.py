@@ -8,21 +8,21 @@ input depends on the parameters alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bpengine.errors import ConfigError
-from bpengine.kernels._trees import leaves, rebuilt
+from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree, leaves, rebuilt
 from bpengine.layers.chain import Stage
 from bpengine.layers.contract import name_of, run_forward
+from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
 
 ROWS, DRAWS = 7, 3  # of random input
 
 
-def renewed_residual(stage: Stage, ops: Ops, new: dict[str, Any], of_parameters: tuple[bool, ...]) -> Any:
+def renewed_residual(stage: Stage, ops: Ops, new: Arrays, of_parameters: tuple[bool, ...]) -> Tree:
     """Return a layer's residual with those parts that depend on the parameters alone recomputed for `new` parameters."""
     _, again, _ = run_forward(stage.layer, ops, {**stage.params, **new}, stage.running, stage.x, stage.run)
     pairs = zip(leaves(stage.residual), leaves(again), of_parameters, strict=True)
@@ -54,5 +54,5 @@ def of_parameters_alone(stage: Stage) -> tuple[bool, ...]:
     return tuple(all(_equal(leaf, other) for other in others) for leaf, *others in zip(*draws, strict=True))
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: Array, b: Array) -> bool:
     return a is b or bool(np.array_equal(a, b))

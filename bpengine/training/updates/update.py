@@ -13,7 +13,7 @@ from bpengine.backend import Backend, State, as_host
 from bpengine.errors import NonFiniteError, number
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.layers.layer import Arrays
-from bpengine.ops import Ops, Slots, one_by_one
+from bpengine.ops import Ops, Slots, UpdateInputs, one_by_one
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.spill import mapped
 from bpengine.training.optimizers import Optimizer, is_own, without_rate
@@ -40,7 +40,7 @@ class BoundRule:
     ops: Ops
     clip_norm: float | None = None
     exchange: Exchange = no_exchange
-    _update_all: Any = field(init=False, repr=False)
+    _update_all: Callable[[UpdateInputs], tuple[Arrays, Slots]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # A rule of one's own may look at a parameter as a whole, so it gets each by itself.
@@ -59,10 +59,7 @@ class BoundRule:
                 n: self.ops.clip_by_global_norm(norm, dw, max_norm=self.clip_norm) for n, dw in gradients.items()
             }
         t = self.ops.xp.astype(state["counter"][1:2], lr.dtype) + 1
-        changed: Arrays
-        slots: Slots
-        changed, slots = self._update_all(state["params"], gradients, state["slots"], t, lr)
-        return changed, slots
+        return self._update_all(UpdateInputs(state["params"], gradients, state["slots"], t, lr))
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ ACCURATE = {"f": np.dtype("f8")}  # what sums are added up in here
 
 
 class Disagreement(AssertionError):
-    """A launch wrote something else than NumPy, or elsewhere."""
+    """A launch wrote other numbers than NumPy, or to another place."""
 
 
 def at(address: int, size: int) -> Array:
@@ -90,7 +90,7 @@ class Oracle(Player):
                 self.exact += 1
 
     def _poison(self, memory: int) -> None:
-        """Leave a step nothing of the step before but its state, so that it cannot read what it has not made."""
+        """Overwrite everything but the state between two steps, so that a step cannot read stale arrays."""
         whole, plan = at(memory, self.plan.memory.size), self.plan
         kept = whole.copy()
         whole[plan.memory.state_size :] = 0xFF

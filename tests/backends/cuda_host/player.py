@@ -32,7 +32,7 @@ ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
 
 
 class WouldNotRun(Exception):
-    """What CUDA refuses, or never returns from."""
+    """An operation that CUDA refuses or hangs on."""
 
 
 def compiler_missing() -> str | None:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import llvmlite.binding as llvm
@@ -26,6 +26,7 @@ from bpengine_steps.ir import Untraceable
 from bpengine_numpy.llvm_target.object_code.llvm_build import build
 from bpengine_numpy.llvm_target.object_code.machine_code import Code, features, target_machine
 
+ExecutionEngine: TypeAlias = Any  # of llvmlite, which states no types
 FORMAT = 1  # of what a file holds
 OWN_FILES = (  # what all object code is made by, or made of
     "object_code/llvm_build.py",
@@ -96,7 +97,7 @@ def _load(code: Code) -> tuple[int, ...] | None:
 
 
 @cache
-def _engine() -> Any:
+def _engine() -> ExecutionEngine:
     return llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine())
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import llvmlite.binding as llvm
 
+TargetMachine: TypeAlias = Any  # of llvmlite, which states no types
 _LENGTH = struct.Struct("<Q")
 
 
@@ -31,7 +32,7 @@ class Code(NamedTuple):
         return cls(tuple(about["symbols"]), tuple(about["needs"]), content[_LENGTH.size + length :])
 
 
-def target_machine() -> Any:
+def target_machine() -> TargetMachine:
     """Return LLVM's description of this processor, with the settings for code to run at once."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()

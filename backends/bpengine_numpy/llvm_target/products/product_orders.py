@@ -11,13 +11,14 @@ import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-from bpengine_steps.ir import HostArray, StepNode
+from bpengine_steps.ir import DType, HostArray, StepNode
 
 from bpengine_numpy.llvm_target.self_test.verdicts import is_kept, verdict
 
+Term = TypeVar("Term")
 TRIALS, NUMBERS = 24, 512  # products of random numbers, zeros of both signs among them: fewer where each has many
 _SHIFTS = 16  # places where a factor may begin: a library could look at the alignment
 MOST = 256  # terms, of all numbers together, of a product that is tested in exact arithmetic
@@ -43,15 +44,22 @@ class ProductForm(NamedTuple):
         return cls(node.dtype.str, sizes, *one) if few and all(sizes) else None
 
 
-class Arithmetic(NamedTuple):
+class Arithmetic(NamedTuple, Generic[Term]):
     """Operations on the terms of a product: numbers here, instructions in `step_text`."""
 
-    multiply: Callable[[Any, Any], Any]
-    add: Callable[[Any, Any], Any]
-    fused: Callable[[Any, Any, Any], Any]  # a * b + c, rounded once
+    multiply: Callable[[Term, Term], Term]
+    add: Callable[[Term, Term], Term]
+    fused: Callable[[Term, Term, Term], Term]  # a * b + c, rounded once
 
 
-def _chain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+class Order(Protocol):
+    """The sum of the products of terms, added up in one order."""
+
+    def __call__(self, arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
+        """Return the sum of a[k] * b[k]."""
+
+
+def _chain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
     """Add up one term after another to 0, each rounded with its sum."""
     total = zero
     for x, y in zip(a, b, strict=True):
@@ -59,7 +67,7 @@ def _chain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any
     return total
 
 
-def _plain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+def _plain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
     """Add up rounded terms, one after another, to 0."""
     total = zero
     for x, y in zip(a, b, strict=True):
@@ -67,11 +75,11 @@ def _plain(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any
     return total
 
 
-def _fours(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any) -> Any:
+def _fours(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
     """Add up four terms at a time, in two pairs; what is left, in a pair and one by one."""
     total, k = zero, 0
 
-    def pair(at: int) -> Any:
+    def pair(at: int) -> Term:
         return arithmetic.fused(a[at], b[at], arithmetic.multiply(a[at + 1], b[at + 1]))
 
     while k + 4 <= len(a):
@@ -81,11 +89,7 @@ def _fours(arithmetic: Arithmetic, a: Sequence[Any], b: Sequence[Any], zero: Any
     return total if k == len(a) else arithmetic.fused(a[k], b[k], total)
 
 
-ORDERS: dict[str, Callable[[Arithmetic, Sequence[Any], Sequence[Any], Any], Any]] = {
-    "chain": _chain,
-    "plain": _plain,
-    "fours": _fours,
-}
+ORDERS: dict[str, Order] = {"chain": _chain, "plain": _plain, "fours": _fours}
 
 
 def is_known(form: ProductForm) -> bool:
@@ -121,7 +125,7 @@ def _factors(form: ProductForm, draw: np.random.Generator) -> tuple[HostArray, H
     return _factor((rows, terms), form.left, dtype, draw), _factor((terms, columns), form.right, dtype, draw)
 
 
-def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: Any, draw: np.random.Generator) -> HostArray:
+def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: DType, draw: np.random.Generator) -> HostArray:
     """Return random numbers of very different size that lie as a factor does."""
     room = sum((n - 1) * abs(step) for n, step in zip(shape, strides, strict=True)) + 1
     room += _SHIFTS
@@ -134,24 +138,24 @@ def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: Any, draw: 
 def _product(name: str, a: HostArray, b: HostArray) -> HostArray:
     """Return a product in one of the orders, all of its numbers at once."""
     zero = np.zeros((len(a), b.shape[1]), a.dtype)
-    terms = [column[:, None] for column in a.T], [row[None, :] for row in b]
-    total: HostArray = ORDERS[name](_NUMBERS[a.dtype.itemsize], *terms, zero)
-    return total
+    left, right = [column[:, None] for column in a.T], [row[None, :] for row in b]
+    return ORDERS[name](_NUMBERS[a.dtype.itemsize], left, right, zero)
 
 
-def _fused4(a: Any, b: Any, c: Any) -> Any:
+def _fused4(a: HostArray, b: HostArray, c: HostArray) -> HostArray:
     return (a.astype(np.float64) * b.astype(np.float64) + c.astype(np.float64)).astype(np.float32)
 
 
-def _fused8(a: Any, b: Any, c: Any) -> Any:
+def _fused8(a: HostArray, b: HostArray, c: HostArray) -> HostArray:
     def one(x: float, y: float, z: float) -> float:
         exact = Fraction(x) * Fraction(y) + Fraction(z)
         return float(exact) if exact else x * y + z
 
-    return np.vectorize(one, otypes=[np.float64])(a, b, c)
+    total: HostArray = np.vectorize(one, otypes=[np.float64])(a, b, c)
+    return total
 
 
-_NUMBERS = {
+_NUMBERS: dict[int, Arithmetic[HostArray]] = {
     4: Arithmetic(lambda a, b: a * b, lambda a, b: a + b, _fused4),
     8: Arithmetic(lambda a, b: a * b, lambda a, b: a + b, _fused8),
 }

@@ -7,8 +7,8 @@ read before anything of it is written, and a sum over rows stays in a register u
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+import numpy as np
 from bpengine_steps.access import FULL, ROW, AccessPattern
 from bpengine_steps.ir import DType
 
@@ -96,7 +96,7 @@ class RowText(LoopText):
         self._repeat(operands)
         self._element += [vectored(line, self.columns, self._single) for line in instructions]
 
-    def number(self, dtype: DType, value: Any) -> str:
+    def number(self, dtype: DType, value: np.generic | int) -> str:
         """Return a number that is read from the table."""
         name = super().number(dtype, value)
         self._single[name] = type_of(dtype) or ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from bpengine_steps.disk import Notes
 
@@ -18,6 +18,7 @@ from bpengine_numpy.llvm_target.object_code.loop_cache import one_at_a_time, sto
 from bpengine_numpy.llvm_target.self_test import trial
 from bpengine_numpy.llvm_target.self_test.trial import TrialVerdict
 
+ForeignFunction: TypeAlias = Any  # of a shared library: ctypes makes its class when the library is loaded
 KNOWN = "OpenBLAS 0.3."
 JOB = 32  # integers per job: room for its lock, condition, mode and status, which OpenBLAS fills in
 ROUTINE, ARGUMENTS, NEXT = 0, 3, 8  # where a job keeps them; all else is 0
@@ -30,7 +31,7 @@ class Library(NamedTuple):
     """Where `exec_blas` lies, a function that gives the number of threads, and what a trial is told."""
 
     execute: int
-    threads: Any
+    threads: ForeignFunction
     settings: dict[str, Any]
 
 
@@ -77,7 +78,7 @@ def notes() -> Notes:
     """Return the verdict in words, of what was tested on this machine before and is kept."""
     openblas, known = library(), trial.kept(fingerprint(), store())
     if known is None and store().state().trouble:
-        return (("self-test", "its verdict cannot be kept: every process that compiles training runs it"),)
+        return (("self-test", "its result cannot be stored: every process that compiles training runs it"),)
     if known is None:
         return (("self-test", "not run yet: the first training that is compiled runs it"),)
     lacking = "one: NumPy's BLAS is no OpenBLAS 0.3 that lets others use its queue"
@@ -93,7 +94,7 @@ def _settings() -> dict[str, Any]:
     return {"loops": trial.LOOPS} | ({"queue": openblas.settings} if openblas else {})
 
 
-def _function(loaded: ctypes.CDLL, name: str) -> Any:
+def _function(loaded: ctypes.CDLL, name: str) -> ForeignFunction | None:
     """Return one of OpenBLAS's functions, under whichever name a build gives it."""
     names = (f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _NAMES)
     return next((getattr(loaded, name) for name in names if hasattr(loaded, name)), None)

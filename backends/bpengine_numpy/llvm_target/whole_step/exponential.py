@@ -8,9 +8,9 @@ numbers are computed here; a vector with any other is left to NumPy's loop, with
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from bpengine_steps.ir import HostArray
 
 from bpengine_numpy.llvm_target.expressions import hexadecimal
@@ -82,12 +82,12 @@ def exponentials(x: HostArray) -> HostArray:
     """Return exp of float32 numbers up to `FARTHEST`, as the instructions compute it."""
     number, magic = np.float32, np.float32(_MAGIC)
 
-    def fused(a: Any, b: Any, c: Any) -> Any:
+    def fused(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> HostArray:
         return (np.asarray(a, np.float64) * np.asarray(b, np.float64) + np.asarray(c, np.float64)).astype(np.float32)
 
     q = (x * number(_LOG2E) + magic) - magic
     r = fused(q, number(_LOW), fused(q, number(_HIGH), x))
-    above, below = number(_ABOVE[-1]), number(_BELOW[-1])
+    above, below = np.asarray(_ABOVE[-1], number), np.asarray(_BELOW[-1], number)
     for coefficient in _ABOVE[-2::-1]:
         above = fused(above, r, number(coefficient))
     for coefficient in _BELOW[-2::-1]:

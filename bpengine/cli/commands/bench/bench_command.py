@@ -32,8 +32,8 @@ Train the same networks with the engine and its peers, side by side, and compare
 Every contender has a process of its own; they take turns in rotating order, start each turn from the same weights, see
 the same rows in the same order, and must reach the same loss: one that does not is shown without figures. Times are
 medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
-Whole fits come first, from the start of a process to its last step: --workloads fits. With --workloads goals a table says
-what the engine is held to, and what it reached on this machine.
+Whole fits come first, from the start of a process to its last step: --workloads fits. With --workloads goals a table lists
+the engine's goals and what it reached on this machine.
 A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes.
 Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
 failed or reached another loss, 2 a mistake in what was asked.
@@ -48,7 +48,7 @@ Examples:
 """
 QUICK: Final = ("main", "xor")
 MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
-ALL_FITS, ALL_GOALS = "fits", "goals"  # all whole fits; these and the steps that the engine is held to
+ALL_FITS, ALL_GOALS = "fits", "goals"  # all whole fits; these and the steps of the engine's goals
 DEVICES: Final = ("cpu", "gpu")
 
 

@@ -20,7 +20,7 @@ from bpengine.explain import verify
 from bpengine.explain.result import language_of
 
 HELP = """\
-Take a training step apart: every gradient as a sum of terms, with the engine's own numbers.
+Explain a training step: every gradient as a sum of terms, with the engine's own numbers.
 
 The network is that of a model file, one given by its sizes (2-3-1), or a fresh one for the data. With --layer and --unit:
 one unit's sum, its gradient, its weights and their step. With --weight: the chain rule of one weight, path by path. With

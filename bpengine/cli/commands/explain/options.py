@@ -24,9 +24,7 @@ Rows = Annotated[int, typer.Option(min=1, help="Rows of the batch: the first so 
 Seed = Annotated[int, typer.Option(min=0, help="Draws the initial weights.")]
 Layer = Annotated[str | None, typer.Option(metavar="PLACE", help='Explain a unit of this layer: 0, or "1.0".')]
 Unit = Annotated[int | None, typer.Option(metavar="N", help="The unit's number, from 0.")]
-Sample = Annotated[
-    int | None, typer.Option(metavar="ROW", help="Tell about this row of the batch only.  [default: all]")
-]
+Sample = Annotated[int | None, typer.Option(metavar="ROW", help="Explain this row of the batch only.  [default: all]")]
 Weight = Annotated[
     str | None, typer.Option(metavar="NAME", help='The chain rule of one weight, such as "0.weight[2,1]".')
 ]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.explain.network_details import NetworkDetails
 from bpengine.cli.size_limits import require_points
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.cli.whole_numbers import whole
-from bpengine.data import Dataset
+from bpengine.data import Dataset, Table
 from bpengine.errors import ConfigError
 
 
@@ -20,8 +21,8 @@ class Subject(NamedTuple):
     """What is explained: a model, the rows of the batch, and the data they are from."""
 
     model: bp.Model
-    x: Any
-    y: Any
+    x: Table | HostArray
+    y: HostArray
     data: Dataset
 
 
@@ -86,7 +87,7 @@ def _is_sizes(text: str) -> bool:
     return "-" in text and all(part.isdecimal() for part in text.split("-"))
 
 
-def swept(texts: list[str]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
+def swept(texts: list[str]) -> tuple[list[str], list[HostArray]]:
     """Return the parameters and their values from "1.bias=0,1,2" or "1.bias=FROM:TO:COUNT"."""
     names, values = [], []
     for text in texts:
@@ -99,7 +100,7 @@ def swept(texts: list[str]) -> tuple[list[str], list[np.ndarray[Any, Any]]]:
     return names, values
 
 
-def _numbers(text: str, option: str) -> np.ndarray[Any, Any]:
+def _numbers(text: str, option: str) -> HostArray:
     try:
         if ":" in text:
             first, last, count = text.split(":")

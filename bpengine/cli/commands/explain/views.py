@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from bpengine.errors import ConfigError, unknown
 from bpengine.explain import forward, graph, paths, sensitivity, sweep, write_receipt
 from bpengine.explain.page import Page, page
 from bpengine.explain.page.program.recorded_step import LARGEST as HELD
+from bpengine.explain.result import ExplainResult
 from bpengine.explain.units.explain import explain_trace, with_input_names
 from bpengine.network import last_activation
 from bpengine.output.visible import visible, visible_json
@@ -162,16 +163,16 @@ VIEWS = (
 FORWARD = View("forward", "", _forward)
 
 
-def _print(result: Any, request: Request) -> None:
+def _print(result: ExplainResult, request: Request) -> None:
     """Print a result as text or JSON, or write it to --out."""
     if request.as_json and request.out is None:
         print_json(result.to_dict())
     elif request.as_json:
         _put(visible_json(result.to_dict(), indent=2), request.out)
-    elif "largest" in signature(result.text).parameters:
-        _put(result.text(request.lang, request.terms), request.out)
     else:
-        _put(result.text(request.lang), request.out)
+        text: Callable[..., str] = result.text
+        more = (request.terms,) if "largest" in signature(text).parameters else ()
+        _put(text(request.lang, *more), request.out)
 
 
 def _put(text: str, out: Path | None) -> None:

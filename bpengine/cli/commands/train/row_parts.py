@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.cli.data_options import naming
 from bpengine.data import Dataset, Encoded
 from bpengine.distributed import Comm
@@ -27,7 +27,7 @@ class Part:
     name: str
     data: Dataset
     x: Encoded
-    y: Any
+    y: HostArray
 
     @property
     def rows(self) -> int:
@@ -164,8 +164,8 @@ def _sentence(training: Dataset, parts: dict[str, Dataset | None], drawn: set[st
     return ", ".join([localized(f"{', '.join(first)} (drawn with seed {seed}{how})"), *files])
 
 
-def balanced_weights(y: Any, classes: int) -> np.ndarray[Any, Any]:
+def balanced_weights(y: HostArray, classes: int) -> HostArray:
     """Return a weight for each row, so that every class counts the same: rows / (classes * rows of the class)."""
     counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=classes)
-    weights: np.ndarray[Any, Any] = (len(y) / (classes * np.maximum(counts, 1)))[np.asarray(y, np.int64).reshape(-1)]
+    weights: HostArray = (len(y) / (classes * np.maximum(counts, 1)))[np.asarray(y, np.int64).reshape(-1)]
     return weights

@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table as RichTable
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.cli.commands.train.row_parts import Part, RowParts
 from bpengine.cli.output import columns
 from bpengine.cli.score_options import score_text, score_title
@@ -116,7 +117,7 @@ class _Trivial:
             self._constant = self._values(training).mean(axis=0)
             self.phrase = "saying the mean"
 
-    def _values(self, part: Part) -> Any:
+    def _values(self, part: Part) -> HostArray:
         y = np.asarray(part.y, np.float64).reshape(part.rows, -1)
         return self._features.decode(y)
 

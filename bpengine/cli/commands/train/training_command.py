@@ -10,8 +10,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.table import Table
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.cli import data_options, network_options
 from bpengine.cli.commands.train.log_options import Logs
 from bpengine.cli.commands.train.row_parts import (
@@ -210,7 +212,7 @@ def train(
     model = network_options.model(network, backend, dtype, seed, copies=copies(update), threads=threads)
     model.features = features
     parts = split.encoded(features, dtype, comm)
-    first_lines = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
+    first_lines: list[Table | str] = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
     ):  # a person sees it before the work; in a pipe nothing is written if that fails
@@ -254,7 +256,7 @@ def default_decay(rows: int) -> float:
     return min(DECAY, DECAY_ROWS / rows) if rows >= DECAYED else 0.0
 
 
-def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
+def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> HostArray | None:
     if rule is None:
         return None
     if features.classes is None:
@@ -264,7 +266,7 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> Any:
     return balanced_weights(parts.training.y, len(features.classes))
 
 
-def _column_lines(features: bp.Features) -> Any:
+def _column_lines(features: bp.Features) -> Table:
     """Return one line per column, or run of columns alike: what it is and how it is used."""
     *inputs, (target, *use) = in_runs(features.summary())
     unnamed = features.target is None or not features.target.columns

@@ -82,7 +82,7 @@ class Operations:
         return ", ".join(own or self.unknown)
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return a number for JSON, in which one that is not finite is text."""
     return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.explain.page.content import Content, Label, data_label
 from bpengine.explain.page.program.followed import numbers
 from bpengine.explain.page.program.operations import Operations
@@ -41,7 +42,7 @@ class Sources:
     exchangeable: Sequence[str]
     patterns: dict[int, Any] = field(default_factory=dict)
 
-    def number(self, array: Any) -> int:
+    def number(self, array: HostArray) -> int:
         """Return the number of the operation that an array is the result of; a plain array is a constant."""
         known = numbers(self.operations)(array)
         if known is None:
