@@ -103,9 +103,8 @@ class Guard(io.TextIOBase):
 
     def _discard(self) -> None:
         """Send what is left in the buffer to the null device: Python would fail on it again at exit."""
-        with suppress(OSError, ValueError, AttributeError):
-            with open(os.devnull, "r+b", buffering=0) as nowhere:
-                os.dup2(nowhere.fileno(), self.fileno())
+        with suppress(OSError, ValueError, AttributeError), open(os.devnull, "r+b", buffering=0) as nowhere:
+            os.dup2(nowhere.fileno(), self.fileno())
 
 
 @contextmanager

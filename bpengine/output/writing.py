@@ -203,10 +203,14 @@ def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
     while True:
         draft = Draft(_beside(target), target)
         stack.callback(draft.close)
-        mode = PRIVATE if draft.was_there else 0o666  # less the umask
-        draft.opened = stack.enter_context(open(draft.path, "x+b", buffering=0, opener=opener(mode=mode)))
+        draft.opened = stack.enter_context(_new_file(draft))
         if _held(draft.file):
             return draft
+
+
+def _new_file(draft: Draft) -> FileIO:
+    mode = PRIVATE if draft.was_there else 0o666  # less the umask
+    return open(draft.path, "x+b", buffering=0, opener=opener(mode=mode))
 
 
 def _require_regular(path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ def write(folder: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    (folder / f"{writing._start(folder / 'model')}0{writing.ENDING}").touch()
+    with open(
+        folder / f"{writing._start(folder / 'model')}0{writing.ENDING}", "wb"
+    ):  # as many bytecodes if it is there
+        pass
     writing._clear(folder / "model")
 
 
@@ -93,21 +97,22 @@ ACTIONS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("name", ACTIONS)
 def test_wherever_it_is_interrupted_no_file_stays_open(name: str, tmp_path: Path) -> None:
     folder_with_files(tmp_path)
+    action = partial(ACTIONS[name], tmp_path)
     for _ in range(2):  # what is made once is made by then
-        after = moments(lambda: ACTIONS[name](tmp_path))
+        after = moments(action)
     before, raised = open_files(), 0
     for count in after:
         with Quiet():
-            raised += interrupted(ACTIONS[name], tmp_path, count)
+            raised += interrupted(action, count)
         left = open_files() - before
         assert not left, f"after {count} bytecodes: {paths_of(left)}"
     assert raised > len(after) / 2
 
 
-def interrupted(action: Callable[[Path], Any], folder: Path, after: int) -> bool:
+def interrupted(action: Callable[[], Any], after: int) -> bool:
     try:
         with Counting(after):
-            action(folder)
+            action()
     except KeyboardInterrupt:
         return True
     return False
@@ -123,8 +128,8 @@ def test_a_number_without_an_owner_is_seen(tmp_path: Path) -> None:
         os.close(number)
 
     left = 0
-    for after in range(1, 30):
-        interrupted(lambda folder: leaks(), tmp_path, after)
+    for after in moments(leaks):
+        interrupted(leaks, after)
         left = max(left, (open_files() - before).total())
     assert left > 0
     for number in [int(name) for name in os.listdir("/proc/self/fd")]:
