@@ -296,21 +296,23 @@ def attack(
     seconds: float, seed: int, first: int = 0, most: int = sys.maxsize, names: tuple[str, ...] = tuple(TRAININGS)
 ) -> Report:
     """Interrupt trainings for so many seconds, or so many times."""
-    report, end = Report(seed), time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="bpengine-attack-") as folder:
-        ground = Ground(Path(folder), names)
-        report.lengths = ground.lengths
-        number = first
-        while time.monotonic() < end and report.interrupts < most:
-            name, count = case(ground, seed, number)
-            counting = Counting(count)
-            wrong, there = ground.problem(name, counting)
-            report.interrupts += 1
-            report.outcomes["raised" if there.file else "ended the fit, or came too late"] += 1
-            if wrong:
-                there = smallest(ground, there)
-                report.failures[there] = f"--seed {seed} --number {number}, after {count} bytecodes: {wrong}"
-            number += 1
+        return attack_on(Ground(Path(folder), names), seconds, seed, first, most)
+
+
+def attack_on(ground: Ground, seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
+    """Interrupt the trainings of a ground for so many seconds, or so many times."""
+    report, end, number = Report(seed, lengths=ground.lengths), time.monotonic() + seconds, first
+    while time.monotonic() < end and report.interrupts < most:
+        name, count = case(ground, seed, number)
+        counting = Counting(count)
+        wrong, there = ground.problem(name, counting)
+        report.interrupts += 1
+        report.outcomes["raised" if there.file else "ended the fit, or came too late"] += 1
+        if wrong:
+            there = smallest(ground, there)
+            report.failures[there] = f"--seed {seed} --number {number}, after {count} bytecodes: {wrong}"
+        number += 1
     return report
 
 
