@@ -3,7 +3,8 @@
 A fork ends the threads of OpenBLAS, in parent and child, and the next product starts others. Two things follow:
 
 - A process that is forked while another of its threads multiplies may hang, in NumPy as here. So a fork waits until the
-  epochs that run have ended, and no epoch begins meanwhile.
+  epochs that run have ended, and no epoch begins meanwhile. It does not wait for ever: after that it warns, and the child
+  refuses to train.
 - A new thread has the floating-point environment of the one that starts it, and keeps it. So the first product after a
   fork is not one of an epoch, in which denormal numbers count as zero (see `denormals`).
 """
@@ -12,12 +13,18 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
+from bpengine.errors import ConfigError
+from bpengine.i18n.language import localized
+from bpengine.system.blas_pool import BLAS_POOL
+
 PATIENCE = 10.0  # seconds that a fork waits: an epoch may wait for what the forking thread does
+CURE = "Start processes by multiprocessing.get_context('spawn') or joblib's 'loky', or while no fit runs."
 _LARGE = 256  # rows of a product that is large enough for threads
 
 
@@ -31,6 +38,7 @@ class Forks:
         self._running: dict[int, int] = {}  # epochs by thread; one may run within another
         self._waiting = 0  # forks
         self._started = False  # whether OpenBLAS's threads were started since the last fork
+        self._amid = False  # whether this process was forked while another thread of its parent ran an epoch
 
     def watch(self) -> None:
         """See to it that forks wait, where the system has forks."""
@@ -39,7 +47,15 @@ class Forks:
 
     @contextmanager
     def epoch(self) -> Iterator[None]:
-        """Run an epoch: forks of other threads wait for its end."""
+        """Run an epoch: forks of other threads wait for its end.
+
+        Raises ConfigError in a process whose matrix products may wait for ever.
+        """
+        if self._amid and BLAS_POOL.threads > 1:
+            raise ConfigError(
+                "training requires a process that was not forked while another thread of its parent trained: its matrix "
+                f"products may wait for ever. {CURE}"
+            )
         me = threading.get_ident()
         around = self._running.get(me, 0)  # of this thread's epochs, which alone changes their number
         try:
@@ -75,7 +91,16 @@ class Forks:
         """Wait for the epochs of other threads; the lock is held over the fork, so that the child has it as it must be."""
         self._changed.acquire()
         self._waiting += 1
-        self._changed.wait_for(lambda: not self._running.keys() - {threading.get_ident()}, PATIENCE)
+        me = threading.get_ident()
+        if not self._changed.wait_for(lambda: not self._running.keys() - {me}, PATIENCE):
+            warnings.warn(
+                localized(
+                    "a process was forked while another thread of it trained, which went on for "
+                    f"{PATIENCE:g} s. Matrix products of both processes may wait for ever. {CURE}"
+                ),
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _after(self) -> None:
         self._waiting = max(0, self._waiting - 1)  # 0 where the fork was interrupted before it was counted
@@ -86,6 +111,7 @@ class Forks:
     def _after_in_child(self) -> None:
         """Forget the other threads, which the child has not."""
         me = threading.get_ident()
+        self._amid = self._amid or bool(self._running.keys() - {me})
         self._running = {thread: count for thread, count in self._running.items() if thread == me}
         self._waiting = 1
         self._after()

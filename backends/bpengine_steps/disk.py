@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import stat
 import struct
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from bpengine.backend import CacheState
 from bpengine.i18n.language import localized
+from bpengine.output.opening import AT_ONCE, PRIVATE, opener
 
 Notes = tuple[tuple[str, str], ...]
 MAGIC = b"bpcache1"
@@ -200,10 +201,9 @@ def write_whole(path: Path, content: bytes) -> None:
 
 def write_draft(path: Path, content: bytes) -> Path:
     """Write a file beside the one it is to become, under a unique name. Raises OSError, and leaves none."""
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}-", suffix=_DRAFT)
-    draft = Path(name)
+    draft = path.with_name(f"{path.stem}-{secrets.token_hex(8)}{_DRAFT}")
     try:
-        with open(number, "wb") as file:
+        with open(draft, "xb", opener=opener(mode=PRIVATE)) as file:
             file.write(content)
     except BaseException:  # Ctrl-C as well
         with contextlib.suppress(OSError):
@@ -219,15 +219,11 @@ def _remove(file: _Found) -> None:
 
 def _read(path: Path) -> bytes:
     """Return what is in a file. Raises OSError for anything but a regular file: reading a pipe could wait for ever."""
-    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        status = os.fstat(number)
+    with open(path, "rb", opener=opener(AT_ONCE)) as file:
+        status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise OSError(f"{path} is no file of a cache")
-        with open(number, "rb", closefd=False) as file:
-            return file.read(LARGEST)
-    finally:
-        os.close(number)
+        return file.read(LARGEST)
 
 
 def _trouble(folder: Path | None) -> str:
@@ -238,9 +234,7 @@ def _trouble(folder: Path | None) -> str:
         there = next(
             path for path in (folder, *folder.parents) if path.exists()
         )  # the folder is made when it is needed
-        number, probe = tempfile.mkstemp(dir=there, suffix=_DRAFT)
-        os.close(number)
-        os.unlink(probe)
+        os.unlink(write_draft(there / "probe", b""))
     except OSError as error:
         return str(error)
     return ""

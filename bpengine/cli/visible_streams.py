@@ -103,10 +103,8 @@ class Guard(io.TextIOBase):
 
     def _discard(self) -> None:
         """Send what is left in the buffer to the null device: Python would fail on it again at exit."""
-        with suppress(OSError, ValueError, AttributeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+        with suppress(OSError, ValueError, AttributeError), open(os.devnull, "r+b", buffering=0) as nowhere:
+            os.dup2(nowhere.fileno(), self.fileno())
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 
 from bpengine.errors import ModelFileError
 from bpengine.io.text import parse
+from bpengine.output.opening import AT_ONCE, opener
 
 VALUES: Final = 250_000  # in a header: as Python objects they take about 100 bytes each
 HEADER_BYTES: Final = 4 << 20
@@ -124,7 +125,7 @@ def _open(path: str | os.PathLike[str]) -> FileIO:
         if "\0" not in str(path):
             mode = os.stat(path).st_mode
         if stat.S_ISREG(mode):
-            return open(path, "rb", buffering=0, opener=_without_waiting)
+            return open(path, "rb", buffering=0, opener=opener(AT_ONCE))
     except FileNotFoundError:
         raise ModelFileError(f"there is no model file {shown}.") from None
     except OSError as error:
@@ -133,10 +134,6 @@ def _open(path: str | os.PathLike[str]) -> FileIO:
     raise ModelFileError(
         f"the model file {shown} cannot be read: it is {what}. Give the name of a file that was saved."
     )
-
-
-def _without_waiting(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:

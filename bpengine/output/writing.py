@@ -19,11 +19,13 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from io import FileIO
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from bpengine.errors import BpError, WriteError, check_path
+from bpengine.output.opening import PRIVATE, flush_folder, opener
 
 locks: ModuleType | None = None  # on Windows a file that is open cannot be removed: there the system locks
 with contextlib.suppress(ImportError):
@@ -71,13 +73,20 @@ def make_folder(path: PathLike) -> None:
 
 
 class Draft:
-    """An unfinished file: an open descriptor, its temporary path, and its target."""
+    """An unfinished file: its temporary path, its target, and the open file once there is one."""
 
-    def __init__(self, file: int, path: Path, target: Path) -> None:
-        self.file, self.path, self.target = file, path, target
+    def __init__(self, path: Path, target: Path) -> None:
+        self.path, self.target = path, target
+        self.opened: FileIO | None = None
         self.was_there = _status(target) is not None
         self.kept: Path | None = None  # the old file under another name, until the new one is safe
         self.placed = False
+
+    @property
+    def file(self) -> int:
+        """The number of the open file."""
+        assert self.opened is not None
+        return self.opened.fileno()
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of the bytes at the end."""
@@ -103,9 +112,8 @@ class Draft:
             beside = _beside(self.target)
             os.link(self.target, beside)
             self.kept = beside
-        if locks is None:
-            os.close(self.file)
-            self.file = -1
+        if locks is None and self.opened is not None:
+            self.opened.close()
         os.replace(self.path, self.target)
         self.placed = True
 
@@ -131,8 +139,6 @@ class Draft:
             if left is not None:
                 with contextlib.suppress(OSError):
                     os.unlink(left)
-        if self.file >= 0:
-            os.close(self.file)
 
 
 @contextlib.contextmanager
@@ -195,12 +201,16 @@ def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
     _require_regular(path)
     _clear(target)
     while True:
-        draft = Draft(-1, _beside(target), target)
+        draft = Draft(_beside(target), target)
         stack.callback(draft.close)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        draft.file = os.open(draft.path, flags, 0o600 if draft.was_there else 0o666)  # less the umask
+        draft.opened = stack.enter_context(_new_file(draft))
         if _held(draft.file):
             return draft
+
+
+def _new_file(draft: Draft) -> FileIO:
+    mode = PRIVATE if draft.was_there else 0o666  # less the umask
+    return open(draft.path, "x+b", buffering=0, opener=opener(mode=mode))
 
 
 def _require_regular(path: Path) -> None:
@@ -250,13 +260,10 @@ def _clear_one(draft: Path) -> None:
     if locks is None:
         os.unlink(draft)  # refused while it is open
         return
-    file = os.open(draft, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        if stat.S_ISREG(os.fstat(file).st_mode):
+    with open(draft, "r+b", buffering=0, opener=opener(os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
             os.unlink(draft)
-    finally:
-        os.close(file)
 
 
 def _held(file: int) -> bool:
@@ -277,11 +284,7 @@ def _bring_to_disk(folder: Path) -> None:
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
-        file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        flush_folder(folder)
     except OSError as failure:
         if failure.errno not in UNSUPPORTED:
             raise

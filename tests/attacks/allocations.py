@@ -18,7 +18,7 @@ import traceback
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -410,21 +410,23 @@ def attack(
     seconds: float, seed: int, first: int = 0, most: int = sys.maxsize, names: tuple[str, ...] = tuple(ACTIONS)
 ) -> Report:
     """Let things fail for so many seconds, or so many times: in a round every case comes once, in an order of the seed's."""
-    report, end, number = Report(seed), time.monotonic() + seconds, first
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bpengine-attack-")))
-        ground = Ground(folder, names)
-        report.counted = ground.counted
-        while time.monotonic() < end and sum(report.done.values()) < most:
-            turn, within = divmod(number, len(ground.cases))
-            case = Random(f"{seed} {turn}").sample(ground.cases, len(ground.cases))[within]
-            wrong, outcome = ground.problem(case)
-            report.done[case.kind] += 1
-            report.outcomes[outcome] += 1
-            if wrong and not any(known[:2] == case[:2] and known.how == case.how for known in report.failures):
-                report.failures[smaller(ground, case)] = f"--seed {seed} --number {number}: {case!r}: {wrong}"
-            number += 1
-        report.rounds = (number - first) // len(ground.cases)
+    with tempfile.TemporaryDirectory(prefix="bpengine-attack-") as folder:
+        return attack_on(Ground(Path(folder), names), seconds, seed, first, most)
+
+
+def attack_on(ground: Ground, seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
+    """Let things fail in the actions of a ground, as `attack` does."""
+    report, end, number = Report(seed, counted=ground.counted), time.monotonic() + seconds, first
+    while time.monotonic() < end and sum(report.done.values()) < most:
+        turn, within = divmod(number, len(ground.cases))
+        case = Random(f"{seed} {turn}").sample(ground.cases, len(ground.cases))[within]
+        wrong, outcome = ground.problem(case)
+        report.done[case.kind] += 1
+        report.outcomes[outcome] += 1
+        if wrong and not any(known[:2] == case[:2] and known.how == case.how for known in report.failures):
+            report.failures[smaller(ground, case)] = f"--seed {seed} --number {number}: {case!r}: {wrong}"
+        number += 1
+    report.rounds = (number - first) // len(ground.cases)
     return report
 
 

@@ -19,12 +19,14 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -38,6 +40,7 @@ from tests.attacks.trainings import BEST, LARGE, SMALL, Surroundings, Training, 
 EVERY = 1000  # bytecodes
 CALL, OPCODE = 0, 7  # what a trace function is called for
 HEARD = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD"}  # after these Python looks for signals
+ENTERED = {"BEFORE_WITH", "FOR_ITER", "LOAD_SPECIAL"}  # these may begin a function
 KEPT = Path(__file__).with_name("kept_interrupts.json")
 TRAININGS = {
     training.name: training
@@ -103,6 +106,30 @@ def _tracer() -> Any:
 
     kind = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.py_object, ctypes.c_int, ctypes.py_object)
     return kind(function(INT, [WHOLE, WHOLE, INT, WHOLE], body))
+
+
+def moments(work: Callable[[], object]) -> list[int]:
+    """Return after how many bytecodes `work` reaches each of its instructions after which Python looks for signals.
+
+    Each is counted when it is reached for the first time.
+    """
+    reached, before = dict[tuple[CodeType, int], int](), sys.gettrace()
+    numbers = count(1)
+
+    def step(frame: FrameType, event: str, arg: object) -> Any:
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            number, code, at = next(numbers), frame.f_code, frame.f_lasti
+            if dis.opname[code.co_code[at]] in HEARD | ENTERED:
+                reached.setdefault((code, at), number)
+        return step
+
+    sys.settrace(step)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return list(reached.values())
 
 
 class Aiming:
@@ -187,7 +214,7 @@ class Ground:
     def problem(self, name: str, breaker: AbstractContextManager[Any]) -> tuple[str | None, Place]:
         """Break a training off somewhere, and say what is wrong afterwards, None where nothing is, and where that was."""
         places = [Place(name, "", "", "")]
-        with warnings.catch_warnings(), in_folder(self.files), _Quiet():
+        with warnings.catch_warnings(), in_folder(self.files), Quiet():
             warnings.simplefilter("error")
             try:
                 wrong = self._problem(TRAININGS[name], breaker, places)
@@ -209,7 +236,7 @@ class Ground:
             ctypes.pythonapi.PyEval_SetTrace(None, None)
             places.append(Place(training.name, *_where(error)))
         problem = self._looked_at(training, model, history)
-        problem = problem or surroundings.changed(but=("open files",) if "os.open(" in places[-1].line else ())
+        problem = problem or surroundings.changed()
         return problem or training.goes_on(model, x, y)
 
     def _looked_at(self, training: Training, model: bp.Model, history: Any) -> str | None:
@@ -242,8 +269,8 @@ def _inconsistent(history: Any) -> str | None:
     return None
 
 
-class _Quiet:
-    """Keeps to itself that an interruption within a finalizer is lost, as Python has it."""
+class Quiet:
+    """Keeps to itself that an interruption within a finalizer is lost, and that a file was closed when it was freed."""
 
     def __enter__(self) -> None:
         self._before, sys.unraisablehook = sys.unraisablehook, self._hear
@@ -252,7 +279,7 @@ class _Quiet:
         sys.unraisablehook = self._before
 
     def _hear(self, unraisable: Any) -> None:
-        if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        if not isinstance(unraisable.exc_value, KeyboardInterrupt | ResourceWarning):
             self._before(unraisable)
 
 
@@ -269,21 +296,23 @@ def attack(
     seconds: float, seed: int, first: int = 0, most: int = sys.maxsize, names: tuple[str, ...] = tuple(TRAININGS)
 ) -> Report:
     """Interrupt trainings for so many seconds, or so many times."""
-    report, end = Report(seed), time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="bpengine-attack-") as folder:
-        ground = Ground(Path(folder), names)
-        report.lengths = ground.lengths
-        number = first
-        while time.monotonic() < end and report.interrupts < most:
-            name, count = case(ground, seed, number)
-            counting = Counting(count)
-            wrong, there = ground.problem(name, counting)
-            report.interrupts += 1
-            report.outcomes["raised" if there.file else "ended the fit, or came too late"] += 1
-            if wrong:
-                there = smallest(ground, there)
-                report.failures[there] = f"--seed {seed} --number {number}, after {count} bytecodes: {wrong}"
-            number += 1
+        return attack_on(Ground(Path(folder), names), seconds, seed, first, most)
+
+
+def attack_on(ground: Ground, seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -> Report:
+    """Interrupt the trainings of a ground for so many seconds, or so many times."""
+    report, end, number = Report(seed, lengths=ground.lengths), time.monotonic() + seconds, first
+    while time.monotonic() < end and report.interrupts < most:
+        name, count = case(ground, seed, number)
+        counting = Counting(count)
+        wrong, there = ground.problem(name, counting)
+        report.interrupts += 1
+        report.outcomes["raised" if there.file else "ended the fit, or came too late"] += 1
+        if wrong:
+            there = smallest(ground, there)
+            report.failures[there] = f"--seed {seed} --number {number}, after {count} bytecodes: {wrong}"
+        number += 1
     return report
 
 

@@ -9,12 +9,13 @@ import pytest
 from tests.attacks.command_lines import Line, attack, kept, prepared, problem, run_here
 from tests.attacks.hostile_files import make
 
-SECONDS = 6.0
+LINES = 150
 SEED = 20
 
 
 def test_hostile_command_lines_end_as_usage_errors() -> None:
-    outcome = attack(SEED, SECONDS, processes=0.003)
+    outcome = attack(SEED, float("inf"), lines=LINES, processes=0.003)
+    assert outcome.lines + outcome.processes == LINES
     assert not outcome.failures, str(outcome)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks import failing, interrupts
-from tests.attacks.interrupts import Aiming, Counting, Ground, Place, attack, case, kept
-from tests.attacks.trainings import Training
+from tests.attacks import failing
+from tests.attacks.interrupts import Aiming, Counting, Ground, Place, attack, attack_on, case, kept
 
 SHORT = ("as written", "sequential", "lent, nobody looks")
 pytestmark = pytest.mark.skipif(
@@ -17,17 +16,24 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.thorough(keep=1)
-@pytest.mark.parametrize(("names", "most"), [(SHORT, 6), (tuple(interrupts.TRAININGS), 120)], ids=["short", "long"])
-def test_interrupted_fits_leave_files_and_models_intact(names: tuple[str, ...], most: int) -> None:
-    report = attack(float("inf"), 11, most=most, names=names)
-    assert report.interrupts == most
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    return Ground(
+        tmp_path_factory.mktemp("ground"), tuple(dict.fromkeys([*SHORT, *(place.training for place in kept())]))
+    )
+
+
+def test_interrupted_fits_leave_files_and_models_intact(ground: Ground) -> None:
+    report = attack_on(ground, float("inf"), 11, most=6)
+    assert report.interrupts == 6
     assert not report.failures, str(report)
 
 
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return Ground(tmp_path_factory.mktemp("ground"), tuple(dict.fromkeys(place.training for place in kept())))
+@pytest.mark.thorough
+def test_all_interrupted_trainings_leave_what_is_promised() -> None:
+    report = attack(float("inf"), 11, most=120)
+    assert report.interrupts == 120
+    assert not report.failures, str(report)
 
 
 @pytest.mark.parametrize("place", kept(), ids=lambda place: f"{place.training}-{place.function}-{place.time}")
@@ -60,8 +66,8 @@ def test_round_draws_every_block_of_bytecodes_once(tmp_path: Path) -> None:
     assert [case(ground, 2, number) for number in range(4)] != drawn
 
 
-def test_attack_reports_a_model_in_an_unknown_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    states = Training.states
-    monkeypatch.setattr(Training, "states", lambda self, folder: dict(list(states(self, folder).items())[-1:]))
-    report = attack(float("inf"), 3, most=4, names=("sequential",))
+def test_attack_reports_a_model_in_an_unknown_state(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ground, "lengths", {"sequential": ground.lengths["sequential"]})
+    monkeypatch.setitem(ground.states, "sequential", dict(list(ground.states["sequential"].items())[-1:]))
+    report = attack_on(ground, float("inf"), 3, most=4)
     assert "a state that is that after no step" in str(report)

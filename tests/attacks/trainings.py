@@ -7,8 +7,9 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from bpengine_numpy.llvm_target.object_code import loop_cache
 
 import bpengine as bp
 
-THREADS_END = 5.0  # seconds within which a thread that reads ahead is gone
+THREADS_END = (
+    20.0  # seconds within which threads that read ahead are gone, and files that other threads write are closed
+)
 Digest = str
 
 
@@ -108,6 +111,26 @@ SMALL = bp.Network(3, [bp.Dense(5, "tanh"), bp.BatchNorm(), bp.Dropout(0.2), bp.
 LARGE = bp.Network(300, [bp.Dense(1000, "relu"), bp.Dense(3)], "softmax_cross_entropy")  # 1.2 MB of weights are lent
 
 
+def open_files() -> Counter[tuple[int, int]]:
+    """Return which files the descriptors of this process lead to, (device, inode); none where the system does not say."""
+    folder, files = Path("/proc/self/fd"), Counter[tuple[int, int]]()
+    for number in os.listdir(folder) if folder.is_dir() else ():
+        with suppress(OSError):  # the descriptor of the folder itself, which is closed by now
+            status = os.fstat(int(number))
+            files[status.st_dev, status.st_ino] += 1
+    return files
+
+
+def paths_of(files: Counter[tuple[int, int]]) -> list[str]:
+    """Return the paths of open files, with the names that deleted ones had."""
+    paths = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            status = path.stat()
+            paths += [os.readlink(path)] if (status.st_dev, status.st_ino) in files else []
+    return paths
+
+
 class Surroundings:
     """What a process has beside its models, and must have again afterwards: threads, locks, open files, modes of numbers."""
 
@@ -115,29 +138,31 @@ class Surroundings:
         gc.collect()
         self.before = self._now()
 
-    def changed(self, but: tuple[str, ...] = ()) -> str | None:
-        """Say what is other than it was, of all but some things; threads have a while to end."""
+    def changed(self) -> str | None:
+        """Say what is other than it was; threads have a while to end."""
         gc.collect()
-        for name in but:
-            del self.before[name]
         until = time.monotonic() + THREADS_END
-        while (now := self._now(self.before)) != self.before and time.monotonic() < until:
+        while (different := self._different()) and time.monotonic() < until:
             time.sleep(0.005)
-        different = [
-            f"{name}: {self.before[name]} before, {now[name]} now" for name in now if now[name] != self.before[name]
-        ]
         return "; ".join(different) or None
 
-    def _now(self, names: Iterable[str] = ()) -> dict[str, Any]:
-        states = {
+    def _different(self) -> list[str]:
+        now = self._now()
+        opened = now.pop("open files") - self.before["open files"]  # a file that is no longer open is no harm
+        texts = [
+            f"{name}: {self.before[name]} before, {now[name]} now" for name in now if now[name] != self.before[name]
+        ]
+        return [*texts, f"stayed open: {paths_of(opened)}"] if opened else texts
+
+    def _now(self) -> dict[str, Any]:
+        return {
             "threads": sorted(thread.name for thread in threading.enumerate()),
             "floating-point environment": environment().value.tolist(),
             "NumPy's errors": np.geterr(),
             "epochs that run": dict(FORKS._running),
             "locks held": [name for name, held in self._locks() if held()],
-            "open files": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
+            "open files": open_files(),
         }
-        return {name: states[name] for name in names or states}
 
     @staticmethod
     def _locks() -> Iterator[tuple[str, Callable[[], bool]]]:

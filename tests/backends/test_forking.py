@@ -9,12 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_numpy import forking
 from bpengine_numpy.forking import Forks
 
+import bpengine as bp
 from tests.attacks import failing
 from tests.attacks.interrupts import Counting
 
@@ -94,6 +99,63 @@ def test_a_fork_waits_for_the_epochs_of_other_threads_and_they_for_it() -> None:
     for thread in threads:
         thread.join(10)
     assert log == ["epoch ends", "fork", "next epoch"]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fork_that_cannot_wait_any_longer_warns_and_its_child_does_not_train(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks = Forks()
+    monkeypatch.setattr(forking, "PATIENCE", 0.01)
+    monkeypatch.setattr(forking, "BLAS_POOL", SimpleNamespace(threads=threads))
+    inside, leave = threading.Event(), threading.Event()
+
+    def train() -> None:
+        with forks.epoch():
+            inside.set()
+            leave.wait(10)
+
+    beside = threading.Thread(target=train)
+    beside.start()
+    assert inside.wait(10)
+    with pytest.warns(RuntimeWarning, match="forked while another thread of it trained, which went on for 0.01 s"):
+        forks._before()
+    forks._after_in_child()
+    refused = pytest.raises(bp.ConfigError, match="may wait for ever") if threads > 1 else nullcontext()
+    with refused, forks.epoch():
+        pass
+    leave.set()
+    beside.join(10)
+
+
+POOLS = """
+import multiprocessing, sys
+import numpy as np
+import bpengine as bp
+from bpengine_numpy import NumpyBackend
+
+class Compiled(NumpyBackend):
+    patience = float("-inf")
+
+def losses(number):
+    x, y = np.random.default_rng(0).normal(size=(64, 8)), np.arange(64) % 3
+    model = bp.Model(bp.Network(8, [bp.Dense(16, "tanh"), bp.Dense(3)], "softmax_cross_entropy"), Compiled())
+    return model.fit(x, y, batch_size=16, epochs=3).loss.tobytes()
+
+if __name__ == "__main__":
+    here = losses(0)
+    for method in sys.argv[1:]:
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.map_async(losses, [1, 2]).get(300) == [here, here], method
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the system has no fork server")
+def test_compiled_fits_in_processes_of_a_pool_have_the_same_bits(tmp_path: Path) -> None:
+    (tmp_path / "pools.py").write_text(POOLS, encoding="ascii")
+    command = [sys.executable, "-W", "error", str(tmp_path / "pools.py"), "spawn", "forkserver"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 def test_an_epoch_may_fork_and_run_within_another() -> None:

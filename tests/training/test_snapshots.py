@@ -3,40 +3,40 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
+from io import FileIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pytest
 
 import bpengine as bp
 from bpengine.backend import Backend, get_backend
+from bpengine.output import opening
 from bpengine.training import batching
 from bpengine.training.memory import snapshots, spill
 from tests.training.test_loop import PLAIN, same_parameters
 
-Files = list[IO[bytes]]
+Files = list[FileIO]
 
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     """Treat every state as large and every snapshot as due; return the temporary files that are opened."""
     opened: Files = []
-    real = tempfile.TemporaryFile
+    real = opening.nameless_file
 
-    def noted(*args: Any, **settings: Any) -> IO[bytes]:
-        file: IO[bytes] = real(*args, **settings)
-        opened.extend([file] if settings.get("prefix") == "bpengine-" else [])  # libraries open others
-        return file
+    def noted() -> FileIO:
+        opened.append(real())
+        return opened[-1]
 
     monkeypatch.setattr(spill, "SMALL", 0)
     monkeypatch.setattr(snapshots, "time", SimpleNamespace(perf_counter=itertools.count(step=60.0).__next__))
     monkeypatch.setattr(snapshots, "SHARE", 1.0)
-    monkeypatch.setattr(tempfile, "TemporaryFile", noted)
+    monkeypatch.setattr(opening, "nameless_file", noted)
     return opened
 
 
@@ -123,7 +123,7 @@ def test_no_file_outlives_the_fit(error: BaseException | None, files: Files, rng
     ] * 3  # what the model was before, and two that are written over in turns
 
 
-def full_disk(**_: Any) -> IO[bytes]:
+def full_disk(**_: Any) -> FileIO:
     return Path("/dev/full").open("w+b", buffering=0)
 
 
@@ -140,7 +140,7 @@ def test_a_fit_that_fails_gives_a_large_model_back_as_it_was(
         raise ValueError("a disk's own")
 
     if full:
-        monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+        monkeypatch.setattr(opening, "nameless_file", full_disk)
     x, y, held = rng.normal(size=(60, 5)), rng.integers(0, 3, 60), list[bool]()
     model, same = (bp.Model(PLAIN, backend_name) for _ in range(2))
     run_epoch = model.backend.run_epoch
@@ -156,7 +156,7 @@ def test_a_fit_that_fails_gives_a_large_model_back_as_it_was(
     assert list(model.parameters) == list(same.parameters)
 
 
-@pytest.mark.parametrize("place", [(tempfile, "TemporaryFile"), (np, "save")], ids=["open", "write"])
+@pytest.mark.parametrize("place", [(opening, "nameless_file"), (spill, "_write_array")], ids=["open", "write"])
 def test_without_a_disk_states_are_kept_in_memory(
     place: tuple[Any, str], files: Files, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rng: np.random.Generator
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import tempfile
 import weakref
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 from bpengine.data.table import Array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import WriteError, in_english
+from bpengine.output.opening import PRIVATE, opener, temporary_path
 
 IN_MEMORY = 512 * 2**20  # bytes of an encoded table; a larger one goes into a file
 
@@ -64,17 +64,18 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
 
 def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> Any:
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
-    handle, path = tempfile.mkstemp(prefix="bpengine-", suffix=".rows", dir=folder)
+    path = temporary_path(".rows", folder)
     try:
-        if hasattr(os, "posix_fallocate"):  # without reserved space a full disk ends the process
-            os.posix_fallocate(handle, 0, size)
+        with open(path, "x+b", buffering=0, opener=opener(mode=PRIVATE)) as file:
+            if hasattr(os, "posix_fallocate"):  # without reserved space a full disk ends the process
+                os.posix_fallocate(file.fileno(), 0, size)
         array = np.memmap(path, dtype, "r+" if hasattr(os, "posix_fallocate") else "w+", shape=shape)
-    except OSError as error:
-        Path(path).unlink(missing_ok=True)
+        _remove_with(array, str(path))
+    except BaseException as error:  # Ctrl-C as well
+        path.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         raise WriteError(f"the encoded rows require {size:,} bytes of disk: {error.strerror}. Make room.") from None
-    finally:
-        os.close(handle)
-    _remove_with(array, path)
     return array
 
 

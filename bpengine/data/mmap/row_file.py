@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from bpengine.data.mmap.pages import drop_pages, owner_of
 from bpengine.data.table import Array
 from bpengine.errors import DataError
+from bpengine.output.opening import AT_ONCE, opener
 
 MAPS = Path("/proc/self/maps")  # Linux: which file lies at which address
 BLOCK_BYTES = 32 * 2**20
@@ -36,9 +37,15 @@ class Place(NamedTuple):
 class RowFile:
     """Rows of an array that is memory-mapped in C order, read from its file."""
 
-    def __init__(self, descriptor: int, position: int, row_bytes: int) -> None:
-        self._descriptor, self._position, self._row_bytes = descriptor, position, row_bytes
-        weakref.finalize(self, os.close, descriptor)
+    _file: FileIO | None = None
+
+    def __init__(self, file: FileIO, position: int, row_bytes: int) -> None:
+        self._file, self._position, self._row_bytes = file, position, row_bytes
+        self._descriptor = file.fileno()
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()  # where Ctrl-C comes before this call, the file object closes itself
 
     @classmethod
     def behind(cls, array: Array) -> RowFile | None:
@@ -53,11 +60,11 @@ class RowFile:
         place = _place_of(array.ctypes.data)
         if place is None:
             return None
-        try:
-            descriptor = os.open(owner.filename, os.O_RDONLY)
-        except OSError:
+        opened = _opened(owner.filename)
+        if opened is None:
             return None
-        file = cls(descriptor, place.position, array.nbytes // len(array))  # it closes the descriptor, also on an error
+        file = cls(opened, place.position, array.nbytes // len(array))  # it closes the file, also on an error
+        descriptor = opened.fileno()
         size, same = os.fstat(descriptor).st_size, _mapped_as(descriptor) == place.file
         if size < place.position + array.nbytes and (same or not size):
             raise _shorter(size)
@@ -121,6 +128,13 @@ def in_memory(array: Array) -> Array:
     read = np.empty(array.shape, array.dtype)
     file.read(np.array([[0, len(array)]]), read)
     return read
+
+
+def _opened(path: Path) -> FileIO | None:
+    try:
+        return open(path, "rb", buffering=0, opener=opener(AT_ONCE))
+    except OSError:
+        return None
 
 
 def _shorter(end: int) -> DataError:

@@ -147,13 +147,10 @@ def _alone_with(path: Path) -> Iterator[None]:
     if locks is None:
         yield
         return
-    file = os.open(path, os.O_RDONLY)
-    try:
+    with path.open("rb", buffering=0) as file:
         with suppress(OSError):  # a file system without locks: the copy of the last process stays
             locks.flock(file, locks.LOCK_EX)
         yield
-    finally:
-        os.close(file)
 
 
 def _size(path: Path, max_bytes: int | None) -> int:

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -47,20 +48,21 @@ class Store:
         if locks is None:
             yield
             return
+        with self._lock_file() as file:
+            try:
+                with suppress_unsupported():
+                    locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
+                yield
+            except BlockingIOError:
+                raise ConfigError(
+                    f"the folder {str(self.folder)!r} is in use by another fit. Wait for its end, or give another folder."
+                ) from None
+
+    def _lock_file(self) -> FileIO:
         try:
-            file = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+            return open(self.folder / ".lock", "ab", buffering=0)
         except OSError as error:
             raise WriteError(f"cannot write in the folder {str(self.folder)!r}: {error.strerror or error}.") from None
-        try:
-            with suppress_unsupported():
-                locks.flock(file, locks.LOCK_EX | locks.LOCK_NB)
-            yield
-        except BlockingIOError:
-            raise ConfigError(
-                f"the folder {str(self.folder)!r} is in use by another fit. Wait for its end, or give another folder."
-            ) from None
-        finally:
-            os.close(file)
 
     def files(self) -> list[tuple[int, Path]]:
         """Return the steps and paths of this fit's checkpoints, the oldest first."""

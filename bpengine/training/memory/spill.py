@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
-import tempfile
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
+from io import FileIO
 from math import prod
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.lib.format import read_array_header_1_0, read_array_header_2_0, read_magic
 
 from bpengine.backend import Backend, HostArray
 from bpengine.kernels._trees import Tree
+from bpengine.output import opening
 
 SMALL = 2**20  # smaller trees are copied in memory (bytes)
+ALIGN = 64  # bytes; where the elements of an array begin in a file
 
 
 class StoredTree:
@@ -44,7 +48,7 @@ class SpillStore:
 
     def __init__(self, backend: Backend) -> None:
         self._backend, self._open = backend, ExitStack()
-        self._files: dict[str, IO[bytes]] = {}
+        self._files: dict[str, FileIO] = {}
         self._on_disk = True
 
     def __enter__(self) -> SpillStore:
@@ -70,31 +74,58 @@ class SpillStore:
     def _write(self, tree: Tree, place: str) -> StoredTree:
         file = self._files[place] = self._files.get(place) or self._new_file()
         file.seek(0)
-        form = mapped(lambda leaf: np.save(file, self._backend.to_numpy(leaf), allow_pickle=False), tree)
+        form = mapped(lambda leaf: _write_array(self._backend.to_numpy(leaf), file), tree)
 
         def load() -> Tree:
-            file.seek(0)
-            return mapped(lambda _: self._backend.asarray(np.load(file, allow_pickle=False)), form)
+            return mapped(lambda stored: self._backend.asarray(_read_array(stored, file)), form)
 
         def map_in() -> Tree:
             memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # valid after the file is closed
-            file.seek(0)
-            return mapped(lambda _: self._backend.asarray(_array_in(memory, file), copy=False), form)
+            return mapped(lambda stored: self._backend.asarray(_array_in(memory, stored), copy=False), form)
 
         return StoredTree(load, map_in)
 
-    def _new_file(self) -> IO[bytes]:
-        return self._open.enter_context(tempfile.TemporaryFile(prefix="bpengine-", buffering=0))
+    def _new_file(self) -> FileIO:
+        return self._open.enter_context(opening.nameless_file())
 
 
-def _array_in(memory: mmap.mmap, file: IO[bytes]) -> HostArray:
-    """Return the next array of a .npy file as a part of its memory map, and move the file's position behind it."""
-    read_header = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}[read_magic(file)]
-    shape, in_columns, dtype = read_header(file)
-    start, count = file.tell(), prod(shape)
-    file.seek(start + count * dtype.itemsize)
-    flat = np.frombuffer(memory, dtype, count, start)
-    return flat.reshape(shape, order="F" if in_columns else "C")
+@dataclass(frozen=True)
+class _StoredArray:
+    """An array in a file: where its elements begin, and in which order ("C" or "F") they lie there."""
+
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+
+
+# np.save and np.load are not used: their calls of C take a Ctrl-C for a path, and raise TypeError in its place.
+def _write_array(array: HostArray, file: FileIO) -> _StoredArray:
+    """Write an array at the next aligned position of a file."""
+    in_columns = array.flags.f_contiguous and not array.flags.c_contiguous
+    elements = np.ascontiguousarray(array.T if in_columns else array).reshape(-1)
+    start = file.seek(-(-file.tell() // ALIGN) * ALIGN)
+    rest = elements.view(np.uint8).data
+    while rest:
+        rest = rest[file.write(rest) :]
+    return _StoredArray(start, array.shape, array.dtype, "F" if in_columns else "C")
+
+
+def _read_array(stored: _StoredArray, file: FileIO) -> HostArray:
+    elements = np.empty(prod(stored.shape), stored.dtype)
+    file.seek(stored.start)
+    rest = elements.view(np.uint8).data
+    while rest:
+        if not (count := file.readinto(rest)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rest = rest[count:]
+    return elements.reshape(stored.shape, order=stored.order)
+
+
+def _array_in(memory: mmap.mmap, stored: _StoredArray) -> HostArray:
+    """Return an array as a part of the memory map of its file."""
+    elements = np.frombuffer(memory, stored.dtype, prod(stored.shape), stored.start)
+    return elements.reshape(stored.shape, order=stored.order)
 
 
 def mapped(function: Callable[[Any], Any], tree: Tree) -> Tree:
