@@ -25,6 +25,7 @@ else is done by the very loops that NumPy runs, in the same order. So nothing de
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,10 @@ def something_kept() -> bool:
     """Say whether anything was compiled on this machine before, or is by now; a look at the folder, no more."""
     folder = user_cache("loops").folder
     try:
-        return folder is not None and any(folder.iterdir())
+        if folder is None:
+            return False
+        with os.scandir(folder) as entries:  # a filled folder has tens of thousands, and this is asked after every epoch
+            return next(entries, None) is not None
     except OSError:
         return False
 
