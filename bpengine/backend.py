@@ -1,7 +1,8 @@
 """Backend: the interface that an array library must offer, and `get_backend`, which loads plug-ins.
 
 A backend is an object you hold, never a global; two live in one process. Plug-ins are found through the entry-point group
-"bpengine.backends", those of this distribution by `OWN`, and imported on first use, so that `import bpengine` loads no array library but NumPy.
+"bpengine.backends", those of this distribution by `OWN`, and imported on first use, so that `import bpengine` loads no array
+library but NumPy.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
-# of this distribution: to ask for entry points reads the metadata of all that is installed, which takes longer than to load one
+# of this distribution: asking for entry points reads the metadata of all that is installed, and takes longer than loading one
 OWN = {"numpy": "bpengine_numpy:NumpyBackend", "cupy": "bpengine_cupy:CupyBackend", "jax": "bpengine_jax:JaxBackend"}
 BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]

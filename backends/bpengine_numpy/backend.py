@@ -39,7 +39,9 @@ def has_compiler() -> bool:
 @cache
 def compiler_version() -> str | None:
     """Return the version of llvmlite, None where the extra "fast" is not installed."""
-    from importlib.metadata import version  # not at the top: it takes longer to load than NumPy's own part of the engine
+    from importlib.metadata import (
+        version,
+    )  # not at the top: it takes longer to load than NumPy's own part of the engine
 
     return version("llvmlite") if has_compiler() else None
 

@@ -172,7 +172,10 @@ def test_runs_of_full_batch_steps_are_as_long_as_their_speed_allows(monkeypatch:
         return run_epoch(self, step, state, data, order, lr, **options)
 
     def trained(seconds: float, steps: int) -> tuple[list[int], bp.Model]:
-        ticks, model = itertools.count(), bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "half_sum_squares"))
+        ticks, model = (
+            itertools.count(),
+            bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "half_sum_squares")),
+        )
         with monkeypatch.context() as patch:
             patch.setattr(loop.time, "perf_counter", lambda: seconds * next(ticks))
             patch.setattr(loop, "LONGEST", 100)
@@ -188,7 +191,9 @@ def test_runs_of_full_batch_steps_are_as_long_as_their_speed_allows(monkeypatch:
     assert same_parameters(in_one_go, one_by_one)
 
 
-@pytest.mark.parametrize(("steps", "taken", "fit"), [(1, 0.01, 20), (50, 0.001, 10_000), (4, 100.0, 1), (7, 0.0, 2**14)])
+@pytest.mark.parametrize(
+    ("steps", "taken", "fit"), [(1, 0.01, 20), (50, 0.001, 10_000), (4, 100.0, 1), (7, 0.0, 2**14)]
+)
 def test_how_many_steps_fit_into_a_run(steps: int, taken: float, fit: int) -> None:
     assert loop._steps_in(loop.LONG_ENOUGH, steps, taken) == fit
 

@@ -58,7 +58,9 @@ def something_kept() -> bool:
     try:
         if folder is None:
             return False
-        with os.scandir(folder) as entries:  # a filled folder has tens of thousands, and this is asked after every epoch
+        with os.scandir(
+            folder
+        ) as entries:  # a filled folder has tens of thousands, and this is asked after every epoch
             return next(entries, None) is not None
     except OSError:
         return False

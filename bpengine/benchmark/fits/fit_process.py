@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from bpengine.benchmark.fits.entrants import Entrant
 from bpengine.benchmark.processes.process import LIMIT, WorkerFailed, environment
 
-
-NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"  # set in many containers: sources in a checkout are then compiled in every process
+NO_BYTECODE = (
+    "PYTHONDONTWRITEBYTECODE"  # set in many containers: sources in a checkout are then compiled in every process
+)
 
 
 class FitTimes(NamedTuple):
@@ -32,7 +33,8 @@ def run_fit(
 ) -> FitTimes:
     """Run an entrant's script on the folder of a task, which leaves its weights in `out`; return its times.
 
-    caches: the user's cache folder; Python's bytecode lies in a folder beside it, for all, as after an installation. argument: in place of the entrant's own. without: variables that the process must not see.
+    caches: the user's cache folder; bytecode lies in a folder beside it, for everyone, as after an installation. argument: in
+    place of the entrant's own. without: variables that the process must not see.
     Raises WorkerFailed when it ends without an answer, or does not answer in time.
     """
     module, own = entrant.script

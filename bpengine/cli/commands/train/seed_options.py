@@ -49,7 +49,8 @@ class SeedChoice:
             raise
         except ValueError:
             raise ConfigError(
-                f"--seeds requires a number of seeds, such as 5, or seeds separated by commas, such as 3,7, got {self.seeds!r}."
+                f"--seeds requires a number of seeds, such as 5, or seeds separated by commas, such as 3,7, got "
+                f"{self.seeds!r}."
             ) from None
         if len(numbers) == 1:
             return list(range(_few(numbers[0])))
@@ -67,7 +68,9 @@ class SeedChoice:
         """
         if self.seeds is None:
             if self.out_each is not None:
-                raise ConfigError("--out-each FOLDER requires --seeds, got none. --out FILE saves the model of one fit.")
+                raise ConfigError(
+                    "--out-each FOLDER requires --seeds, got none. --out FILE saves the model of one fit."
+                )
             return
         numbers = self.numbers
         name = next((name for name, there in others.items() if there), None)

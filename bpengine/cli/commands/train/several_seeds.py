@@ -109,7 +109,9 @@ class SeedFits:
 
     def _choice(self) -> str:
         extreme = "the highest" if self.many.watched.larger_is_better else "the lowest"
-        return f"Chosen: seed {self.many.best.seed}, with {extreme} {self.many.watched.name} of the {self._choosing} rows."
+        return (
+            f"Chosen: seed {self.many.best.seed}, with {extreme} {self.many.watched.name} of the {self._choosing} rows."
+        )
 
     def _columns(self) -> dict[str, list[float]]:
         """Return the scores of each seed on the rows that are scored, by name; NaN where a fit failed."""
