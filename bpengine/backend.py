@@ -1,7 +1,8 @@
 """Backend: the interface that an array library must offer, and `get_backend`, which loads plug-ins.
 
 A backend is an object you hold, never a global; two live in one process. Plug-ins are found through the entry-point group
-"bpengine.backends" and imported on first use, so that `import bpengine` loads no array library but NumPy.
+"bpengine.backends", those of this distribution by `OWN`, and imported on first use, so that `import bpengine` loads no array
+library but NumPy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
+# of this distribution: asking for entry points reads the metadata of all that is installed, and takes longer than loading one
+OWN = {"numpy": "bpengine_numpy:NumpyBackend", "cupy": "bpengine_cupy:CupyBackend", "jax": "bpengine_jax:JaxBackend"}
 BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
@@ -261,12 +265,17 @@ class Backend(ABC):
             raise ConfigError(
                 f"backend {self.name!r} cannot set its threads, got threads={threads}. Leave it out; NumPy's can be set."
             )
-        status = self.availability()
+        self._require_ready()
+        self.precision = precision
+
+    @classmethod
+    def _require_ready(cls) -> None:
+        """Raise BackendUnavailable where the backend cannot run."""
+        status = cls.availability()
         if not status.ready:
             raise BackendUnavailable(
-                f"backend {self.name!r} cannot run here ({status.reason}): {status.detail} {status.cure}"
+                f"backend {cls.name!r} cannot run here ({status.reason}): {status.detail} {status.cure}"
             )
-        self.precision = precision
 
     @property
     def dtype(self) -> str:
@@ -519,6 +528,10 @@ def backend_class(name: str) -> type[Backend]:
     >>> backend_class("numpy").availability().ready
     True
     """
+    if isinstance(name, str) and name in OWN:
+        module, _, kind = OWN[name].partition(":")
+        own: type[Backend] = getattr(import_module(module), kind)
+        return own
     if not isinstance(name, str) or name not in _plugins():
         raise unknown("backend", name, backend_names())
     loaded: type[Backend] = _plugins()[name].load()

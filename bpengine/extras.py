@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 PROJECT: Final = "bpengine"
 PLAIN: Final = re.compile(r"[^\"$`!]*")  # within double quotes, which every shell knows, it stands for itself
@@ -39,6 +39,9 @@ def _of_this_copy(extra: str) -> list[str]:
     """Return what pip is given for an extra of this copy."""
     if (folder := sources()) is not None:
         return ["-e", quoted(f"{folder}[{extra}]")]
+    # not at the top: it is needed where something is missing, and takes longer to load than the kernels
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         installed = distribution(PROJECT)
     except PackageNotFoundError:
@@ -58,6 +61,9 @@ def sources() -> Path | None:
 
 def arguments(installed: Distribution, extra: str) -> list[str]:
     """Return what pip is given for an extra of an installed distribution, by where that came from."""
+    from urllib.parse import urlsplit  # not at the top: as above
+    from urllib.request import url2pathname
+
     origin: dict[str, Any] = json.loads(installed.read_text("direct_url.json") or "{}")
     url = origin.get("url")
     if url is None:

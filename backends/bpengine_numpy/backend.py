@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -32,13 +32,19 @@ from bpengine_numpy.recorded_shards import RecordingAdder
 
 
 @cache
+def has_compiler() -> bool:
+    """Say whether the extra "fast" is installed; its packages are not loaded for this."""
+    return all(find_spec(package) is not None for package in ("llvmlite", "platformdirs"))
+
+
+@cache
 def compiler_version() -> str | None:
     """Return the version of llvmlite, None where the extra "fast" is not installed."""
-    try:
-        version("platformdirs")
-        return version("llvmlite")
-    except PackageNotFoundError:
-        return None
+    from importlib.metadata import (
+        version,
+    )  # not at the top: it takes longer to load than NumPy's own part of the engine
+
+    return version("llvmlite") if has_compiler() else None
 
 
 class NumpyBackend(Backend):
@@ -61,7 +67,11 @@ class NumpyBackend(Backend):
             raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
         self.xp = np
         self.device = "cpu"
-        self._compiled = compiled_epochs(self._run_eagerly, self.patience) if compiler_version() else None
+        self._compiled = compiled_epochs(self._run_eagerly, self.patience) if has_compiler() else None
+
+    @classmethod
+    def _require_ready(cls) -> None:
+        """Return at once: to ask for versions takes longer than to make a backend, and NumPy is there."""
 
     @classmethod
     def availability(cls) -> Availability:
@@ -74,7 +84,7 @@ class NumpyBackend(Backend):
     @classmethod
     def disk_cache(cls) -> DiskCache | None:
         """Return the cache of compiled loops."""
-        return disk_cache() if compiler_version() else None
+        return disk_cache() if has_compiler() else None
 
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> HostArray:
         """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""

@@ -33,15 +33,23 @@ class Scoring:
     monitor: Annotated[
         str | None,
         typer.Option(
-            metavar="SCORE", help="What --early-stopping watches: a score such as f1 or accuracy.  [default: loss]"
+            metavar="SCORE",
+            help="What --early-stopping watches, and the best of --seeds is chosen by: a score such as f1 or accuracy of the "
+            "validation rows.  [default: loss]",
         ),
     ] = None
 
-    def check(self, *, stopping: bool) -> None:
-        """Raise ConfigError, before any work, for a score to watch and nothing that watches it."""
+    def check(self, *, stopping: bool, choosing: bool = False) -> None:
+        """Raise ConfigError, before any work, for a score to watch and nothing that watches it.
+
+        stopping: whether training stops early. choosing: whether one of several fits is chosen by the validation rows.
+        """
         split_metrics(self.metrics)
-        if self.monitor is not None and not stopping:
-            raise ConfigError(f"--monitor {self.monitor} requires --early-stopping N, got none. Give both, or neither.")
+        if self.monitor is not None and not stopping and not choosing:
+            raise ConfigError(
+                f"--monitor {self.monitor} requires --early-stopping N, got none. Give both, or neither; with --seeds, "
+                "--validation is enough."
+            )
 
     def chosen(self, model: bp.Model) -> tuple[str, ...]:
         """Return the names of the metrics, the one that is watched among them.

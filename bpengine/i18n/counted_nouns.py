@@ -23,6 +23,7 @@ NOUNS: Final[Mapping[str, str]] = {
     "parameter": "parameters",
     "process": "processes",
     "row": "rows",
+    "seed": "seeds",
     "setting": "settings",
     "shard": "shards",
     "step": "steps",

@@ -163,7 +163,7 @@ class ManyFits(RichForm, Sequence[OneFit]):
         groups: dict[tuple[Any, ...], list[OneFit]] = {}
         for fit in self.fits:
             groups.setdefault(tuple(fit.setting.items()), []).append(fit)
-        rows = [{**dict(setting), **_spread([fit.score for fit in group])} for setting, group in groups.items()]
+        rows = [{**dict(setting), **spread_of([fit.score for fit in group])} for setting, group in groups.items()]
         return sorted(rows, key=self._rank)
 
     def _rank(self, row: dict[str, Any]) -> tuple[bool, bool, float]:
@@ -190,7 +190,8 @@ class ManyFits(RichForm, Sequence[OneFit]):
         return "\n".join(lines)
 
 
-def _spread(scores: Sequence[float]) -> dict[str, Any]:
+def spread_of(scores: Sequence[float]) -> dict[str, Any]:
+    """Return the mean of scores, their spread (the standard deviation of a sample), and how many are finite and not."""
     ended = [score for score in scores if math.isfinite(score)]
     return {
         "mean": statistics.fmean(ended) if ended else math.nan,

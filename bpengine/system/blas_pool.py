@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from threadpoolctl import ThreadpoolController
-
 
 class BlasPool:
     """The BLAS libraries of the process whose number of threads can be set."""
@@ -53,6 +51,8 @@ class BlasPool:
     def _known(self) -> list[Any]:
         """Return the libraries; they are looked for once, when NumPy's is loaded."""
         if self._libraries is None:
+            from threadpoolctl import ThreadpoolController  # not at the top: few processes set threads
+
             self._libraries = ThreadpoolController().select(user_api="blas").lib_controllers
         return self._libraries
 

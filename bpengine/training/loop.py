@@ -38,7 +38,7 @@ RunEpoch = Callable[[Backend, Step, State, Segment, HostArray], tuple[State, dic
 OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to continue with
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
-LONG_ENOUGH = 0.2  # seconds: a segment that takes so long is not made longer
+LONG_ENOUGH = 0.2  # seconds that a segment may take where a step is a whole epoch, by the steps before
 
 
 @dataclass(kw_only=True)
@@ -285,8 +285,8 @@ class Trainer:
         if self.validate or self.on_epoch:
             self._require_finite()
         state = self._state
-        longer = self.source.epoch_steps == 1 and self.comm.lead(seconds < LONG_ENOUGH)
-        self._span = min(LONGEST, self._span * 4) if longer else self._span
+        if self.source.epoch_steps == 1:
+            self._span = self.comm.lead(max(self._span, _steps_in(LONG_ENOUGH, count, seconds)))
         began = time.perf_counter()
         scores = self.validate(state) if self.validate else None
         self._aside += time.perf_counter() - began
@@ -444,3 +444,8 @@ class Trainer:
         order = segment.order
         rows = segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
         return rows, segment.batch
+
+
+def _steps_in(seconds: float, steps: int, taken: float) -> int:
+    """Return how many steps fit into `seconds`, after so many that have taken `taken`; at least 1, at most LONGEST."""
+    return max(1, int(min(steps * seconds / max(taken, 1e-9), LONGEST)))

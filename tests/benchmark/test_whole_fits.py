@@ -91,8 +91,12 @@ def test_every_peer_reaches_the_engines_loss(work: FitWorkload, pytestconfig: An
     assert set(trial.results) == {c.name for c in chosen}
 
 
-def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path) -> None:
-    """Plain descent in NumPy along the orders written, beside `Model.fit`: call by call, the last smaller batch too."""
+def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain descent in NumPy along the orders written, beside `Model.fit`: call by call, the last smaller batch too.
+
+    The process keeps bytecode, as an installation has it, where this one must not.
+    """
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     data = FitData(AGAIN)
     data.write(tmp_path)
     (w1, b1), (w2, b2) = data._samples[0].initial
@@ -102,7 +106,8 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path) -> None:
         np.testing.assert_array_equal(model.parameters[name], array)
     for _ in range(AGAIN.calls):
         model.fit(data.x, data.y, optimizer=bp.Adam(1e-4, eps=1e-16), batch_size=16, epochs=1)
-    process = run_fit(Entrant(CONTENDERS["numpy"]), tmp_path, tmp_path, tmp_path)
+    process = run_fit(Entrant(CONTENDERS["numpy"]), tmp_path, tmp_path, tmp_path / "caches")
+    assert any((tmp_path / "bytecode").rglob("model.*.pyc"))
     assert [len(calls) for calls in process.calls] == [AGAIN.calls]
     assert data.judge(tmp_path).loss == data._samples[0].loss(
         [(model.parameters[f"{i}.weight"], model.parameters[f"{i}.bias"]) for i in range(2)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
 from bpengine.training import Epoch, batching, loop
@@ -159,6 +161,41 @@ def test_many_steps_in_one_go_are_the_same_as_one_by_one(backend_name: str, rng:
     b = one_by_one.fit(x, y, epochs=100, callbacks=lambda model, epoch: None)
     np.testing.assert_array_equal(a.loss, b.loss)
     assert [e.loss for e in a.epochs] == [e.loss for e in b.epochs]
+
+
+def test_runs_of_full_batch_steps_are_as_long_as_their_speed_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that stands still and by one that runs fast: other runs, the same bits."""
+    xor, lengths, run_epoch = bp.data.load("xor"), list[int](), NumpyBackend.run_epoch
+
+    def noted(self: NumpyBackend, step: Any, state: Any, data: Any, order: Any, lr: Any, **options: Any) -> Any:
+        lengths.append(len(lr))
+        return run_epoch(self, step, state, data, order, lr, **options)
+
+    def trained(seconds: float, steps: int) -> tuple[list[int], bp.Model]:
+        ticks, model = (
+            itertools.count(),
+            bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "half_sum_squares")),
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(loop.time, "perf_counter", lambda: seconds * next(ticks))
+            patch.setattr(loop, "LONGEST", 100)
+            patch.setattr(NumpyBackend, "run_epoch", noted)
+            lengths.clear()
+            model.fit(xor.x, xor.y, optimizer=bp.Momentum(0.1), epochs=steps)
+        return [*lengths], model
+
+    fast, in_one_go = trained(0.0, 250)
+    assert fast == [1, 100, 100, 49]
+    slow, one_by_one = trained(loop.LONG_ENOUGH, 250)
+    assert slow == [1] * 250
+    assert same_parameters(in_one_go, one_by_one)
+
+
+@pytest.mark.parametrize(
+    ("steps", "taken", "fit"), [(1, 0.01, 20), (50, 0.001, 10_000), (4, 100.0, 1), (7, 0.0, 2**14)]
+)
+def test_how_many_steps_fit_into_a_run(steps: int, taken: float, fit: int) -> None:
+    assert loop._steps_in(loop.LONG_ENOUGH, steps, taken) == fit
 
 
 def test_the_schedule_reaches_every_step(backend_name: str, rng: np.random.Generator) -> None:

@@ -27,6 +27,7 @@ from bpengine_numpy.llvm_target.shard_tables import ShardPlan, StepTable
 from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, step_function
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
+GROWTH = 8  # a slice may be so many times as long as the one before
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,7 @@ class Executable:
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: _KeptTable | None = None
         self._whole: StepFunction | None = None
+        self._length = 1  # steps that take about `SLICE`, by the last run
 
     @property
     def missing(self) -> int:
@@ -119,15 +121,15 @@ class Executable:
 
     def _run(self, calls: CallTable, steps: int) -> int:
         """Run the table in slices of about `SLICE` seconds; return the number of steps that were run."""
-        done, length, function = 0, 1, self._function(calls)
+        done, function = 0, self._function(calls)
         while done < steps and not calls.halted[0]:
-            began, count = perf_counter(), min(length, steps - done)
+            began, count = perf_counter(), min(self._length, steps - done)
             table = calls.table
             done += run_table(table, table.ctypes.data, len(table), count, calls.cell, calls.halted, function)
             if calls.failure is not None:
                 raise calls.failure
             taken = perf_counter() - began
-            length = max(1, int(count * min(SLICE / max(taken, 1e-9), 8.0)))
+            self._length = max(1, min(GROWTH * self._length, int(count * SLICE / max(taken, 1e-9))))
             if self._whole and self._beside and not function:
                 self._whole.spend(taken, self._beside)
                 function = self._function(calls)

@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 from bpengine.benchmark.fits.entrants import Entrant
 from bpengine.benchmark.processes.process import LIMIT, WorkerFailed, environment
 
+NO_BYTECODE = (
+    "PYTHONDONTWRITEBYTECODE"  # set in many containers: sources in a checkout are then compiled in every process
+)
+
 
 class FitTimes(NamedTuple):
     """Seconds from the start of a process to its last step, its CPU seconds up to there, those of each call of each fit."""
@@ -29,13 +33,15 @@ def run_fit(
 ) -> FitTimes:
     """Run an entrant's script on the folder of a task, which leaves its weights in `out`; return its times.
 
-    caches: the user's cache folder. argument: in place of the entrant's own. without: variables that the process must not see.
+    caches: the user's cache folder; bytecode lies in a folder beside it, for everyone, as after an installation. argument: in
+    place of the entrant's own. without: variables that the process must not see.
     Raises WorkerFailed when it ends without an answer, or does not answer in time.
     """
     module, own = entrant.script
-    more = (*entrant.contender.environment, ("XDG_CACHE_HOME", str(caches)))
+    bytecode = ("PYTHONPYCACHEPREFIX", str(caches.with_name("bytecode")))
+    more = (*entrant.contender.environment, ("XDG_CACHE_HOME", str(caches)), bytecode)
     command = [sys.executable, "-m", module, str(folder), str(out), own if argument is None else argument]
-    surroundings = environment("cpu", "float32", without, more)
+    surroundings = environment("cpu", "float32", (*without, NO_BYTECODE), more)
     with tempfile.TemporaryFile("w+") as errors:
         began = time.perf_counter()
         process = subprocess.Popen(  # nosec B603 # this Python, a module of ours

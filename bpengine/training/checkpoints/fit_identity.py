@@ -6,7 +6,6 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -70,6 +69,8 @@ def described(value: object) -> object:
 
 def circumstances(backend: Backend) -> dict[str, Any]:
     """Return the versions and settings under which the same fit gives the same bits."""
+    from importlib.metadata import version  # not at the top: it takes longer to load than all of training
+
     from bpengine.system import blas  # asks threadpoolctl, which only runs with checkpoints and several processes need
 
     library = blas.library()

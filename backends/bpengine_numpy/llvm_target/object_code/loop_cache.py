@@ -13,13 +13,14 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
 from importlib.resources import files
 from threading import Lock
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
+import llvmlite
 import llvmlite.binding as llvm
+import numpy as np
 from bpengine_steps.disk import Cache, user_cache
 from bpengine_steps.ir import Untraceable
 
@@ -61,7 +62,7 @@ def key_of(source: str) -> str:
 
 @cache
 def _surroundings() -> str:
-    libraries = {name: version(name) for name in ("llvmlite", "numpy")}
+    libraries = {"llvmlite": llvmlite.__version__, "numpy": np.__version__}
     python = (platform.python_implementation(), platform.python_version())
     processor = (platform.machine(), llvm.get_process_triple(), llvm.get_host_cpu_name(), features())
     here = files("bpengine_numpy.llvm_target")

@@ -43,6 +43,11 @@ class Logs:
         ),
     ] = False
 
+    @property
+    def asked(self) -> dict[str, bool]:
+        """Each option, and whether it is there."""
+        return {"--log": self.log is not None, "--tensorboard": self.tensorboard is not None}
+
     def check(self, *, force: bool) -> None:
         """Raise ConfigError, before any work, for files that exist, or cannot be written, and for layers without a log."""
         if self.log_layers and self.log is None and self.tensorboard is None:

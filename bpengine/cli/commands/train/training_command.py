@@ -23,6 +23,8 @@ from bpengine.cli.commands.train.row_parts import (
     split_rows,
     validation_part,
 )
+from bpengine.cli.commands.train.seed_options import SeedChoice
+from bpengine.cli.commands.train.several_seeds import fit_seeds
 from bpengine.cli.commands.train.training_run import TrainingRun
 from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
@@ -56,6 +58,7 @@ Targets: classes when they are text, true or false, or few whole numbers that oc
 Archives: .npz files need the names of their arrays, but for x and y. --keys x_train,y_train
 Scores: of the training, validation and test rows; further ones by name. --metrics f1,roc_auc
 Large files: arrays and converted tables (bpengine convert) are memory-mapped, not loaded.
+Luck: the same network by several seeds, side by side; a mean says more than the best. --seeds 5
 
 Under mpiexec or srun all processes train one model: each batch is cut into --shards parts, 16 unless it is given, which
 they share. The result has the same bits for every number of processes; one process repeats them with --shards 16.
@@ -69,6 +72,7 @@ Examples:
   bpengine train houses.csv --target price --loss huber --drop id --categorical zip
   bpengine train x.npy --target y.npy --test 0 --backend jax --batch-size 1024
   bpengine train xor --test 0 --activation tanh --learning-rate 0.05 --epochs 500
+  bpengine train iris --seeds 5 --out best.safetensors
   bpengine train digits --checkpoint run --resume --out digits.safetensors
   bpengine train digits --validation 0.1 --log run --tensorboard runs --log-layers
 """
@@ -94,6 +98,7 @@ def train(
     use: ColumnUse,
     scoring: Scoring,
     logs: Logs,
+    choice: SeedChoice,
     target: data_options.Target = None,
     layers: network_options.Layers = "64,32",
     activation: network_options.Activation = "relu",
@@ -183,11 +188,14 @@ def train(
 ) -> None:
     """Train a network and print a summary."""
     comm = bp.world()
+    alone = {"--checkpoint": checkpoint is not None, **logs.asked, "--shards": shards is not None}
+    choice.check(alone, out, processes=comm.size, force=force)
     _check_files(out, figure, force=force or resume)
     logs.check(force=force or resume)
     folder = _run_folder(checkpoint, every, resume=resume)
     use.check()
-    scoring.check(stopping=patience is not None)
+    validates = fraction_or_file(validation, "--validation") is not None
+    scoring.check(stopping=patience is not None, choosing=bool(choice.numbers) and validates)
     held_out = fraction_or_file(test, "--test")
     validated = validation_part(validation, stopping=patience is not None)
     if class_weight not in (None, "balanced"):
@@ -209,7 +217,8 @@ def train(
     _warn(split.training, features, standardized=use.standardize)
     decay = default_decay(split.training.rows) if l2 is None else l2
     network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
-    model = network_options.model(network, backend, dtype, seed, copies=copies(update), threads=threads)
+    kept = copies(update) * max(1, len(choice.numbers))
+    model = network_options.model(network, backend, dtype, seed, copies=kept, threads=threads)
     model.features = features
     parts = split.encoded(features, dtype, comm)
     first_lines: list[Table | str] = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
@@ -223,21 +232,33 @@ def train(
         weights=_weights(class_weight, parts, features), metrics=scoring.chosen(model),
         comm=comm, shards=shards_for(shards, comm),
     )  # fmt: skip
-    history, seconds = run.fit(
-        epochs or default_epochs(parts.training.rows, run.batch),
-        optimizer=update,
-        clip_norm=clip_norm,
-        rule=None if patience is None else bp.NoImprovement(patience, monitor=scoring.monitor or "loss"),
-        folder=folder,
-        resume=resume,
-        callbacks=logs.callbacks(parts.training) if comm.rank == 0 else [],
-    )
-    run.save(history)
-    summary, scores = run.summary(history, seconds)
+    rule = None if patience is None else bp.NoImprovement(patience, monitor=scoring.monitor or "loss")
+    length = epochs or default_epochs(parts.training.rows, run.batch)
+    if choice.numbers:
+        fits = fit_seeds(
+            run, choice.numbers, length, optimizer=update, clip_norm=clip_norm, rule=rule, folder=choice.out_each,
+            monitor=scoring.monitor or "loss",
+        )  # fmt: skip
+        fits.save()
+        summary, scores = fits.summary()
+        compared, first_lines = fits.to_json(), [*first_lines, *fits.tables(), ""]
+    else:
+        history, seconds = run.fit(
+            length,
+            optimizer=update,
+            clip_norm=clip_norm,
+            rule=rule,
+            folder=folder,
+            resume=resume,
+            callbacks=logs.callbacks(parts.training) if comm.rank == 0 else [],
+        )
+        run.save(history)
+        summary, scores = run.summary(history, seconds)
+        compared = {}
     if comm.rank:
         return
     if as_json:
-        print_json({**summary, **scores.to_json()})
+        print_json({**summary, **scores.to_json(), **compared})
     else:
         show(*first_lines, key_value_table(_lines(summary)), "", *scores.tables())
 

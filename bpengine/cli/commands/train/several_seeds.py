@@ -1,0 +1,184 @@
+"""The same network trained by several seeds: the scores of each, their mean and spread, and the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table as RichTable
+
+import bpengine as bp
+from bpengine.cli.commands.train.score_table import Scores, require_scorable
+from bpengine.cli.commands.train.seed_options import model_file
+from bpengine.cli.commands.train.training_run import TrainingRun
+from bpengine.cli.exit_codes import Interrupted
+from bpengine.cli.output import columns
+from bpengine.cli.score_options import score_text, score_title
+from bpengine.i18n.counted_nouns import count_of
+from bpengine.many.many_fits import spread_of
+from bpengine.output.json_values import json_object
+from bpengine.training import NoImprovement, Optimizer
+
+NONE = "-"  # in place of a score of a fit that failed, and of the spread of one score
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedFits:
+    """The fits, in the order of the seeds, and `scores`: of each on every part by name, empty where it failed.
+
+    run: what they have in common; its model is the best one. folder: where the model of every seed is saved, None for nowhere.
+    """
+
+    run: TrainingRun
+    many: bp.ManyFits
+    scores: tuple[dict[str, dict[str, Any]], ...]
+    folder: Path | None
+
+    @classmethod
+    def of(cls, run: TrainingRun, many: bp.ManyFits, folder: Path | None) -> SeedFits:
+        """Score every model; raise ConfigError where all fits have failed."""
+        best = replace(run, model=many.best.model)
+        scores = tuple(
+            {}
+            if fit.error
+            else {part.name: fit.model.evaluate(part.x, part.y, metrics=run.metrics) for part in run.parts}
+            for fit in many
+        )
+        return cls(run=best, many=many, scores=scores, folder=folder)
+
+    def save(self) -> None:
+        """Write the best model and its loss curve, and the model of every seed that did not fail, where they are asked for."""
+        self.run.save(self.many.best.history)
+        if self.folder is not None:
+            for fit in self.many:
+                if not fit.error:
+                    fit.model.save(model_file(self.folder, fit.seed))
+
+    def summary(self) -> tuple[dict[str, Any], Scores]:
+        """Return the summary and the scores of the best (see `TrainingRun.summary`)."""
+        return self.run.summary(self.many.best.history, self.many.best.seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scores of every seed, their mean and spread, and which seed is best, as JSON values."""
+        spread = {name: spread_of(scores) for name, scores in self._columns().items()}
+        return json_object(
+            {
+                "seeds": [self._row(fit, scores) for fit, scores in zip(self.many, self.scores, strict=True)],
+                "best_seed": self.many.best.seed,
+                "best_by": {"score": self.many.watched.name, "rows": self._choosing},
+                "mean": {name: values["mean"] for name, values in spread.items()},
+                "spread": {name: values["spread"] for name, values in spread.items()},
+                "seconds_of_all": self.many.seconds,
+                "saved_each": None if self.folder is None else str(self.folder),
+            }
+        )
+
+    def tables(self) -> list[RichTable | str]:
+        """Return the scores of every seed for a person."""
+        by_name, best = self._columns(), self.many.watched.name
+        kinds = [*by_name, best]
+        columns_of = [*by_name.values(), [fit.score for fit in self.many]]
+        lines = [
+            [str(fit.seed), f"{len(fit.history.epochs):,}", *map(_text, kinds, scores)]
+            for fit, *scores in zip(self.many, *columns_of, strict=True)
+        ]
+        for what in ("mean", "spread"):
+            lines.append([what, "", *map(_text, kinds, (spread_of(scores)[what] for scores in columns_of))])
+        heads = [score_title(name, by_name, self.run.model.network) for name in by_name]
+        failed = [f"Seed {fit.seed} failed: {fit.error}" for fit in self.many if fit.error]
+        return [
+            f"Scores of the {self._scored} rows, {count_of(len(self.many), 'seed')} in {self.many.seconds:.2f} s:",
+            columns(["seed", "epochs", *heads, "chosen by"], lines, left=1),
+            "",
+            *failed,
+            self._choice(),
+            *([] if self.folder is None else [f"The model of each seed is saved in {self.folder}."]),
+        ]
+
+    @property
+    def _scored(self) -> str:
+        return (self.run.parts.held_out or self.run.parts.training).name
+
+    @property
+    def _choosing(self) -> str:
+        """The rows whose score says which seed is best: those held out to test never do."""
+        return (self.run.parts.validation or self.run.parts.training).name
+
+    def _choice(self) -> str:
+        extreme = "the highest" if self.many.watched.larger_is_better else "the lowest"
+        return (
+            f"Chosen: seed {self.many.best.seed}, with {extreme} {self.many.watched.name} of the {self._choosing} rows."
+        )
+
+    def _columns(self) -> dict[str, list[float]]:
+        """Return the scores of each seed on the rows that are scored, by name; NaN where a fit failed."""
+        first = next(scores for scores in self.scores if scores)[self._scored]
+        names = [name for name, score in first.items() if not isinstance(score, list)]
+        return {name: [scores[self._scored][name] if scores else math.nan for scores in self.scores] for name in names}
+
+    def _row(self, fit: bp.OneFit, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        saved = None if self.folder is None or fit.error else str(model_file(self.folder, fit.seed))
+        return {
+            "seed": fit.seed, "epochs": len(fit.history.epochs), "steps": fit.history.steps, "score": fit.score,
+            "scores_by_part": scores, "seconds": fit.seconds, "stopped_by": fit.history.stopped_by, "error": fit.error,
+            "saved": saved,
+        }  # fmt: skip
+
+
+def fit_seeds(
+    run: TrainingRun,
+    seeds: Sequence[int],
+    epochs: int,
+    *,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    rule: NoImprovement | None,
+    monitor: str,
+    folder: Path | None,
+) -> SeedFits:
+    """Train the network of a run by each seed and score every model; those that an interruption left whole are saved.
+
+    monitor: the score of the validation rows by which the best is chosen; without such rows it is the training loss.
+    """
+    training, watched = run.parts.training, run.parts.validation
+    require_scorable(run.model, run.parts, run.metrics)
+    many = bp.fit_many(
+        run.model.network,
+        training.x,
+        training.y,
+        seeds=seeds,
+        optimizers=optimizer,
+        weights=run.weights,
+        batch_size=run.batch,
+        epochs=epochs,
+        validation=None if watched is None else (watched.x, watched.y),
+        metrics=() if watched is None else run.metrics,
+        monitor=monitor,
+        clip_norm=clip_norm,
+        stop=rule,
+        backend=run.model.backend,
+        dtype=run.model.dtype,
+        features=run.model.features,
+        progress=True,
+    )
+    whole = tuple(fit for fit in many if fit.history.stopped_by != "interrupted")
+    if len(whole) < len(many):
+        raise Interrupted(_interrupted(run, replace(many, fits=whole), len(many), folder))
+    return SeedFits.of(run, many, folder)
+
+
+def _interrupted(run: TrainingRun, many: bp.ManyFits, seeds: int, folder: Path | None) -> str:
+    """Save what of the fits is whole, and return what is said of it."""
+    ended = f"interrupted after {len(many)} of {count_of(seeds, 'seed')}"
+    nowhere = run.out is None and run.figure is None and folder is None
+    if nowhere or all(fit.error for fit in many):
+        return f"{ended}; nothing was saved."
+    SeedFits.of(run, many, folder).save()
+    return f"{ended}; what was asked for is saved of these."
+
+
+def _text(name: str, score: float) -> str:
+    return score_text(name, score) if math.isfinite(score) else NONE
