@@ -273,9 +273,9 @@ def test_sums_that_go_on_in_many_ways_share_a_blocks_memory() -> None:
     """Each way is a code of its own in the last launch; with a room for each, a block would need more than 48 KiB."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
-        total = np.sum(rows[0], axis=0)
-        new = {name: w - lr * (total * (k + 1.5)) for k, (name, w) in enumerate(state.items())}
-        return new, {"halt": total[0] != total[0]}
+        sums = [np.sum(rows[0] + k, axis=0) for k in range(len(state))]
+        new = {name: w - lr * (sums[k] * (k + 1.5)) for k, (name, w) in enumerate(state.items())}
+        return new, {"halt": lr[0] != lr[0]}
 
     state = {f"w{k}": np.ones(40) for k in range(25)}
     text = text_of(step, state, (np.ones((64, 40)),), np.zeros((1, 32), np.int32), np.zeros(1))
