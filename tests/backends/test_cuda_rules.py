@@ -27,6 +27,7 @@ from bpengine_steps.tracing import record
 import bpengine as bp
 from bpengine.backend import Backend
 from tests.backends.cuda_host import played_cupy
+from tests.backends.cuda_host.played_steps import NETWORKS, training
 from tests.backends.cuda_host.player import Player, WouldNotRun
 from tests.backends.cuda_host.streams import Streams
 
@@ -342,8 +343,16 @@ def test_a_pass_over_more_than_two_to_the_31_numbers_counts_them_in_64_bits() ->
 
 
 @pytest.mark.usefixtures("played")
-def test_a_capture_that_leaves_the_second_stream_alone_is_refused() -> None:
-    player = Player()
-    with pytest.raises(WouldNotRun, match="before the second stream has met the first"):
-        player.capture(player.fork)
-    player.capture(lambda: None)
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [("join", "before the second stream has met the first"), ("fork", "its stream has not followed the first")],
+)
+def test_the_played_device_notices_streams_that_do_not_meet(left_out: str, said: str) -> None:
+    trained = training(NETWORKS["relu, Adam"], "float32")
+    player = type("Faulty", (Player,), {left_out: lambda self: None})()
+    if left_out == "fork":
+        with pytest.raises(WouldNotRun, match=said):
+            trained.play(player)
+    else:
+        with pytest.warns(UserWarning, match=said):
+            trained.play(player)

@@ -70,7 +70,7 @@ class Player:
         self._order, self._change = order, change
         self.turn = RLock()
         self._loaded: set[tuple[str, int]] = set()  # kernels and products that have been called, by name and memory
-        self._beside = False  # whether the second stream has not met the first again
+        self._forked = self._beside = False  # the second stream has followed the first; and has not met it again
         self._capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
         self.replays = 0
@@ -121,6 +121,10 @@ class Player:
         return base
 
     def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+        if call.beside:
+            if not self._forked:
+                raise WouldNotRun(f"{call.name}: its stream has not followed the first")
+            self._beside = True
         if self._capturing is not None:
             if (call.name, memory) not in self._loaded:
                 raise WouldNotRun(f"{call.name} is loaded while a stream is captured")
@@ -141,10 +145,10 @@ class Player:
             raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
 
     def fork(self) -> None:
-        self._beside = True
+        self._forked = True
 
     def join(self) -> None:
-        self._beside = False
+        self._forked = self._beside = False
 
     def capture(self, work: Callable[[], None]) -> Any:
         self._free("capturing")
@@ -156,7 +160,7 @@ class Player:
             self.graphs += 1
             return self._capturing
         finally:
-            self._capturing, self._beside = None, False
+            self._capturing, self._forked, self._beside = None, False, False
 
     def replay(self, graph: Any) -> None:
         self._free("replaying")
