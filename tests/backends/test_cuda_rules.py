@@ -144,10 +144,15 @@ class Once(Player):
     def _seen(self) -> None:
         me = threading.get_ident()
         self.threads.add(me)
-        # an RLock that is free, or held by this thread, can be taken by another only in the first case
         with ThreadPoolExecutor(1) as other:
-            free = other.submit(self.turn.acquire, blocking=False).result()
-        self.strangers += free
+            self.strangers += other.submit(self._is_free).result()
+
+    def _is_free(self) -> bool:
+        """Say whether a thread that holds nothing could have its turn."""
+        free = self.turn.acquire(blocking=False)
+        if free:
+            self.turn.release()
+        return free
 
 
 @pytest.mark.usefixtures("played")
