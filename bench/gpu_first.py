@@ -156,7 +156,7 @@ def epilogues(name: str, dtype: str) -> str:
     from bpengine_cupy import CupyBackend
 
     fused = CupyBackend(dtype)
-    fused.epilogues = True
+    fused._epilogues = True
     with watched() as runs:
         got, history = trained(name, fused, dtype, 64)
     with watched() as plain:
@@ -359,7 +359,7 @@ def speed(name: str, precision: str, *, fused: bool = False) -> str:
     layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
     network = bp.Network(sizes[0], layers, "softmax_cross_entropy")
     backend = CupyBackend(precision)
-    backend.epilogues = fused
+    backend._epilogues = fused
     model = bp.Model(network, backend, seed=1)
     epochs: list[float] = []
     with watched() as noted:

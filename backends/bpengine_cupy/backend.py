@@ -47,7 +47,9 @@ class CupyBackend(Backend):
     window = 32
     takes_all_rows = True
     patience = float("-inf")
-    epilogues = False  # of products (see `cuda_target.epilogues`); set before its first use, they save launches
+    _epilogues = (
+        False  # of products (see `cuda_target.epilogues`): they save launches, and lose time where they were measured
+    )
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
         super().__init__(precision, device, threads)
@@ -206,7 +208,7 @@ class CupyBackend(Backend):
             target = CudaTarget(self.precision, epilogues=epilogues)
             return CudaProgram(write_cuda(make_plan(step, target, ordered=ordered)), self._driver)
 
-        if self.epilogues:
+        if self._epilogues:
             with suppress(NoAlgorithm):
                 wanted = program(epilogues=True)
                 wanted.compile()

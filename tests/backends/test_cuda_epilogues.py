@@ -110,7 +110,7 @@ def test_a_backend_takes_them_where_they_are_wanted(monkeypatch: pytest.MonkeyPa
     for wanted in (False, True):
         played_cupy.clear_caches()
         backend = bp.get_backend("cupy")
-        backend.epilogues = wanted
+        backend._epilogues = wanted
         model = bp.Model(net, backend, seed=1)
         losses.append(model.fit(x, y, batch_size=20, epochs=2).loss)
         predictions.append(model.predict(x))
@@ -134,7 +134,7 @@ def test_where_cublaslt_has_no_such_algorithm_a_pass_does_it(
     players = list[Plain]()
     played_cupy.play(monkeypatch, lambda: players.append(Plain()) or players[-1])
     backend = bp.get_backend("cupy")
-    backend.epilogues = True
+    backend._epilogues = True
     net = bp.Network(5, [bp.Dense(6, "relu"), bp.Dense(3)], "softmax_cross_entropy")
     x, y = rng.normal(size=(40, 5)).astype(np.float32), rng.integers(0, 3, 40)
     got, wanted = (bp.Model(net, b, seed=1).fit(x, y, batch_size=20, epochs=1).loss for b in (backend, "numpy"))

@@ -73,7 +73,8 @@ def test_many_rows_stay_on_the_host_until_a_program_has_its_memory(
     wanted = bp.Model(NETWORK, "cupy", seed=1).fit(x, y, batch_size=20, epochs=2)
 
     monkeypatch.setattr(staging, "RESERVE", 0)
-    for memory, copied in ((1 << 20, 0), (x.nbytes + 4 * len(y), 2 * (x.nbytes + 4 * len(y)))):
+    size = x.nbytes + 4 * len(y)
+    for memory, copied in ((1 << 20, 0), (size + 4096, 2 * size)):
         device = Streams()
         device.memory = memory
         played_cupy.play(monkeypatch, lambda device=device: device, lambda: 1000)

@@ -134,12 +134,13 @@ class CudaProgram:
         pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
+        # what a run takes in any case comes before rows, which make do with what is left
+        new_arrays = self._room_of_changed()
+        reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         staged, data = self._placed(data, order)
         order = staged.order if staged else order
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
-        new_arrays = self._room_of_changed()
         brought = self._bring_arrays(pairs)
-        reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
         self._drive(len(lr), staged)
         done = int(driver.download(self._run).view(RUN)["next"][0])
