@@ -198,10 +198,10 @@ def enumerators(text: str) -> dict[str, int]:
 
 
 def test_the_table_agrees_with_the_header(header: str) -> None:
-    found = enumerators(header)
-    missing = {name for name in FACTS if name not in found and name.startswith(("CUBLASLT", "CUBLAS_"))}
+    stated = enumerators(header)
+    missing = {name for name in FACTS if name not in stated and name.startswith(("CUBLASLT", "CUBLAS_"))}
     assert not missing
-    assert {name: found[name] for name in FACTS if name in found} == {n: v for n, v in FACTS.items() if n in found}
+    assert {name: stated[name] for name in FACTS if name in stated} == {n: v for n, v in FACTS.items() if n in stated}
 
 
 def test_an_attribute_has_the_type_that_the_headers_comment_says(header: str) -> None:
