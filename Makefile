@@ -93,10 +93,12 @@ gpu-check-jax:
 	$(GPU_TESTS) tests/backends/test_jax_backend.py tests/backends/test_jax_windows.py --require-jax-platform gpu
 
 # what a GPU machine without a package index lacks, in dist/gpu: pip install --no-index --no-deps --target site dist/gpu/*.whl
+# NumPy is there, for CuPy stands on it; all else that the engine and its tests need comes along, for this version of Python
 gpu-pack: $(VENV)/test
 	rm -rf dist/gpu
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist/gpu .
-	$(BIN)/python -m pip download --quiet --no-deps --dest dist/gpu array-api-compat array-api-strict platformdirs threadpoolctl typer
+	$(BIN)/python -m pip download --quiet --dest dist/gpu dist/gpu/bpengine-*.whl array-api-strict platformdirs
+	rm -f dist/gpu/numpy-*
 
 # the engine and its peers side by side, about an hour; `.venv/bin/bpengine bench --quick` takes six minutes
 bench: $(VENV)/bench

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -100,7 +101,7 @@ def targets(loss: str, rows: int, outputs: int, rng: np.random.Generator) -> Any
     return (rng.random((rows, outputs)) < 0.5).astype(float) if kind == "binary" else rng.normal(size=(rows, outputs))
 
 
-def trained(name: str, backend: str, dtype: str, batch: int | None, **more: Any) -> tuple[Any, Any]:
+def trained(name: str, backend: Any, dtype: str, batch: int | None, **more: Any) -> tuple[Any, Any]:
     """Train one of the networks; return its parameters and its history."""
     layers, loss, settings = NETWORKS[name]
     model = bp.Model(bp.Network(20, layers, loss), backend, dtype=dtype, seed=1)
@@ -148,6 +149,26 @@ def agrees(name: str, dtype: str, batch: int | None) -> str:
     if not (worst < limit and loss < limit) or history.steps != expected.steps:
         raise AssertionError(f"parameters {worst:.1e}, loss {loss:.1e}, steps {history.steps} of {expected.steps}")
     return f"{runs[0][0]} calls a step, {history.steps} steps, parameters within {worst:.1e}, loss {loss:.1e}"
+
+
+def epilogues(name: str, dtype: str) -> str:
+    """Compare products that do what follows them with NumPy, and with passes that do it."""
+    from bpengine_cupy import CupyBackend
+
+    fused = CupyBackend(dtype)
+    fused._epilogues = True
+    with watched() as runs:
+        got, history = trained(name, fused, dtype, 64)
+    with watched() as plain:
+        trained(name, "cupy", dtype, 64)
+    want, expected = trained(name, "numpy", dtype, 64)
+    worst = max(float(np.linalg.norm(got[k] - w) / (np.linalg.norm(w) + 1e-30)) for k, w in want.items())
+    limit = {"float32": 1e-3, "float64": 1e-11}[dtype]
+    if not worst < limit or history.steps != expected.steps:
+        raise AssertionError(f"parameters {worst:.1e}, steps {history.steps} of {expected.steps}")
+    if runs[0][0] == plain[0][0]:
+        return f"cuBLASLt has no algorithm for them: {runs[0][0]} calls a step, parameters within {worst:.1e}"
+    return f"{runs[0][0]} calls a step instead of {plain[0][0]}, parameters within {worst:.1e}"
 
 
 def halts() -> str:
@@ -328,14 +349,18 @@ def streaming(name: str) -> str:
     return f"{there} us a step from the device, {here} from the host, which copies {copied:.2f} MB for each"
 
 
-def speed(name: str, precision: str) -> str:
-    """Return microseconds per step: of the program, and of the epochs of `fit`, after the first."""
+def speed(name: str, precision: str, *, fused: bool = False) -> str:
+    """Return microseconds per step: of the program, and of the epochs of `fit`, after the first; `fused`: with epilogues."""
+    from bpengine_cupy import CupyBackend
+
     sizes, batch, steps = SIZES[name]
     rng = np.random.default_rng(0)
     x, y = rng.random((steps * batch, sizes[0]), dtype=np.float32), rng.integers(0, sizes[-1], steps * batch)
     layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
     network = bp.Network(sizes[0], layers, "softmax_cross_entropy")
-    model = bp.Model(network, get_backend("cupy", precision=precision), seed=1)
+    backend = CupyBackend(precision)
+    backend._epilogues = fused
+    model = bp.Model(network, backend, seed=1)
     epochs: list[float] = []
     with watched() as noted:
         model.fit(
@@ -407,6 +432,8 @@ def correct(attempt: Callable[..., None]) -> None:
         for dtype in ("float32", "float64"):
             for batch in (64, None):
                 attempt(f"{name}, {dtype}, batch {batch}", agrees, name, dtype, batch)
+    for dtype in ("float32", "float64"):
+        attempt(f"epilogues, {dtype}", epilogues, "relu, adam", dtype)
     attempt("halt", halts)
     for dtype in ("float32", "float64"):
         attempt(f"repeated, {dtype}", repeats, dtype)
@@ -432,6 +459,8 @@ def bench(attempt: Callable[..., None]) -> None:
         for precision in ("float32", "tf32", "bfloat16"):
             attempt(f"bpengine {name}, {precision}", speed, name, precision)
             attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
+        for precision in ("float32", "tf32"):
+            attempt(f"with epilogues {name}, {precision}", partial(speed, fused=True), name, precision)
     for name in ("784-512-256-10, 1024", "1024x4-10, 1024"):
         attempt(f"predict {name}", predicting, name, 65_536)
         attempt(f"rows from the host {name}", streaming, name)

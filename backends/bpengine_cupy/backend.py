@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
 from bpengine_steps.functions import CompiledCall, CompiledFunction, RecordedFunction
-from bpengine_steps.ir import Untraceable
+from bpengine_steps.ir import RecordedStep, Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction, outside
 
@@ -26,6 +27,7 @@ from bpengine_cupy.nccl import AgreedStep, DeviceExchange, SharedAdder, connecte
 
 if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
+    from bpengine_cupy.cuda_target.program import CudaProgram
 
 SMALL_PART = 4  # rows that take less than a fourth of the free memory are put on the device at once
 TENSOR_CORES = 80  # the compute capability from which on float32 operands may be rounded inside a product
@@ -45,6 +47,9 @@ class CupyBackend(Backend):
     window = 32
     takes_all_rows = True
     patience = float("-inf")
+    _epilogues = (
+        False  # of products (see `cuda_target.epilogues`): they save launches, and lose time where they were measured
+    )
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
         super().__init__(precision, device, threads)
@@ -69,6 +74,11 @@ class CupyBackend(Backend):
     def _select(self) -> None:
         """Make its GPU the current one of CuPy."""
         self._cupy.cuda.Device(self._number).use()
+
+    def scope(self) -> AbstractContextManager[Any]:
+        """Return a context in which its GPU is CuPy's current one: each thread has its own, the first GPU to begin with."""
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
+        return device
 
     @classmethod
     def availability(cls) -> Availability:
@@ -110,7 +120,8 @@ class CupyBackend(Backend):
                 "Bring it to the host first: cupy.asnumpy(x)."
             )
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
-        return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
+        with self.scope():
+            return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
 
     def _other_device(self, x: Any) -> str | None:
         """Return the name of another GPU that an array of CuPy lies on."""
@@ -126,7 +137,8 @@ class CupyBackend(Backend):
         """
         rows = [as_host(array) for array in arrays]
         needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
-        free = int(self._cupy.cuda.runtime.memGetInfo()[0])
+        with self.scope():
+            free = int(self._cupy.cuda.runtime.memGetInfo()[0])
         if not by_number or needed <= free // SMALL_PART:
             try:
                 return super().bring_rows(arrays, dtypes)
@@ -147,7 +159,8 @@ class CupyBackend(Backend):
 
     def copy(self, state: Any) -> Any:
         """Copy every array of a tree."""
-        return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
+        with self.scope():
+            return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return a function that is compiled as steps are, for each form of its arguments, where it can be and pays."""
@@ -156,18 +169,51 @@ class CupyBackend(Backend):
             with self.xp.recording():
                 return record()
 
-        return CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
+        run = CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
+
+        def call(*args: Any, **options: Any) -> Any:
+            with self.scope():
+                try:
+                    return run(*args, **options)
+                except self._failures as error:
+                    raise BackendUnavailable(
+                        f"backend 'cupy' lost {self.device!r} while it computed: {error}. This process cannot use the GPU any "
+                        "more. Start again."
+                    ) from error
+
+        return call
+
+    @property
+    def _failures(self) -> tuple[type[Exception], ...]:
+        """What CUDA, and its libraries, raise when a device is lost."""
+        from bpengine_cupy.cuda_target.cublaslt.library import CublasLtError
+
+        cuda = self._cupy.cuda
+        nccl = (cuda.nccl.NcclError,) if hasattr(cuda, "nccl") and cuda.nccl.available else ()
+        return (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, CublasLtError, *nccl)
 
     def _function(self, recorded: RecordedFunction) -> CompiledCall:
+        return self._compilable(recorded.step, ordered=False)
+
+    def _compilable(self, step: RecordedStep, *, ordered: bool) -> CudaProgram:
+        """Return a step's program, with epilogues where they are wanted and cuBLASLt has them."""
         from bpengine_steps.plan import make_plan
 
         from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
+        from bpengine_cupy.cuda_target.cublaslt.library import NoAlgorithm
         from bpengine_cupy.cuda_target.program import CudaProgram
         from bpengine_cupy.cuda_target.target import CudaTarget
 
-        return CudaProgram(
-            write_cuda(make_plan(recorded.step, CudaTarget(self.precision), ordered=False)), self._driver
-        )
+        def program(*, epilogues: bool) -> CudaProgram:
+            target = CudaTarget(self.precision, epilogues=epilogues)
+            return CudaProgram(write_cuda(make_plan(step, target, ordered=ordered)), self._driver)
+
+        if self._epilogues:
+            with suppress(NoAlgorithm):
+                wanted = program(epilogues=True)
+                wanted.compile()
+                return wanted
+        return program(epilogues=False)
 
     def run_epoch(
         self,
@@ -180,45 +226,51 @@ class CupyBackend(Backend):
         whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
-        try:
-            return self._epochs.run(step, state, data, order, lr)
-        except (self._cupy.cuda.runtime.CUDARuntimeError, self._cupy.cuda.driver.CUDADriverError) as error:
-            raise BackendUnavailable(
-                f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any more. "
-                "Start again, from a checkpoint if the fit writes some (run=)."
-            ) from error
+        with self.scope():
+            try:
+                return self._epochs.run(step, state, data, order, lr)
+            except self._failures as error:
+                raise BackendUnavailable(
+                    f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any "
+                    "more. Start again, from a checkpoint if the fit writes some (run=)."
+                ) from error
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         return shared_program(step, lambda: self._own_program(step, state, signature))
 
     def _own_program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
-        from bpengine_steps.plan import make_plan
         from bpengine_steps.tracing import record
-
-        from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
-        from bpengine_cupy.cuda_target.program import CudaProgram
-        from bpengine_cupy.cuda_target.target import CudaTarget
 
         with self.xp.recording():
             recorded = record(step, state, signature)
-        plan = make_plan(recorded, CudaTarget(self.precision), ordered=signature.ordered)
-        return CudaProgram(write_cuda(plan), self._driver)
+        return self._compilable(recorded, ordered=signature.ordered)
 
     @cached_property
     def _driver(self) -> CupyDriver:
+        from bpengine_cupy.cuda_target.cublaslt.library import WORKSPACE
         from bpengine_cupy.cuda_target.driver import CupyDriver
 
-        return CupyDriver(self.precision)
+        try:
+            with self.scope():
+                return CupyDriver(self.precision)
+        except MemoryError:
+            needed, free = 2 * WORKSPACE >> 20, int(self._cupy.cuda.runtime.memGetInfo()[0]) >> 20
+            raise BackendUnavailable(
+                f"backend 'cupy' has too little GPU memory to begin: matrix products take {needed} MiB, and {free} MiB are "
+                "free. Another process may hold the rest: nvidia-smi shows which."
+            ) from None
 
     def take(self, array: Array, rows: HostArray) -> Array:
         """Return the given rows as a new array."""
-        if isinstance(array, np.ndarray):  # rows that stay on the host
-            return self._cupy.asarray(np.take(np.asarray(array), rows, axis=0))
-        return self._cupy.take(array, self._cupy.asarray(rows), axis=0)
+        with self.scope():
+            if isinstance(array, np.ndarray):  # rows that stay on the host
+                return self._cupy.asarray(np.take(np.asarray(array), rows, axis=0))
+            return self._cupy.take(array, self._cupy.asarray(rows), axis=0)
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until everything launched on the current stream has run."""
-        self._cupy.cuda.get_current_stream().synchronize()
+        with self.scope():
+            self._cupy.cuda.get_current_stream().synchronize()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
         """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled one."""
@@ -248,13 +300,14 @@ class CupyBackend(Backend):
     def circumstances(self) -> dict[str, Any]:
         """Return the versions of CuPy and CUDA's runtime, and the kind of device."""
         runtime = self._cupy.cuda.runtime
-        name = runtime.getDeviceProperties(self._cupy.cuda.Device().id)["name"]
+        name = runtime.getDeviceProperties(self._number)["name"]
         return {"cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion(), "device": name.decode()}
 
     def memory(self) -> dict[str, int]:
         """Return the bytes of CuPy's pool in use, and the most it has taken from the device."""
-        pool = self._cupy.get_default_memory_pool()
-        return {"in_use": int(pool.used_bytes()), "peak": int(pool.total_bytes())}
+        with self.scope():  # a pool counts the current device's
+            pool = self._cupy.get_default_memory_pool()
+            return {"in_use": int(pool.used_bytes()), "peak": int(pool.total_bytes())}
 
 
 def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep:

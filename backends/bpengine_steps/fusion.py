@@ -28,6 +28,8 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
             continue
         if node.number in tail:
             group = last
+        elif node.op == "side":
+            group = home[node.inputs[0].number]
         elif target.fuses(node):
             # neighbours by data on one level are one pass, so the node may merge several of them
             near = [i.base for i in node.inputs if target.joins(i, node) and level[i.base.number] == level[node.number]]
@@ -92,7 +94,7 @@ def _levels(
     for node in reversed(nodes):
         for operand in node.inputs:
             # An edge that leaves a pass costs one level; one that stays in registers costs none.
-            free = node.op == "view" or (node.number not in tail and target.joins(operand, node))
+            free = node.op in ("view", "side") or (node.number not in tail and target.joins(operand, node))
             level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
     # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
     # their own would read again what an earlier pass had in registers. So both move up to where their operands are made.

@@ -15,7 +15,8 @@ DType: TypeAlias = np.dtype[Any]
 Path: TypeAlias = tuple[Any, ...]
 Info: TypeAlias = Any  # see `StepNode`: what it is depends on the operation
 Op = Literal[
-    "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop"
+    "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop",
+    "side",
 ]  # fmt: skip
 Kind = Literal["pass", "single", "copy", "tail"]
 
@@ -32,7 +33,8 @@ class StepNode:
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
     function that an "outside" node calls, the shards of a "loop". "plus" is a + b in a pass of its own. Where a target adds
     up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the
-    lines. What is reduced or joined, and every output of the step, lies in C order.
+    lines. "side" is what a target's product, its input, leaves beside its result. What is reduced or joined, and every
+    output of the step, lies in C order.
     """
 
     number: int  # the order in which the step made them

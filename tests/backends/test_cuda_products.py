@@ -16,7 +16,7 @@ from bpengine_steps.ir import StepGraph, Untraceable
 from bpengine_steps.memory_plan import MemoryPlan
 from bpengine_steps.tracing import TracedArray
 
-from tests.backends.cuda_host.player import multiply
+from tests.backends.cuda_host.matmul_model import multiply
 from tests.tolerances import agreement_rtol
 
 SHAPES = [(5, 7, 3), (1, 7, 3), (5, 1, 3), (5, 7, 1), (1, 2, 1)]

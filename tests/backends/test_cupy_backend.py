@@ -73,7 +73,8 @@ def test_many_rows_stay_on_the_host_until_a_program_has_its_memory(
     wanted = bp.Model(NETWORK, "cupy", seed=1).fit(x, y, batch_size=20, epochs=2)
 
     monkeypatch.setattr(staging, "RESERVE", 0)
-    for memory, copied in ((1 << 20, 0), (x.nbytes + 4 * len(y), 2 * (x.nbytes + 4 * len(y)))):
+    size = x.nbytes + 4 * len(y)
+    for memory, copied in ((1 << 20, 0), (size + 4096, 2 * size)):
         device = Streams()
         device.memory = memory
         played_cupy.play(monkeypatch, lambda device=device: device, lambda: 1000)
@@ -183,7 +184,13 @@ def first(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_gpu_first_script_runs_on_a_simulated_gpu(
     part: str, first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = {"correct": 4 + 1 + 2 + 2, "further": 3 + 2 + 2, "bench": 2 * 3 * 2 + 4, "smallest": 4, "profile": 1}
+    lines = {
+        "correct": 4 + 2 + 1 + 2 + 2,
+        "further": 3 + 2 + 2,
+        "bench": 2 * (3 * 2 + 2) + 4,
+        "smallest": 4,
+        "profile": 1,
+    }
     monkeypatch.setattr(first, "torch_graph", lambda name, precision: "left out")
     if part == "correct":  # these are about other networks
         monkeypatch.setattr(first, "repeats", lambda dtype: "left out")

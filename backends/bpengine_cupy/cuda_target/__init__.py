@@ -3,6 +3,8 @@
 target       the GPU as a target: what joins a pass, what shares a launch, how sums over rows are cut
 pass_form    which of its three forms a pass has
 expressions  operations as CUDA C
+epilogues    products that do what follows them; off by default
+bfloat16     operands of products in two bytes
 cublaslt     matrix products, each algorithm chosen by timing
 codegen      launches as CUDA C; prelude.cuh is what that stands on
 compiler     NVRTC, without a driver; cubins are kept on disk

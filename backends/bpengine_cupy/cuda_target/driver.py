@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from threading import RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +27,10 @@ Look = Callable[[], bool]
 
 class Driver(Protocol):
     """A device with two streams, and one for copies. Addresses are numbers; kernels get the memory's and the run's."""
+
+    @property
+    def turn(self) -> AbstractContextManager[Any]:
+        """Held by the thread that puts calls into the streams: those of another would become a part of its graph."""
 
     def begin(self) -> None:
         """Wait for whatever others have put into other streams."""
@@ -106,12 +112,13 @@ class CupyDriver:
         import cupy
 
         self._cupy, self._precision = cupy, precision
+        self.turn = RLock()
         device = cupy.cuda.Device()
         self._arch = int(device.compute_capability)
         self._streams = [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
         self._copies = cupy.cuda.Stream(non_blocking=True)
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
-        self._lt = CublasLt(load_library()).open()
+        self._lt = CublasLt(load_library(cupy.cuda.runtime.runtimeGetVersion() // 1000)).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
         folder = cache_folder("cuda-algorithms")  # apart from what may be made again: another choice gives other bits
         self._chosen = ChosenAlgorithms(folder and folder / f"{name}-cublaslt-{self._lt.version}")

@@ -86,7 +86,8 @@ def _work(call: StepCall) -> str:
     if call.product is not None:
         shape = call.product
         forms = "".join("t" if operand.transposed else "n" for operand in (shape.b, shape.a))
-        return f"({shape.n} x {shape.k}) ({shape.k} x {shape.m}), {forms}"
+        besides = f", {shape.epilogue.name}" if shape.epilogue else ""
+        return f"({shape.n} x {shape.k}) ({shape.k} x {shape.m}), {forms}{besides}"
     counts: dict[str, int] = {}
     for node in (node for group in call.stage.groups for node in group.nodes if group.kind != "copy"):
         name = str(node.info if node.op == "ufunc" else f"{node.op} {_reduction(node)}".strip())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,11 @@ class CudaProgram:
 
     def compile(self) -> None:
         """Load the kernels, take memory, bring the constants there, and choose the products' algorithms."""
-        if self._made:
-            return
+        with self._driver.turn:
+            if not self._made:
+                self._compile()
+
+    def _compile(self) -> None:
         driver, plan = self._driver, self.plan
         driver.begin()
         kernels, text_begin = driver.kernels(self.text.source), self.text.begin
@@ -67,18 +71,24 @@ class CudaProgram:
         self._begin = text_begin and kernels[text_begin.name]
         self._made = [self._launchable(call, kernels, base) for call in self.text.calls]
         driver.wait()
+        self._try_once()
+
+    def _try_once(self) -> None:
+        """Run the calls of a step that changes nothing: what is loaded at a first call must not be loaded in a capture."""
+        self._reset(np.zeros(1, RUN))
+        for number, part in enumerate(self._parts):
+            if self.text.calls[part.start].outside is None:
+                self._steps(1, number)
+        self._driver.wait()
 
     def _arena(self) -> Array:
         """Take the program's memory; raise BackendUnavailable, saying which batch would fit, where it is not free."""
-        step, memory = self.plan.step, self.plan.memory
+        size = self.plan.memory.size
         try:
-            return self._driver.empty(memory.size)
+            return self._driver.empty(size)
         except MemoryError:
-            free, batch = self._driver.free(), max((n.shape[0] for n in step.rows if n.shape), default=0)
-            lasting = memory.state_size + sum(value.nbytes for value in memory.constants.values())
-            fits = batch * max(free - lasting, 0) // max(memory.size - lasting, 1)
-            cure = f"batch_size={fits} would fit." if fits else "Not even one row would fit: train a smaller network."
-            needed, kept, left = memory.size / MIB, lasting / MIB, free / MIB
+            free = self._driver.free()
+            needed, kept, left, cure = size / MIB, self._lasting / MIB, free / MIB, self._cure(free)
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
                 f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
@@ -104,31 +114,68 @@ class CudaProgram:
     def bind(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[State, dict[str, HostArray]]]:
-        """Return what runs the steps, with these arrays in the device's memory."""
+        """Return what runs the steps. Nothing is put into the streams before, so the thread that calls it has its turn."""
         if max(map(len, data), default=0) > MOST_ROWS:
             raise Untraceable(f"more than {MOST_ROWS} rows")
         self.compile()
+
+        def run() -> tuple[State, dict[str, HostArray]]:
+            with self._driver.turn, self._room_for(lr, order):
+                return self._steps_of(state, data, order, lr)
+
+        return run
+
+    def _steps_of(
+        self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
+    ) -> tuple[State, dict[str, HostArray]]:
+        """Run the steps, with these arrays in the device's memory."""
         driver, plan = self._driver, self.plan
         leaf_at = dict(leaves(state))
         pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
+        # what a run takes in any case comes before rows, which make do with what is left
+        new_arrays = self._room_of_changed()
+        reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         staged, data = self._placed(data, order)
         order = staged.order if staged else order
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
-        reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
+        self._drive(len(lr), staged)
+        done = int(driver.download(self._run).view(RUN)["next"][0])
+        held.clear()
+        reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
+        new: State = rebuilt(state, {**leaf_at, **self._changed(new_arrays)})
+        return new, reports
 
-        def run() -> tuple[State, dict[str, HostArray]]:
-            self._drive(len(lr), staged)
-            done = int(driver.download(self._run).view(RUN)["next"][0])
-            held.clear()
-            reports = {k: self._report(reported[k], node, len(lr))[:done] for k, node in plan.step.reports.items()}
-            new: State = rebuilt(state, {**leaf_at, **self._changed()})
-            return new, reports
+    @contextmanager
+    def _room_for(self, lr: HostArray, order: HostArray | None) -> Iterator[None]:
+        """Say what a run takes beside the program's own memory, where that is not free."""
+        try:
+            yield
+        except MemoryError:
+            step, free = self.plan.step, self._driver.free()
+            numbers = 0 if order is None else order.size * np.dtype(np.int32).itemsize
+            reports = sum(len(lr) * n.size * n.dtype.itemsize for n in step.reports.values())
+            taken = lr.nbytes + numbers + reports + self._extent_of_changed[1]
+            needed, left, cure = taken / MIB, free / MIB, self._cure(free + self.plan.memory.size - taken)
+            raise BackendUnavailable(
+                f"backend 'cupy' has too little GPU memory beside a compiled step: a run of {len(lr)} steps takes "
+                f"{needed:,.1f} MiB more, and {left:,.1f} MiB are free. {cure}"
+            ) from None
 
-        return run
+    def _cure(self, room: int) -> str:
+        """Say which batch a program fits with into so many bytes."""
+        step, memory = self.plan.step, self.plan.memory
+        batch = max((n.shape[0] for n in step.rows if n.shape), default=0)
+        fits = min(batch * max(room - self._lasting, 0) // max(memory.size - self._lasting, 1), batch - 1)
+        return f"batch_size={fits} would fit." if fits > 0 else "Not even one row would fit: train a smaller network."
+
+    @property
+    def _lasting(self) -> int:
+        """The bytes of the program's memory that do not depend on the batch."""
+        return self.plan.memory.state_size + sum(value.nbytes for value in self.plan.memory.constants.values())
 
     def _placed(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[StagedRows | None, tuple[Array, ...]]:
         """Return the rows on the device: arrays that lie there, or what brings those that do not fit, and its rings."""
@@ -144,14 +191,19 @@ class CudaProgram:
     def results(self, arguments: Mapping[Path, Array]) -> list[Array]:
         """Return the results of a function that was recorded as a step (see `bpengine_steps.functions`)."""
         self.compile()
+        rates: HostArray = np.zeros(1, self.plan.step.rate.dtype)
+        with self._driver.turn, self._room_for(rates, None):
+            return self._results_of(arguments, rates)
+
+    def _results_of(self, arguments: Mapping[Path, Array], rates: HostArray) -> list[Array]:
         driver, step = self._driver, self.plan.step
+        new_arrays = self._room_of_changed()
         held = self._bring_arrays([(node, arguments[path]) for path, node in step.inputs.items() if path in arguments])
-        rates: HostArray = np.zeros(1, step.rate.dtype)
         halted = {k: driver.empty(node.size * node.dtype.itemsize) for k, node in step.reports.items()}
         held += self._start((), None, rates, halted)
         self._drive(1)
         held.clear()
-        return list(self._changed().values())
+        return list(self._changed(new_arrays).values())
 
     def _report(self, reported: Array, node: StepNode, steps: int) -> HostArray:
         values: HostArray = self._driver.download(reported).view(node.dtype).reshape(steps, *node.shape)
@@ -184,21 +236,27 @@ class CudaProgram:
         run["data"][0, : len(data)] = [driver.address(rows) for rows in data]
         run["order"], run["lr"] = 0 if numbers is None else driver.address(numbers), driver.address(rates)
         run["report"][0, : len(reports)] = [driver.address(values) for values in reports.values()]
-        raw = driver.upload(run.view(np.uint8))
-        driver.copy(driver.address(self._run), driver.address(raw), RUN.itemsize)
-        return [rates, numbers, raw]
+        return [rates, numbers, self._reset(run)]
+
+    def _reset(self, run: HostArray) -> Array:
+        """Put a new place in a run into the stream; return what must be held until it is there."""
+        raw = self._driver.upload(run.view(np.uint8))
+        self._driver.copy(self._driver.address(self._run), self._driver.address(raw), RUN.itemsize)
+        return raw
 
     def _drive(self, steps: int, staged: StagedRows | None = None) -> None:
         """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
         looks: list[Look] = []
-        with closing(staged.pieces() if staged else _whole(steps)) as pieces:
-            for window in (w for piece in pieces for w in _windows(piece, self._lengths)):
-                if len(looks) == AHEAD and looks.pop(0)():
-                    break
-                self._window(window)
-                looks.append(self._driver.look(self._driver.address(self._run) + STOP))
-                if staged:
-                    staged.advance()
+        try:
+            with closing(staged.pieces() if staged else _whole(steps)) as pieces:
+                for window in (w for piece in pieces for w in _windows(piece, self._lengths)):
+                    if len(looks) == AHEAD and looks.pop(0)():
+                        break
+                    self._window(window)
+                    looks.append(self._driver.look(self._driver.address(self._run) + STOP))
+                    if staged:
+                        staged.advance()
+        finally:  # also on Ctrl-C: what is in the stream still writes into arrays that are given back on leaving
             self._driver.wait()
 
     def _window(self, steps: int) -> None:
@@ -234,9 +292,12 @@ class CudaProgram:
                 if call.beside:
                     driver.fork()
                     forked = True
-                if forked and call is last:
+                elif forked and call is last:
                     driver.join()
+                    forked = False
                 driver.call(call, launchable, memory, run)
+            if forked:  # a product beside the others is the last call before one that is outside of the program
+                driver.join()
 
     def _outside(self, number: int) -> None:
         """Call what is outside of the program: between GPUs on the stream, else on the host, unless the run has halted."""
@@ -256,20 +317,35 @@ class CudaProgram:
         start = self.plan.memory.at(node)
         return self._memory[start : start + node.size * node.dtype.itemsize].view(node.dtype).reshape(node.shape)
 
-    def _changed(self) -> dict[Path, Array]:
-        """Return what has changed, in memory of its own: the program's may be written by its next run."""
-        driver, step, memory = self._driver, self.plan.step, self.plan.memory
-        places = {path: memory.places[step.inputs[path].number] for path in step.changed if path[0] != COPY}
-        sizes = {path: step.inputs[path].size * step.inputs[path].dtype.itemsize for path in places}
-        first = min(places.values(), default=0)
-        size = max((place + sizes[path] for path, place in places.items()), default=first) - first
-        whole = driver.empty(max(size, 1))
+    @cached_property
+    def _extent_of_changed(self) -> tuple[int, int]:
+        """Where what changes begins in the program's memory, and its length in bytes."""
+        ends = [(begin, begin + node.size * node.dtype.itemsize) for _, node, begin in self._changing()]
+        first = min((begin for begin, _ in ends), default=0)
+        return first, max(1, max((end for _, end in ends), default=first) - first)
+
+    def _changing(self) -> Iterator[tuple[Path, StepNode, int]]:
+        """Yield the paths of what a user sees changed, with the arrays and their places."""
+        step, memory = self.plan.step, self.plan.memory
+        for path in step.changed:
+            if path[0] != COPY:
+                node = step.inputs[path]
+                yield path, node, memory.places[node.number]
+
+    def _room_of_changed(self) -> Array:
+        """Take memory for what will have changed: before the run, whose work would be lost if there were none."""
+        return self._driver.empty(self._extent_of_changed[1])
+
+    def _changed(self, whole: Array) -> dict[Path, Array]:
+        """Return what has changed, in memory of its own, `whole`: the program's may be written by its next run."""
+        driver, (first, size) = self._driver, self._extent_of_changed
         driver.copy(driver.address(whole), driver.address(self._memory) + first, size)
         driver.wait()
         changed = {}
-        for path, place in places.items():
-            node, start = step.inputs[path], place - first
-            changed[path] = whole[start : start + sizes[path]].view(node.dtype).reshape(node.shape)
+        for path, node, begin in self._changing():
+            start = begin - first
+            part = whole[start : start + node.size * node.dtype.itemsize]
+            changed[path] = part.view(node.dtype).reshape(node.shape)
         return changed
 
 

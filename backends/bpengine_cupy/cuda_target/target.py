@@ -9,6 +9,7 @@ from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, Un
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_cupy.cuda_target.bfloat16 import ROUND, with_rounded_operands
+from bpengine_cupy.cuda_target.epilogues import with_epilogues
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
@@ -25,8 +26,9 @@ class CudaTarget:
     alignment = 256  # bytes: what cuBLASLt asks for by default
     queues = 2
 
-    def __init__(self, precision: str = "float32") -> None:
+    def __init__(self, precision: str = "float32", *, epilogues: bool = False) -> None:
         self._rounds = precision == "bfloat16"  # what products read; in the other precisions cuBLASLt rounds, if at all
+        self._epilogues = epilogues
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Do products of one term each in a pass: a launch less."""
@@ -37,8 +39,10 @@ class CudaTarget:
         return None
 
     def finished(self, step: RecordedStep) -> RecordedStep:
-        """In bfloat16, let products read copies of their operands."""
-        return with_rounded_operands(step) if self._rounds else step
+        """In bfloat16, let products read copies of their operands; otherwise take epilogues, where they are wanted."""
+        if self._rounds:
+            return with_rounded_operands(step)
+        return with_epilogues(step) if self._epilogues else step
 
     def require(self, node: StepNode) -> None:
         """Refuse operations and dtypes that have no CUDA C, and arrays in blocks."""

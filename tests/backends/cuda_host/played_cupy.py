@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
-from contextlib import nullcontext
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -25,22 +25,40 @@ class PlayedError(RuntimeError):
     """CUDA's own."""
 
 
+_here = threading.local()
+
+
+def current() -> int:
+    """Return the number of this thread's current GPU: the first, until it takes another."""
+    number: int = getattr(_here, "number", 0)
+    return number
+
+
 class PlayedDevice:
-    """A GPU of the Hopper generation."""
+    """A GPU of the Hopper generation. In its context it is the thread's current one, and no number warns, as on a GPU."""
 
     compute_capability = "90"
 
-    def __init__(self, number: int = 0) -> None:
-        self.id = number
+    def __init__(self, number: int | None = None) -> None:
+        self.id = current() if number is None else number
 
     def use(self) -> None:
-        pass
+        _here.number = self.id
+
+    def __enter__(self) -> None:
+        self._quiet, self._before = np.errstate(all="ignore"), current()
+        self._quiet.__enter__()
+        self.use()
+
+    def __exit__(self, *error: object) -> None:
+        _here.number = self._before
+        self._quiet.__exit__(None, None, None)
 
 
-def module(free: Callable[[], int]) -> Any:
+def module(free: Callable[[], int], devices: int = 1) -> Any:
     """Return what the backend uses of CuPy."""
     runtime = SimpleNamespace(
-        getDeviceCount=lambda: 1,
+        getDeviceCount=lambda: devices,
         getDeviceProperties=lambda number: {"name": b"played"},
         memGetInfo=lambda: (free(), FREE),
         driverGetVersion=lambda: 13000,
@@ -60,10 +78,13 @@ def module(free: Callable[[], int]) -> Any:
 
 
 def play(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[], Player] = Player, free: Callable[[], int] = lambda: FREE
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[], Player] = Player,
+    free: Callable[[], int] = lambda: FREE,
+    devices: int = 1,
 ) -> None:
-    """Let `bp.get_backend("cupy")` run on players that `make` makes, on a device with so many free bytes."""
-    monkeypatch.setitem(sys.modules, "cupy", module(free))
+    """Let `bp.get_backend("cupy")` run on players that `make` makes, on so many devices with so many free bytes."""
+    monkeypatch.setitem(sys.modules, "cupy", module(free, devices))
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_compat.numpy)
     monkeypatch.setattr(array_api_compat, "cupy", array_api_compat.numpy, raising=False)
     monkeypatch.setattr(availability, "check", lambda: Availability("ready", "played"))
@@ -74,10 +95,5 @@ def play(
         return player
 
     monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", driver)
-    monkeypatch.setattr("bpengine_cupy.backend.CupyBackend.scope", lambda self: _as_on_a_gpu(), raising=False)
+    monkeypatch.setattr(_here, "number", 0, raising=False)
     clear_caches()
-
-
-def _as_on_a_gpu() -> Any:
-    """Return a context in which nothing warns of numbers that are not finite."""
-    return np.errstate(all="ignore") if np.geterr()["invalid"] != "ignore" else nullcontext()

@@ -15,14 +15,15 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any
 
 import numpy as np
-from bpengine_cupy.cuda_target.bfloat16 import BITS, exact
 from bpengine_cupy.cuda_target.codegen.program_text import StepCall
 from bpengine_cupy.cuda_target.compiler import full_source
-from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
+from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
+
+from tests.backends.cuda_host.matmul_model import multiply
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
 OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
@@ -67,10 +68,14 @@ class Player:
 
     def __init__(self, order: int = IN_TURN, change: Callable[[str], str] = lambda text: text) -> None:
         self._order, self._change = order, change
+        self.turn = RLock()
+        self._loaded: set[tuple[str, int]] = set()  # kernels and products that have been called, by name and memory
+        self._forked = self._beside = False  # the second stream has followed the first; and has not met it again
         self._capturing: list[Callable[[], None]] | None = None
         self.graphs = 0
         self.replays = 0
         self.tf32 = False  # whether products round their float32 operands to ten bits behind the point
+        self.epilogues = 0  # products that did more
         self.outings = 0  # times that the program was left for a function on the device
         self._held: list[Any] = []
 
@@ -116,13 +121,21 @@ class Player:
         return base
 
     def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+        if call.beside:
+            if not self._forked:
+                raise WouldNotRun(f"{call.name}: its stream has not followed the first")
+            self._beside = True
         if self._capturing is not None:
+            if (call.name, memory) not in self._loaded:
+                raise WouldNotRun(f"{call.name} is loaded while a stream is captured")
             self._capturing.append(lambda: self._do(call, launchable, memory, run))
         else:
+            self._loaded.add((call.name, memory))
             self._do(call, launchable, memory, run)
 
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
         if call.product is not None:
+            self.epilogues += call.product.epilogue is not None
             multiply(call.product, launchable, tf32=self.tf32)
             return
         form = (ctypes.c_int * 6)(*call.grid, *call.block, int(call.meets), self._order)
@@ -131,19 +144,23 @@ class Player:
         if waiting:
             raise WouldNotRun(f"{call.name}: threads wait for each other for ever")
 
-    def fork(self) -> None: ...
+    def fork(self) -> None:
+        self._forked = True
 
-    def join(self) -> None: ...
+    def join(self) -> None:
+        self._forked = self._beside = False
 
     def capture(self, work: Callable[[], None]) -> Any:
         self._free("capturing")
         self._capturing = []
         try:
             work()
+            if self._beside:
+                raise WouldNotRun("a capture ends before the second stream has met the first")
             self.graphs += 1
             return self._capturing
         finally:
-            self._capturing = None
+            self._capturing, self._forked, self._beside = None, False, False
 
     def replay(self, graph: Any) -> None:
         self._free("replaying")
@@ -186,27 +203,3 @@ class Player:
 
     def wait(self) -> None:
         self._free("waiting")
-
-
-def multiply(product: MatrixProduct, base: int, *, tf32: bool = False) -> None:
-    """Do what cublasLtMatmul does, on addresses counted from `base`."""
-    read = BITS if product.rounded else np.dtype(product.dtype)
-
-    def matrix(place: int, rows: int, columns: int, leading: int, kind: Any = read) -> Any:
-        size = ((columns - 1) * leading + rows) * kind.itemsize
-        flat = np.frombuffer((ctypes.c_char * size).from_address(base + place), kind)
-        return np.lib.stride_tricks.as_strided(flat, (rows, columns), (kind.itemsize, leading * kind.itemsize))
-
-    def operand(shape: Operand, rows: int, columns: int) -> Any:
-        if shape.transposed:
-            return matrix(shape.place, columns, rows, shape.leading).T
-        return matrix(shape.place, rows, columns, shape.leading)
-
-    a, b = operand(product.a, product.m, product.k), operand(product.b, product.k, product.n)
-    if product.rounded:
-        a, b = exact(a), exact(b)
-    elif tf32:
-        a, b = ((x.view(np.uint32) + np.uint32(0x1000) & np.uint32(0xFFFFE000)).view(np.float32) for x in (a, b))
-    with np.errstate(all="ignore"):
-        # as the row-major product, so that NumPy's BLAS adds in the same order
-        matrix(product.d, product.m, product.n, product.m, np.dtype(product.dtype))[...] = (b.T @ a.T).T

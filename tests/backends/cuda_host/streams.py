@@ -103,6 +103,7 @@ class Streams(Player):
         if self._capturing is not None:
             super().call(call, launchable, memory, run)
         else:
+            self._loaded.add((call.name, memory))
             self._put(lambda: self._do(call, launchable, memory, run))
 
     def replay(self, graph: Any) -> None:

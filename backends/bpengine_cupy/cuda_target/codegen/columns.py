@@ -29,6 +29,8 @@ class ColumnsWriter:
         self.sums = [n for n in group.nodes if n.op == "partial"]
         if any(n.info != ("add", "first") for n in self.sums):
             raise Untraceable("extremes of columns, or one number of all, in a pass that sums columns")
+        if self.columns >= 2**31:
+            raise Untraceable(f"sums of {self.columns} columns")
         read = list(operands(group).values())
         self.vector = vector_length(
             group, read, memory.stored, lambda n: not self.columns % n and self.columns >= 32 * n

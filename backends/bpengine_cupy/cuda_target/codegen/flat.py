@@ -23,14 +23,20 @@ from bpengine_cupy.cuda_target.codegen.passes import (
 )
 from bpengine_cupy.cuda_target.expressions import c_type, identity
 
+MOST_INT = 2**31 - 1
+
 
 @dataclass
 class FlatPass:
-    """Code that runs in `blocks` blocks of its own. P0_, P1_ ... in it stand for `places`, so that like passes share it."""
+    """Code that runs in `blocks` blocks of its own. P0_, P1_ ... in it stand for `places`, so that like passes share it.
+
+    `rooms` are the types of which a block needs `room_TYPE`, a number for each of its threads.
+    """
 
     blocks: int = 1
     code: str = ""
     places: list[int] = field(default_factory=list)
+    rooms: set[str] = field(default_factory=set)
 
     def place(self, number: int) -> str:
         """Return the name that stands for a place or a size."""
@@ -99,9 +105,9 @@ class FlatWriter:
     def _loop(self) -> list[str]:
         vector, columns = self.vector, self.columns
         count = str(self.elements // vector) if self.broadcast else self.out.place(self.elements // vector)
-        index = f"const i8 k = q * {vector};"
+        index, column = f"const i8 k = q * {vector};", "int" if columns <= MOST_INT else "i8"
         if self.broadcast:
-            index += f" const i8 i = k / {columns}; const int j = int(k - i * {columns}); (void)i; (void)j;"
+            index += f" const i8 i = k / {columns}; const {column} j = {column}(k - i * {columns}); (void)i; (void)j;"
         unrolled = f'_Pragma("unroll") for (int u = 0; u < {vector}; ++u) {{ (void)u;'
         lines = [*self.before, *self._accumulators()]
         lines.append(f"for (i8 q = i8(b) * {THREADS} + threadIdx.x; q < {count}; q += i8(nb) * {THREADS}) {{ {index}")
@@ -110,8 +116,9 @@ class FlatWriter:
         for node in self.sums:
             kind, name = c_type(node.dtype), node.info[0]
             target = f"AT({kind}, {self.out.place(self.memory.at(node))})[b]"
+            self.out.rooms.add(kind)
             lines.append(
-                f"{{ __shared__ {kind} room[{THREADS // 32}]; const {kind} s = row_{name}<{THREADS}>(a{node.number}, room);"
+                f"{{ const {kind} s = row_{name}<{THREADS}>(a{node.number}, room_{kind});"
                 f" if (threadIdx.x == 0) {target} = s; }}"
             )
         wanted = min(-(-self.elements // (vector * THREADS)), MULTIPROCESSORS * 8)
@@ -137,8 +144,8 @@ class FlatWriter:
         return lines
 
     def _after_sums(self, first: list[str]) -> list[str]:
-        kinds = sorted({c_type(n.dtype) for n in self.finished})
-        lines = [*self._accumulators(), *(f"__shared__ {kind} room_{kind}[{THREADS}];" for kind in kinds), *self.before]
+        self.out.rooms |= {c_type(n.dtype) for n in self.finished}
+        lines = [*self._accumulators(), *self.before]
         lines.append(
             f"for (i8 q = i8(b) * 32; q < {self.count}; q += i8(nb) * 32) {{ const i8 k = q + (threadIdx.x & 31);"
         )

@@ -21,6 +21,9 @@ from bpengine_cupy.cuda_target.expressions import c_type, identity
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
 SLOTS = 8  # arrays of rows, and reports, that `struct Run` has room for
+CONSTANTS = (
+    48 << 10
+)  # bytes of tables in constant memory, of which a module has 64 KiB; others lie in the device's memory
 WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 
@@ -95,13 +98,14 @@ class _Segment:
 class _SourceWriter:
     def __init__(self, plan: ExecutionPlan) -> None:
         self.step, self.memory, self.ordered = plan.step, plan.memory, plan.ordered
+        self._constants = 0  # bytes of constant memory that tables take
 
     def launch(self, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         """Return a launch's text, empty for a product, and its call."""
         name = f"k{number}"
         if stage.product:
-            node = stage.groups[0].nodes[0]
-            return "", StepCall(name=f"product{number}", stage=stage, product=product_of(node, self.memory))
+            node, *sides = stage.groups[0].nodes
+            return "", StepCall(name=f"product{number}", stage=stage, product=product_of(node, self.memory, sides))
         if stage.groups and stage.groups[0].nodes and stage.groups[0].nodes[0].op == "outside":
             return "", StepCall(name=f"outside{number}", stage=stage, outside=stage.groups[0].nodes[0])
         if stage.head or flat_call(stage.groups):
@@ -135,7 +139,7 @@ class _SourceWriter:
 
     def _flat_launch(self, name: str, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         segments = self._head() if stage.head else []
-        tables: list[str] = []
+        tables, rooms = list[str](), set[str]()
         alike: dict[str, list[FlatPass]] = {}
         for group in stage.groups:
             if group.kind == "tail":
@@ -147,10 +151,13 @@ class _SourceWriter:
             else:
                 written = FlatWriter(group, self.memory, stage.head).write()
                 alike.setdefault(canonical(written.code), []).append(written)
+                rooms |= written.rooms
         for code, passes in alike.items():
             segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
         code, start = self._beside(segments)
-        body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{code}"
+        # one for all passes, of which a block runs one: each with its own would soon be more than a block may have
+        shared = "".join(f"  __shared__ {kind} room_{kind}[{THREADS}];\n" for kind in sorted(rooms))
+        body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{shared}{code}"
         meets = any(word in code for word in ("row_", "block_", "warp_"))
         text = "".join(f"{table}\n" for table in tables) + self._kernel(name, THREADS, body)
         return text, StepCall(name=name, stage=stage, grid=(max(start, 1), 1), block=(THREADS, 1), meets=meets)
@@ -178,7 +185,9 @@ class _SourceWriter:
         for each in passes:
             rows.append("{" + ", ".join(map(str, [start, each.blocks, *each.places])) + "}")
             start += each.blocks
-        tables.append(f"static __constant__ const i8 {table}[{len(rows)}][{width + 2}] = {{{', '.join(rows)}}};")
+        self._constants += 8 * len(rows) * (width + 2)
+        where = "__constant__" if self._constants <= CONSTANTS else "__device__"
+        tables.append(f"static {where} const i8 {table}[{len(rows)}][{width + 2}] = {{{', '.join(rows)}}};")
         for k in reversed(range(width)):
             code = code.replace(f"P{k}_", f"p[{k + 2}]")
         pick = f"int s = 0; while (s + 1 < {len(rows)} && b >= {table}[s + 1][0]) ++s; "

@@ -14,7 +14,7 @@ from ctypes import byref, c_double, c_float, c_int, c_int32, c_int64, c_size_t, 
 from typing import Any
 
 from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
-from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, Operand
+from bpengine_cupy.cuda_target.cublaslt.products import Epilogue, MatrixProduct, Operand
 
 DATA_TYPES = {"f4": 0, "f8": 1, "bf16": 14}  # cudaDataType_t: CUDA_R_32F, CUDA_R_64F, CUDA_R_16BF
 COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are rounded inside
@@ -24,6 +24,14 @@ COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are r
     "tf32": 77,
 }
 TRANSPOSE_A, TRANSPOSE_B = 3, 4  # cublasLtMatmulDescAttributes_t
+EPILOGUE, VECTOR, MASK, MASK_PITCH, VECTOR_TYPE = (
+    7,
+    8,
+    11,
+    12,
+    26,
+)  # the same: bias, or its gradient; the auxiliary buffer
+EPILOGUES = {"relu_bias": 6, "relu_aux_bias": 134, "drelu": 136, "drelu_bgrad": 152}  # cublasLtEpilogue_t
 MOST_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A = 1, 3, 5  # cublasLtMatmulPreferenceAttributes_t; B, C, D follow A
 ORDERED_REDUCTIONS = 2 | 4  # sums of a split inner length by way of the workspace, in a fixed order; never in place
 WORKSPACE = 32 << 20  # bytes, for each stream
@@ -53,10 +61,14 @@ class CublasLtError(Exception):
     """cuBLASLt answered with a status other than 0, or has no algorithm for a product."""
 
 
-def load_library() -> ctypes.CDLL:
-    """Return cuBLASLt: the copy that CuPy has mapped already, or the one that its package brings."""
+class NoAlgorithm(CublasLtError):
+    """cuBLASLt has no algorithm for a product."""
+
+
+def load_library(cuda: int = 13) -> ctypes.CDLL:
+    """Return the cuBLASLt of a CUDA, by its first number: the copy that CuPy has mapped already, or that of its package."""
     try:
-        return ctypes.CDLL("libcublasLt.so.13")
+        return ctypes.CDLL(f"libcublasLt.so.{cuda}")
     except OSError:
         from cuda.pathfinder import load_nvidia_dynamic_lib
 
@@ -75,7 +87,7 @@ class CublasLt:
         return self
 
     def call(self, name: str, *arguments: Any) -> None:
-        """StepCall a function; raise CublasLtError unless it answers 0."""
+        """Call a function; raise CublasLtError unless it answers 0."""
         status = getattr(self.library, f"cublasLt{name}")(*arguments)
         if status:
             raise CublasLtError(f"cublasLt{name} answered with status {status}")
@@ -101,6 +113,8 @@ class DescribedProduct:
         weakref.finalize(self, lt.call, "MatmulDescDestroy", self.description)
         self._set(TRANSPOSE_A, c_int32(product.a.transposed))
         self._set(TRANSPOSE_B, c_int32(product.b.transposed))
+        if product.epilogue:
+            self._describe(product.epilogue, kind, base)
         self.layouts = (
             self._layout(read, product.m, product.k, product.a),
             self._layout(read, product.k, product.n, product.b),
@@ -108,6 +122,15 @@ class DescribedProduct:
         )
         self.addresses = [c_void_p(base + place) for place in (product.a.place, product.b.place, product.d)]
         self.algorithm: Algorithm | None = None
+
+    def _describe(self, epilogue: Epilogue, kind: int, base: int) -> None:
+        self._set(EPILOGUE, c_uint32(EPILOGUES[epilogue.name]))
+        if epilogue.vector is not None:
+            self._set(VECTOR, c_uint64(base + epilogue.vector))
+            self._set(VECTOR_TYPE, c_int32(kind))
+        if epilogue.mask is not None:
+            self._set(MASK, c_uint64(base + epilogue.mask))
+            self._set(MASK_PITCH, c_int64(epilogue.pitch))
 
     def _set(self, attribute: int, value: Any) -> None:
         size = c_size_t(ctypes.sizeof(value))
@@ -129,7 +152,8 @@ class DescribedProduct:
         sides = "".join(f" {'T' if o.transposed else 'N'}{o.leading}" for o in (p.a, p.b))
         aligned = [min(ALIGNED, a.value & -a.value) for a in self.addresses if a.value]
         dtype = "bf16" if p.rounded else p.dtype
-        return f"{self.precision} {dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}"
+        epilogue = f" {p.epilogue.name}" if p.epilogue else ""
+        return f"{self.precision} {dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}{epilogue}"
 
     def candidates(self) -> list[Algorithm]:
         """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""
@@ -176,7 +200,7 @@ class DescribedProduct:
             candidates = self.candidates()
             times = [self._seconds(each, time, stream, workspace) for each in candidates]
             if min(times, default=math.inf) == math.inf:
-                raise CublasLtError(f"cuBLASLt has no algorithm for the product {self.key}")
+                raise NoAlgorithm(f"cuBLASLt has no algorithm for the product {self.key}")
             kept = chosen.keep(self.key, bytes(candidates[times.index(min(times))]))
         self.algorithm = Algorithm.from_buffer_copy(kept)
 

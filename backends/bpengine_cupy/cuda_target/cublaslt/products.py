@@ -5,12 +5,14 @@ A row-major D = A B is the column-major transposed D' = B' A': cuBLASLt's A is o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bpengine_steps.ir import StepNode, Untraceable
 from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_cupy.cuda_target.bfloat16 import BITS
+from bpengine_cupy.cuda_target.epilogues import BIAS_GRADIENT, MASK, mask_pitch
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,19 @@ class Operand:
     place: int
     transposed: bool
     leading: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """What a product does besides (see `epilogues`): the places of a bias or its gradient (m,), and of a mask.
+
+    A column of the mask takes `pitch` bits.
+    """
+
+    name: str
+    vector: int | None = None
+    mask: int | None = None
+    pitch: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +49,31 @@ class MatrixProduct:
     d: int
     dtype: str
     rounded: bool = False
+    epilogue: Epilogue | None = None
 
 
-def product_of(node: StepNode, memory: MemoryPlan) -> MatrixProduct:
-    """Return a recorded product in cuBLASLt's terms; raise Untraceable for operands that it cannot read."""
-    left, right = node.inputs
+def product_of(node: StepNode, memory: MemoryPlan, sides: Sequence[StepNode] = ()) -> MatrixProduct:
+    """Return a recorded product in cuBLASLt's terms; raise Untraceable for operands that it cannot read.
+
+    sides: what it leaves beside its result.
+    """
+    left, right, *further = node.inputs
     (rows, inner), columns = left.shape, right.shape[1]
     if node.dtype.str[1:] not in ("f4", "f8"):
         raise Untraceable(f"a product of {node.dtype} in CUDA")
     a, b = _operand(right, memory), _operand(left, memory)
     return MatrixProduct(
-        m=columns, n=rows, k=inner, a=a, b=b, d=memory.at(node), dtype=node.dtype.str[1:], rounded=left.dtype == BITS
-    )
+        m=columns, n=rows, k=inner, a=a, b=b, d=memory.at(node), dtype=node.dtype.str[1:], rounded=left.dtype == BITS,
+        epilogue=_epilogue(node, [*further, *sides], memory) if node.info else None,
+    )  # fmt: skip
+
+
+def _epilogue(node: StepNode, further: Sequence[StepNode], memory: MemoryPlan) -> Epilogue:
+    """Return an epilogue with the places of what it reads or writes: a bias, its gradient, a mask."""
+    places = {str(each.info) if each.op == "side" else "bias": memory.at(each) for each in further}
+    vector = places.get("bias", places.get(BIAS_GRADIENT))
+    pitch = mask_pitch(node.shape[1]) if MASK in places else 0
+    return Epilogue(name=str(node.info), vector=vector, mask=places.get(MASK), pitch=pitch)
 
 
 def _operand(node: StepNode, memory: MemoryPlan) -> Operand:
