@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import bpengine as bp
-from bpengine.data.tables import byte_streams, conversion, csv_table
+from bpengine.data.tables import byte_streams, conversion
 from bpengine.errors import BpError, ConfigError, DataError
 
 TABLE = b"a,b,c\n" + b"".join(b"%d,%d,%d\n" % (i, i * i % 17, i % 2) for i in range(2000))
@@ -84,11 +84,13 @@ def test_trailing_separators_are_no_column(put: Any) -> None:
     assert bp.data.read_arrays(bare, target=False).x.tolist() == [[1, 2, 0], [3, 4, 1]]
 
 
-@pytest.mark.parametrize("cells", [csv_table.CELLS, 60], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("cells", [conversion.CELLS, 60], ids=["whole", "in pieces"])
 def test_a_field_behind_the_columns_is_told_with_its_row(put: Any, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_table, "CELLS", cells)
-    later = b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n"
-    assert "row 200 has more fields than the others have" in refused(put("later.csv", later))
+    monkeypatch.setattr(conversion, "CELLS", cells)
+    later = put("later.csv", b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n")
+    assert "row 200 has more fields than the others have" in refused(later)
+    with pytest.raises(DataError, match="row 200 has more fields than the others have"):
+        bp.data.convert(later, later.parent / "kept")
 
 
 def test_a_column_without_a_name_that_few_rows_have_is_one(

@@ -15,7 +15,7 @@ from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.features.learning import LearningRules, learn_column, names_rows, text_counts
-from bpengine.data.features.nearly_numbers import NearlyNumbers, nearly_numbers, told
+from bpengine.data.features.nearly_numbers import NearlyNumbers, grouped_warnings, nearly_numbers
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn, one_line
@@ -336,7 +336,7 @@ class Features(RichForm):
         """Return warnings: columns that are left out without being asked for, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
         said = (f"the column {column.name!r} is left out: {column.why}." for column in left_out)
-        return [*said, *told(self._nearly), *self._notes]
+        return [*said, *grouped_warnings(self._nearly), *self._notes]
 
     def _reasons(self) -> str:
         return "; ".join(f"{column.name!r}: {column.described()[1]}" for column in self._columns[:4])

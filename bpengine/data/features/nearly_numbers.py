@@ -32,8 +32,8 @@ def nearly_numbers(counts: Mapping[str, int]) -> NearlyNumbers | None:
 
     counts: how often each text occurs. A column of nothing but numbers written as text needs no cure.
 
-    >>> found = nearly_numbers({"1.5": 3, "2": 4, "n/d": 2})
-    >>> found.numbers, found.cells, found.cures.partition(" (")[0]
+    >>> people = nearly_numbers({"1.5": 3, "2": 4, "n/d": 2})
+    >>> people.numbers, people.cells, people.cures.partition(" (")[0]
     (7, 9, '--na-values n/d')
     """
     numbers, odd, marks = _sorted(counts)
@@ -48,15 +48,15 @@ def nearly_numbers(counts: Mapping[str, int]) -> NearlyNumbers | None:
     return NearlyNumbers(count, every, others, "; ".join(cures))
 
 
-def told(columns: Mapping[str, NearlyNumbers]) -> Iterator[str]:
+def grouped_warnings(columns: Mapping[str, NearlyNumbers]) -> Iterator[str]:
     """Yield a warning for each column that is nearly one of numbers; those with the same cure share one."""
     alike: dict[tuple[str, str], list[str]] = {}
-    for name, found in columns.items():
-        alike.setdefault((found.others, found.cures), []).append(name)
+    for name, nearly in columns.items():
+        alike.setdefault((nearly.others, nearly.cures), []).append(name)
     for (others, cures), names in alike.items():
         if len(names) == 1:
-            found = columns[names[0]]
-            said = f"{found.numbers:,} of {found.cells:,} cells are numbers"
+            nearly = columns[names[0]]
+            said = f"{nearly.numbers:,} of {nearly.cells:,} cells are numbers"
             yield f"the column {names[0]!r} is taken as text: {said}{others}. {cures}."
         else:
             shown = ", ".join(map(repr, names[:SHOWN])) + ", ..." * (len(names) > SHOWN)

@@ -200,7 +200,7 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
     """
     wanted = options.sep or options.delimiter
     tried: list[tuple[str, list[list[str]]]] = []
-    for sep in (wanted,) if wanted else [sep for sep in SEPARATORS if sep != options.decimal]:
+    for sep in (wanted,) if wanted else [sep for sep in SEPARATORS if _may_separate(sep, lines, options)]:
         with long_fields():
             rows = [row for row in _split(lines, sep, options) if any(row)]
         tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))  # the last may go on behind the first lines
@@ -209,6 +209,15 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
         return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # of equal ones the first
     present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
+
+
+def _may_separate(sep: str, lines: list[str], options: TextOptions) -> bool:
+    """Return whether a mark may separate fields: the decimal mark only where numbers with it stand in quotation marks."""
+    if sep != options.decimal:
+        return True
+    number = re.compile(rf"[-+]?\d*{re.escape(sep)}\d+")
+    with long_fields():
+        return any(number.fullmatch(field) for row in _split(lines, sep, options) for field in row)
 
 
 def _even(rows: list[list[str]]) -> bool:
