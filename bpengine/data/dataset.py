@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.nearly_numbers import nearly_numbers
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.rich_form import RichForm, cell_text, table, title
@@ -124,6 +125,10 @@ class Dataset(RichForm):
         if self.task != "classification" or self.rows < 2:
             return "Give more rows or another test_fraction."
         times = np.bincount(self.y)
+        names = [str(name) for name in self.class_names or () if isinstance(name, str)]
+        nearly = nearly_numbers(dict.fromkeys(names, 1))
+        if nearly is not None:
+            return f"Its target is taken as text, but most are numbers{nearly.others}: {nearly.cures}."
         if times.max() == 1:
             return "Every class has a single row: is the target a column that names the rows?"
         if 2 * np.count_nonzero(times) > self.rows:

@@ -323,6 +323,9 @@ def test_a_target_that_names_the_rows_is_told_when_they_are_split(tmp_path: Path
     file.write_text("a,b\n" + "".join(f"{row},n{row % 30}\n" for row in range(40)))
     with pytest.raises(DataError, match="Nearly every row has a class of its own"):
         bp.data.load(file).split()
+    file.write_text("a,b\n" + "".join(f'{row},"1,{row:03d}"\n' for row in range(40)))
+    with pytest.raises(DataError, match="Its target is taken as text, but most are numbers: --thousands , reads their"):
+        bp.data.load(file).split()
     file.write_text("a,b\n" + "1,x\n1,x\n2,y\n2,y\n")
     with pytest.raises(DataError, match="Give more rows or another test_fraction"):
         bp.data.load(file).split()

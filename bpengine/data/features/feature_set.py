@@ -15,7 +15,6 @@ from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.features.learning import LearningRules, learn_column, names_rows, text_counts
-from bpengine.data.features.nearly_numbers import NearlyNumbers, grouped_warnings, nearly_numbers
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn, one_line
@@ -24,6 +23,7 @@ from bpengine.data.tables.data_frames import is_frame, is_series, names_of, tabl
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.features import check_weights
+from bpengine.data.validation.nearly_numbers import NearlyNumbers, grouped_warnings, nearly_numbers
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
