@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bpengine.data.table import Array, Table, TableColumn
 from bpengine.data.validation.class_names import ClassName
+from bpengine.data.validation.nearly_numbers import nearly_numbers
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.output.rich_form import RichForm, cell_text, table, title
@@ -114,13 +115,25 @@ class Dataset(RichForm):
         groups = np.asarray(self.y) if self.task == "classification" else np.zeros(self.rows, np.int64)
         test = _stratified(groups, test_fraction, seed)
         if not 0 < np.count_nonzero(test) < self.rows:
-            hint = "Give more rows or another test_fraction."
-            if self.task == "classification" and self.rows > 1 and np.bincount(self.y).max() == 1:
-                hint = "Every class has a single row: is the target a column that names the rows?"
             raise DataError(
-                f"split leaves one side of {self.name!r} empty ({count_of(self.rows, 'row')}, {test_fraction}). {hint}"
+                f"split leaves one side of {self.name!r} empty ({count_of(self.rows, 'row')}, {test_fraction}). "
+                f"{self._split_hint()}"
             )
         return self._take(~test, "training"), self._take(test, "test")
+
+    def _split_hint(self) -> str:
+        if self.task != "classification" or self.rows < 2:
+            return "Give more rows or another test_fraction."
+        times = np.bincount(self.y)
+        names = [str(name) for name in self.class_names or () if isinstance(name, str)]
+        nearly = nearly_numbers(dict.fromkeys(names, 1))
+        if nearly is not None:
+            return f"Its target is taken as text, but most are numbers{nearly.others}: {nearly.cures}."
+        if times.max() == 1:
+            return "Every class has a single row: is the target a column that names the rows?"
+        if 2 * np.count_nonzero(times) > self.rows:
+            return "Nearly every row has a class of its own: is the target a column that names the rows?"
+        return "Give more rows or another test_fraction."
 
     def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
         names = self.class_names

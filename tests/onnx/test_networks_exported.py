@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,39 @@ def test_layers_in_layers_and_shared_ones(dtype: str, tmp_path: Path) -> None:
     check(model, tmp_path)
     names = {numbers.name for numbers in onnx.load(tmp_path / "model.onnx").graph.initializer}
     assert set(model.parameters) | set(model.running) == {n for n in names if not n.startswith("constant")}
+
+
+PUBLIC = {name: getattr(bp, name) for name in dir(bp)}
+KINDS = {name for name, kind in PUBLIC.items() if isinstance(kind, type) and issubclass(kind, bp.Layer)}
+EACH: dict[str, Callable[[], bp.Layer]] = {
+    "Dense": lambda: bp.Dense(4, "tanh"),
+    "Dropout": lambda: bp.Dropout(0.5),
+    "BatchNorm": bp.BatchNorm,
+    "LayerNorm": bp.LayerNorm,
+    "Residual": lambda: bp.Residual([bp.Dense(4, "tanh")]),
+    "Activation": lambda: bp.Activation("elu"),
+    "CustomActivation": lambda: bp.CustomActivation(cube, cube_backward),
+}
+
+
+def test_every_layer_is_tried() -> None:
+    assert set(EACH) == KINDS - {"Layer"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", EACH)
+def test_a_layer_gives_what_predict_gives(name: str, dtype: str, tmp_path: Path) -> None:
+    model = bp.Model(bp.Network(4, [EACH[name](), bp.Dense(2)], "mean_squared_error"), dtype=dtype)
+    model.fit(X, X[:, :2], steps=3)
+    check(moved(model), tmp_path)
+
+
+@pytest.mark.parametrize("link", [kernel.name for kernel in KERNELS.values() if kernel.kind == "activation"])
+def test_any_activation_may_be_the_link(link: str, tmp_path: Path) -> None:
+    own = bp.CustomLoss(
+        lambda xp, y, t: (xp.sum(y - t), y), lambda xp, y, d: d + 0 * y, link=link, name="off", reduction="sum"
+    )
+    check(moved(bp.Model(bp.Network(4, bp.Dense(3), own))), tmp_path)
 
 
 @pytest.mark.parametrize("networks", [8, pytest.param(200, marks=pytest.mark.thorough)])

@@ -78,8 +78,33 @@ def test_trailing_separators_are_no_column(put: Any) -> None:
         columns = bp.data.read_arrays(put(name, content), target=False)
         assert columns.feature_names == ("a", "b", "c")
         np.testing.assert_array_equal(columns.x, [[1, 2, 0], [3, 4, 1]])
-    later = b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n"
-    assert "more fields" in refused(put("later.csv", later))
+    for name, content in (("head.csv", b"a,b,c,\n1,2,0\n3,4,1\n"), ("many.csv", b"a,b,c,,\n1,2,0,,\n3,4,1,,\n")):
+        assert bp.data.load(put(name, content), target="c").feature_names == ("a", "b")
+    bare = put("bare.data", b"1,2,0,,\n3,4,1,,\n")
+    assert bp.data.read_arrays(bare, target=False).x.tolist() == [[1, 2, 0], [3, 4, 1]]
+
+
+@pytest.mark.parametrize("cells", [conversion.CELLS, 60], ids=["whole", "in pieces"])
+def test_a_field_behind_the_columns_is_told_with_its_row(put: Any, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "CELLS", cells)
+    later = put("later.csv", b"a,b\n" + b"1,2,\n" * 200 + b"3,4,5\n")
+    assert "row 200 has more fields than the others have" in refused(later)
+    with pytest.raises(DataError, match="row 200 has more fields than the others have"):
+        bp.data.convert(later, later.parent / "kept")
+
+
+def test_a_column_without_a_name_that_few_rows_have_is_one(
+    put: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"ham,text {i},,," for i in range(300)]
+    rows[150], rows[280] = 'spam,"a, b",later,,', "ham,c,,last,"
+    path = put("spam.csv", "\n".join(["kind,text,,,", *rows]).encode())
+    monkeypatch.setattr(conversion, "CELLS", 100)
+    for source in (path, bp.data.convert(path, tmp_path / "kept")):
+        table = bp.data.read_arrays(source, target=False).x
+        assert table.names == ("kind", "text", "column 2", "column 3")
+        assert [table[name].text(row) for name, row in (("column 2", 150), ("column 3", 280))] == ["later", "last"]
+        assert np.flatnonzero(~table["column 3"].missing).tolist() == [280]
 
 
 def test_headers_are_found(put: Any) -> None:
@@ -89,6 +114,13 @@ def test_headers_are_found(put: Any) -> None:
         ("year.csv", b"a,2020,k\n1,2,x\n3,4,y\n", ("a", "2020", "k")),
         ("rows.csv", b'"a","b"\n"1",5,x\n"2",6,y\n', ("column 0", "a", "b")),
         ("none.data", b"5.1,3.5,x\n4.9,3.0,y\n", ("column 0", "column 1", "column 2")),
+        ("years.csv", b"country,2017,2018,2019\nOslo,1,2,4\nRio,5,7,6\n", ("country", "2017", "2018", "2019")),
+        ("pandas.csv", b",0,1\n0,1.5,2\n1,3.5,4\n", ("column 0", "0", "1")),
+        ("bare.csv", b"0,1,2,3,4\n1.5,2,3,4,5\n3.5,4,7,8,9\n", ("0", "1", "2", "3", "4")),
+        ("months.csv", b"day,1,2,3,4,5\n2020-01-01,7,,3,1,2\n2020-02-01,,1,2,4,3\n", ("day", *"12345")),
+        ("ratings.data", b"ana,1,2,3\nbob,5,4,4\n", ("column 0", "column 1", "column 2", "column 3")),
+        ("each.data", b"a,1,2,3,4,5\nb,2,3,4,5,6\n", tuple(f"column {i}" for i in range(6))),
+        ("dates.data", b"2020-01-01,1,2,3,4,5\n2020-01-02,7,2,9,1,5\n", tuple(f"column {i}" for i in range(6))),
     ):
         assert bp.data.read_arrays(put(name, content), target=False).feature_names == names
 
@@ -363,6 +395,17 @@ def test_wrong_encoding_names_the_cure(put: Any) -> None:
     assert bp.data.load(path, encoding="utf-16").class_names == ("z", "é")
     with pytest.raises(ConfigError, match="an encoding that Python knows, got 'latin-77'"):
         bp.data.load(path, encoding="latin-77")
+
+
+@pytest.mark.parametrize("before", [0, 90, 70_000, 1_500_000])
+def test_the_byte_that_is_no_text_is_the_first_of_the_file(put: Any, before: int) -> None:
+    begin = "a,k\nü,x\n".encode() + b"1,y\n" * before
+    path = put("l.csv", begin + "é,z\n".encode("latin-1") + b"1,y\n" * 20)
+    assert f"is not text in utf-8 at byte {len(begin):,}: invalid continuation byte." in refused(path)
+    assert f"at byte {len(begin):,}: unexpected end of data." in refused(put("cut.csv", begin + b"\xc3"))
+    wide = "a,k\n1,x\n".encode("utf-16-le")
+    said = refused(put("w.csv", wide + b"\0\xdc" + wide), encoding="utf-16-le")
+    assert f"is not text in utf-16-le at byte {len(wide)}: " in said
 
 
 def test_the_usual_limit_is_stated() -> None:

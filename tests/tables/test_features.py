@@ -6,6 +6,7 @@ import doctest
 import json
 import re
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,15 @@ def test_target_that_identifies_rows_is_reported_when_split(tmp_path: Path) -> N
     file.write_text("a,b\n" + "".join(f"{row},n{row}\n" for row in range(8)))
     with pytest.raises(DataError, match="Every class has a single row"):
         bp.data.load(file).split()
+    file.write_text("a,b\n" + "".join(f"{row},n{row % 30}\n" for row in range(40)))
+    with pytest.raises(DataError, match="Nearly every row has a class of its own"):
+        bp.data.load(file).split()
+    file.write_text("a,b\n" + "".join(f'{row},"1,{row:03d}"\n' for row in range(40)))
+    with pytest.raises(DataError, match="Its target is taken as text, but most are numbers: --thousands , reads their"):
+        bp.data.load(file).split()
+    file.write_text("a,b\n" + "1,x\n1,x\n2,y\n2,y\n")
+    with pytest.raises(DataError, match="Give more rows or another test_fraction"):
+        bp.data.load(file).split()
 
 
 @pytest.mark.parametrize(("scale", "dtype", "cell"), [("none", "float32", 1e300), ("standard", "float64", 1.7e308)])
@@ -351,6 +361,28 @@ def test_mostly_numeric_text_is_reported_with_the_cure(cells: list[str], said: s
     assert bp.Features(categorical=["size"]).fit(frame, np.arange(len(cells)) % 2).warnings() == []
     (of_target,) = bp.Features().fit(frame, "size").warnings()
     assert of_target == warning
+
+
+def test_columns_with_the_same_cure_share_a_warning() -> None:
+    marks = ["1", "2", "3", "n/d"]
+    frame = pd.DataFrame({f"c{i}": marks for i in range(7)} | {"other": ["1", "2", "3", "-"], "n": [0.5, 1.5, 2, 3]})
+    many, one = bp.Features().fit(frame, [0, 1, 0, 1]).warnings()
+    assert many.startswith(
+        "7 columns are taken as text ('c0', 'c1', 'c2', 'c3', 'c4', ...): most of their cells are numbers, the others are "
+        "'n/d'. --na-values n/d (na_values=) reads them as missing"
+    )
+    assert one.startswith("the column 'other' is taken as text: 3 of 4 cells are numbers, the others are '-'. ")
+
+
+def test_nothing_is_said_while_dates_are_tried() -> None:
+    for form in ("%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y"):
+        texts = [day.strftime(form) for day in pd.date_range("2020-01-20", periods=40)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            features = bp.Features(scale="none").fit(pd.DataFrame({"when": texts}))
+        np.testing.assert_array_equal(
+            features.transform(pd.DataFrame({"when": texts}), "float64")[:, 0], 18281 + np.arange(40)
+        )
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,15 @@ def test_decimal_mark_is_not_taken_as_a_separator(tmp_path: Path) -> None:
     assert layout.x[:, 0].tolist() == [1000.5 + i if i < 10 else 10000.5 + i for i in range(12)]
 
 
+def test_the_decimal_mark_may_separate_numbers_in_quotation_marks(tmp_path: Path) -> None:
+    path = written(tmp_path, lines('Oslo,"1,#",3,"2,5"', "city,a,b,c\n"))
+    (warning,) = bp.Features().fit(bp.data.read_arrays(path, target=False).x).warnings()
+    assert "--decimal , reads their marks" in warning
+    table = bp.data.read_arrays(path, target=False, decimal=",").x
+    assert table.names == ("city", "a", "b", "c")
+    assert table["a"].values[:3].tolist() == [1.0, 1.1, 1.2]
+
+
 def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
     path = written(tmp_path, 'a;b\n1.234,5;-99\n"2.000";7\n')
     columns = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
@@ -19,7 +20,8 @@ def date_format(texts: tuple[str, ...]) -> str | None:
     """Return the format that all texts are dates in, or None. pandas guesses it; without pandas, text is no date."""
     if not texts or any(len(text) < SHORTEST or not any(map(str.isdigit, text)) for text in texts):
         return None
-    with suppress(ImportError):
+    with suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas tells that days stand first; both orders are tried
         guess = import_module("pandas.tseries.api").guess_datetime_format
         for day_first in ("." in texts[0], "." not in texts[0]):
             for text in texts[:20]:  # the first text may be ambiguous

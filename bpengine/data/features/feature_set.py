@@ -15,7 +15,6 @@ from bpengine.data.features import learned_columns, target_kinds
 from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.features.learning import LearningRules, learn_column, names_rows, text_counts
-from bpengine.data.features.nearly_numbers import cure_of
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
 from bpengine.data.mmap.pages import drop_pages
 from bpengine.data.table import Array, Table, TableColumn, one_line
@@ -24,6 +23,7 @@ from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like,
 from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.class_values import class_values
 from bpengine.data.validation.features import check_weights
+from bpengine.data.validation.nearly_numbers import NearlyNumbers, grouped_warnings, nearly_numbers
 from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
@@ -95,6 +95,7 @@ class Features(RichForm):
         self._target: LearnedTarget | None = None
         self._named = True
         self._reading: dict[str, Any] = {}
+        self._nearly: dict[str, NearlyNumbers] = {}
         self._notes: list[str] = []
 
     def fit(
@@ -121,7 +122,7 @@ class Features(RichForm):
             weights = np.asarray(check_weights(weights, len(table), dtype="float64"), np.float64)
             rows = np.flatnonzero(weights)
             table, weights = table[rows], None if np.ptp(weights[rows]) == 0 else weights[rows]
-        self._notes = []
+        self._nearly, self._notes = {}, []
         pixels = not table.named and all(table.whole(name).dtype == np.uint8 for name in table)
         alone = len(table.names) == 1
         self._columns = tuple(self._learned(name, table, weights, alone=alone, pixels=pixels) for name in table)
@@ -154,8 +155,8 @@ class Features(RichForm):
 
     def _note_numbers(self, name: str, counts: Mapping[str, int]) -> None:
         """Record a warning where most cells of a column of text are numbers."""
-        if (cure := cure_of(counts)) is not None:
-            self._notes.append(f"the column {name!r} is taken as text: {cure}.")
+        if (nearly := nearly_numbers(counts)) is not None:
+            self._nearly[name] = nearly
 
     def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""
@@ -334,7 +335,8 @@ class Features(RichForm):
     def warnings(self) -> list[str]:
         """Return warnings: columns that are left out without being asked for, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
-        return [*(f"the column {column.name!r} is left out: {column.why}." for column in left_out), *self._notes]
+        said = (f"the column {column.name!r} is left out: {column.why}." for column in left_out)
+        return [*said, *grouped_warnings(self._nearly), *self._notes]
 
     def _reasons(self) -> str:
         return "; ".join(f"{column.name!r}: {column.described()[1]}" for column in self._columns[:4])

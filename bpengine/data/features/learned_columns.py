@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bpengine.data.features.dates import days
-from bpengine.data.features.nearly_numbers import hint_for
 from bpengine.data.table import Array, TableColumn
 from bpengine.data.validation.class_names import name_text
+from bpengine.data.validation.nearly_numbers import hint_for
 from bpengine.errors import DataError
 from bpengine.i18n.counted_nouns import count_of
 

@@ -96,7 +96,9 @@ def _without_empty(table: Table, shown: str, chosen: tuple[str, ...]) -> Table:
     empty = np.any([table[name].missing for name in chosen], axis=0) if chosen else np.zeros(len(table), np.bool_)
     count = int(np.count_nonzero(empty))
     if count == len(table):
-        raise DataError(f"{shown} requires a target in at least one row, got none in column {', '.join(chosen)}.")
+        raise DataError(
+            f"{shown} requires a target in at least one row, got none in column {', '.join(map(repr, chosen))}."
+        )
     if count:
         warnings.warn(
             localized(

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ import numpy as np
 from bpengine.data.table import Table, TableColumn
 from bpengine.data.tables.byte_streams import decompressed_size
 from bpengine.data.tables.column_writer import ColumnWriter
-from bpengine.data.tables.csv_table import CELLS, STANDARD_INPUT, frames, layout_of, named, source, text_columns
+from bpengine.data.tables.csv_table import CELLS, STANDARD_INPUT, contents_of, frames, layout_of, named, source
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.tables.parquet_table import is_parquet, opened_parquet, read_parquet_table
@@ -201,27 +201,19 @@ def _from_text(path: Path, draft: Path, options: TextOptions) -> tuple[int, dict
     with source(path, options) as (file, shown):
         layout = layout_of(file, shown, options)
         pieces = max(1, CELLS // layout.width)
-        count = [0]
         with frames(file, shown, layout, options) as read:
-            text = text_columns(_counted(read(chunksize=pieces), count), layout.width)
-        rows = count[0]
+            rows, text, used = contents_of(read(chunksize=pieces), layout.width)
         if rows == 0:
             raise DataError(f"{shown} requires at least one row below its header, got none.")
-        _require_space(path, draft, 4 * rows * len(layout.names))
-        writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(layout.names)]
+        names = layout.names_of(used)
+        _require_space(path, draft, 4 * rows * len(names))
+        writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(names)]
         with frames(file, shown, layout, options) as read:
             for piece in read(chunksize=pieces, dtype=dict.fromkeys(text, str)):
-                table = table_of(named(piece, layout, shown))
+                table = table_of(named(piece, layout, used, shown))
                 for writer in writers:
                     writer.add(table[writer.name])
     return rows, {"columns": [writer.finished() for writer in writers], "named": layout.header is not None}
-
-
-def _counted(pieces: Iterable[Any], count: list[int]) -> Iterator[Any]:
-    """Yield pieces, and add up their rows."""
-    for piece in pieces:
-        count[0] += len(piece)
-        yield piece
 
 
 def _require_space(path: Path, draft: Path, needed: int) -> None:

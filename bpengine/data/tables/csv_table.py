@@ -7,14 +7,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from bpengine.data.table import Table
-from bpengine.data.tables.byte_streams import opened, standard_input
+from bpengine.data.tables.byte_streams import standard_input
 from bpengine.data.tables.data_frames import table_of
-from bpengine.data.tables.layout import TextLayout, TextOptions, badly_grouped, decode_error, find_layout
+from bpengine.data.tables.decoding import opened_text
+from bpengine.data.tables.layout import TextLayout, TextOptions, badly_grouped, find_layout
 from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError
 from bpengine.i18n.counted_nouns import count_of
@@ -34,11 +35,13 @@ def read_text_table(path: Path, options: TextOptions) -> Table:
         rows = max(1, CELLS // layout.width)
         with frames(file, shown, layout, options) as read:
             pieces = list(read(chunksize=rows))
-        if text := text_columns(pieces, layout.width):  # texts that look like numbers must keep their leading zeros
+        contents = contents_of(pieces, layout.width)
+        if contents.text:  # texts that look like numbers must keep their leading zeros
             with frames(file, shown, layout, options) as read:
-                pieces = list(read(chunksize=rows, dtype=dict.fromkeys(text, str)))
+                pieces = list(read(chunksize=rows, dtype=dict.fromkeys(contents.text, str)))
         joined = optional("pandas", f"reading {shown}", "tables").concat
-        return _table(pieces[0] if len(pieces) == 1 else joined(pieces, ignore_index=True), layout, shown)
+        frame = pieces[0] if len(pieces) == 1 else joined(pieces, ignore_index=True)
+        return _table(frame, layout, contents.used, shown)
 
 
 @contextmanager
@@ -53,13 +56,13 @@ def layout_of(file: Path, shown: str, options: TextOptions) -> TextLayout:
     """Return the layout of a file from its first lines; warn of a thousands mark between groups of other lengths."""
     if options.thousands is not None:
         _warn_of_groups(file, shown, options, options.thousands)
-    with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
+    with opened_text(file, shown, options) as stream:
         return find_layout(stream, shown, options)
 
 
 def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> None:
-    with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
-        cell = badly_grouped(stream, shown, options)
+    with opened_text(file, shown, options) as stream:
+        cell = badly_grouped(stream, options)
     if cell is not None:
         warnings.warn(
             localized(
@@ -77,10 +80,7 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
     Any exception within the block becomes a DataError that names the file.
     """
     pandas = optional("pandas", f"reading {shown}", "tables")
-    with (
-        warnings.catch_warnings(),
-        opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream,
-    ):
+    with warnings.catch_warnings(), opened_text(file, shown, options) as stream:
         warnings.simplefilter("error", pandas.errors.ParserWarning)
         warnings.simplefilter("ignore", pandas.errors.DtypeWarning)
         try:
@@ -88,23 +88,35 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
             if settings["engine"] == "c":
                 settings["low_memory"] = False
             yield lambda **more: pandas.read_csv(stream, **{**settings, **more})
-        except BpError:
+        except (BpError, UnicodeError):
             raise
-        except UnicodeError as error:
-            raise decode_error(shown, options, error) from None
         except (pandas.errors.ParserError, pandas.errors.EmptyDataError, pandas.errors.ParserWarning) as error:
             raise DataError(f"{shown} cannot be read as a table: {_reason(error, layout)}") from None
         except (ValueError, TypeError, OverflowError, LookupError) as error:
             raise DataError(f"{shown} cannot be read as a table: {str(error) or type(error).__name__}.") from error
 
 
-def text_columns(pieces: Iterable[Any], width: int) -> list[int]:
-    """Return the columns that are text in one piece of a table and numbers in another."""
-    kinds: list[set[str]] = [set() for _ in range(width)]
+class TableContents(NamedTuple):
+    """What a table holds: how many rows, which columns are text in one piece and numbers in another, and the columns in use.
+
+    used: the number of columns up to the last one that has a cell.
+    """
+
+    rows: int
+    text: list[int]
+    used: int
+
+
+def contents_of(pieces: Iterable[Any], width: int) -> TableContents:
+    """Return what the pieces of a table of so many columns hold."""
+    rows, kinds = 0, [set[str]() for _ in range(width)]
     for piece in pieces:
+        rows += len(piece)
         for at, seen in enumerate(kinds):
             seen.add(_kind(piece[at]))
-    return [at for at, seen in enumerate(kinds) if len(seen - {"nothing"}) > 1]
+    something = [seen - {"nothing"} for seen in kinds]
+    text = [at for at, seen in enumerate(something) if len(seen) > 1]
+    return TableContents(rows, text, 1 + max((at for at, seen in enumerate(something) if seen), default=-1))
 
 
 def _kind(series: Any) -> str:
@@ -136,23 +148,27 @@ def _reason(error: Exception, layout: TextLayout) -> str:
     return f"{said}."
 
 
-def _table(frame: Any, layout: TextLayout, shown: str) -> Table:
+def _table(frame: Any, layout: TextLayout, used: int, shown: str) -> Table:
     if len(frame) == 0:
         raise DataError(f"{shown} requires at least one row below its header, got none.")
-    plain = named(frame, layout, shown)
+    plain = named(frame, layout, used, shown)
     if all(kind.kind in "iuf" and isinstance(kind, np.dtype) for kind in plain.dtypes):
-        return Table.of_matrix(plain.to_numpy(), layout.names, named=layout.header is not None)
+        return Table.of_matrix(plain.to_numpy(), plain.columns, named=layout.header is not None)
     columns = table_of(plain)
     return Table({name: columns[name] for name in columns}, named=layout.header is not None)
 
 
-def named(frame: Any, layout: TextLayout, shown: str) -> Any:
-    """Set a frame's column names to those of the layout; raise DataError for cells behind a trailing separator."""
-    beyond = frame.iloc[:, len(layout.names) :]
+def named(frame: Any, layout: TextLayout, used: int, shown: str) -> Any:
+    """Set the column names of a table, or of a piece of one, whose columns behind the first `used` have no cell.
+
+    Raises: DataError for cells behind the separators that the header and the first rows have.
+    """
+    names = layout.names_of(used)
+    beyond = frame.iloc[:, len(names) :]
     if beyond.shape[1] and beyond.notna().to_numpy().any():
-        row = int(beyond.notna().any(axis=1).to_numpy().argmax())
+        row = frame.index[int(beyond.notna().any(axis=1).to_numpy().argmax())]
         raise DataError(
             f"{shown} cannot be read as a table: row {row} has more fields than the others have. Correct that row."
         )
-    kept = frame.iloc[:, : len(layout.names)]
-    return kept.set_axis(list(layout.names), axis=1)
+    kept = frame.iloc[:, : len(names)]
+    return kept.set_axis(list(names), axis=1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bpengine.data.tables.byte_streams import opened
+from bpengine.data.tables.decoding import opened_text
 from bpengine.data.tables.layout import BLANKS, TextOptions, badly_grouped
 from bpengine.data.validation.reading import PIECE
 from bpengine.errors import ConfigError, DataError
@@ -95,8 +96,8 @@ def fits_marks(path: Path, options: Mapping[str, Any]) -> bool:
     if "thousands" not in text or not path.is_file():
         return True
     settings = TextOptions(**text)
-    with opened(path, str(path), encoding=settings.encoding, max_bytes=settings.max_bytes) as stream:
-        return badly_grouped(stream, str(path), settings) is None
+    with opened_text(path, str(path), settings) as stream:
+        return badly_grouped(stream, settings) is None
 
 
 def option_texts(kept: Mapping[str, Any]) -> str:

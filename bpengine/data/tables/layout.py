@@ -32,6 +32,7 @@ BLANKS: Final = r"\s+"
 SEPARATORS: Final = ("\t", ";", "|", ",", BLANKS)  # least often part of a field first
 MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "#n/a", "<na>"})
 NO_HEADER: Final = "none"
+YEAR, YEARS, NUMBERED = 1000, 3, 5  # the first that is one; how many, and how many other numbers, are names of columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +94,22 @@ class TextOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class TextLayout:
-    """How to read a table: pandas' settings, the names of the columns, and which of them exist."""
+    """How to read a table: pandas' settings, the names of the columns, and which of them exist.
+
+    spare: names of the columns behind these that have neither a name nor a cell in the first lines: trailing separators, or
+    columns that few rows have.
+    """
 
     sep: str
     header: int | None
     decimal: str
     names: tuple[str, ...]
+    spare: tuple[str, ...]
     width: int
+
+    def names_of(self, used: int) -> tuple[str, ...]:
+        """Return the names of the columns of a table in which no column behind the first `used` has a cell."""
+        return self.names + self.spare[: max(0, used - len(self.names))]
 
     def pandas(self, options: TextOptions) -> dict[str, Any]:
         """Return the keyword arguments of `pandas.read_csv`."""
@@ -115,9 +125,10 @@ class TextLayout:
 def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     """Return the layout of a table from its first lines.
 
-    Raises: DataError for an empty file, a header that does not fit the rows, two columns of one name.
+    Raises: DataError for an empty file, a header that does not fit the rows, two columns of one name; UnicodeError for text
+    in another encoding.
     """
-    lines, whole = _head(file, shown, options)
+    lines, whole = _head(file, options)
     if not lines:
         skipped = f" behind the {options.skiprows:,} that are skipped" if options.skiprows else ""
         got = f"none{skipped}" if whole else f"nothing but blank lines at its beginning{skipped}"
@@ -131,20 +142,20 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
     marks = replace(options, decimal=options.decimal or _decimal(rows, sep))
     if line == -1:
         line = 0 if _is_header(rows, marks) else None
-    names, width = _names(shown, rows, body_width, header=line is not None)
+    names, spare, width = _names(shown, rows, body_width, header=line is not None)
     if line is not None and len(rows) == 1 and whole:
         raise DataError(f"{shown} requires at least one row below its header, got none.")
-    return TextLayout(sep=sep, header=line, decimal=marks.decimal or ".", names=names, width=width)
+    return TextLayout(sep=sep, header=line, decimal=marks.decimal or ".", names=names, spare=spare, width=width)
 
 
-def badly_grouped(file: BinaryIO, shown: str, options: TextOptions) -> str | None:
+def badly_grouped(file: BinaryIO, options: TextOptions) -> str | None:
     """Return a number of the first lines in which the thousands mark separates other groups than of three, None for none.
 
-    Read with that mark, "1.5" would be 15.
+    Read with that mark, "1.5" would be 15. Raises: UnicodeError for text in another encoding.
     """
     if options.thousands is None:
         return None
-    lines, whole = _head(file, shown, options)
+    lines, whole = _head(file, options)
     mark = re.escape(options.thousands)
     number = re.compile(rf"[+-]?\d+(?:{mark}\d+)+(?:[.,]\d*)?")
     grouped = re.compile(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?!\d)(?:[.,]\d*)?")
@@ -153,16 +164,7 @@ def badly_grouped(file: BinaryIO, shown: str, options: TextOptions) -> str | Non
     return next((cell for cell in cells if number.fullmatch(cell) and not grouped.fullmatch(cell)), None)
 
 
-def decode_error(shown: str, options: TextOptions, error: UnicodeError) -> DataError:
-    """Return the error for text in another encoding, with its cure."""
-    at = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
-    return DataError(
-        f"{shown} is not text in {options.encoding}{at}: {getattr(error, 'reason', error)}. Name its encoding with --encoding "
-        "(encoding=): latin-1 or cp1252 for Western Europe, utf-16 for some exports of spreadsheets."
-    )
-
-
-def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], bool]:
+def _head(file: BinaryIO, options: TextOptions) -> tuple[list[str], bool]:
     """Return the first lines that are not blank, without comments, and whether they are the whole file."""
     text = io.TextIOWrapper(file, encoding=_with_mark(options.encoding), newline="")
     try:
@@ -181,8 +183,6 @@ def _head(file: BinaryIO, shown: str, options: TextOptions) -> tuple[list[str], 
             if line.strip():
                 kept.append(line)
         return kept, False
-    except UnicodeError as error:
-        raise decode_error(shown, options, error) from None
     finally:
         with suppress(ValueError):
             text.detach()
@@ -200,7 +200,7 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
     """
     wanted = options.sep or options.delimiter
     tried: list[tuple[str, list[list[str]]]] = []
-    for sep in (wanted,) if wanted else [sep for sep in SEPARATORS if sep != options.decimal]:
+    for sep in (wanted,) if wanted else [sep for sep in SEPARATORS if _may_separate(sep, lines, options)]:
         with long_fields():
             rows = [row for row in _split(lines, sep, options) if any(row)]
         tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))  # the last may go on behind the first lines
@@ -209,6 +209,15 @@ def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[
         return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # of equal ones the first
     present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
+
+
+def _may_separate(sep: str, lines: list[str], options: TextOptions) -> bool:
+    """Return whether a mark may separate fields: the decimal mark only where numbers with it stand in quotation marks."""
+    if sep != options.decimal:
+        return True
+    number = re.compile(rf"[-+]?\d*{re.escape(sep)}\d+")
+    with long_fields():
+        return any(number.fullmatch(field) for row in _split(lines, sep, options) for field in row)
 
 
 def _even(rows: list[list[str]]) -> bool:
@@ -261,14 +270,15 @@ def _width(rows: list[list[str]]) -> int:
     return Counter(map(len, rows)).most_common(1)[0][0]
 
 
-def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tuple[tuple[str, ...], int]:
-    """Return one name for each column, and the fields of a row; the last field may come from a trailing separator."""
-    fields = rows[0] if header else []
-    trailing = width > 1 and not any(row[width - 1] for row in rows[1:] or rows if len(row) >= width)
-    if trailing and (len(fields) < width or not fields[width - 1]):
-        fields, kept = fields[: width - 1], width - 1
-    else:
-        kept = max(width, len(fields))
+def _names(
+    shown: str, rows: list[list[str]], width: int, *, header: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Return the names of the columns, those of columns that are empty so far, and the fields of a row."""
+    fields, body = (rows[0], rows[1:]) if header else ([], rows)
+    every = max(width, len(fields))
+    kept = _without_trailing([fields, *body], every)
+    places = len(fields) if header else every
+    fields = fields[:kept]
     if header and len(fields) == kept - 1:
         fields = ["", *fields]  # R writes the rows' names without a name for their column
     if header and len(fields) != kept:
@@ -286,7 +296,13 @@ def _names(shown: str, rows: list[list[str]], width: int, *, header: bool) -> tu
             f"{shown} has two columns of the name {twice[0]!r}. Rename one; if the first line holds no names, say --header "
             "none (header=False)."
         )
-    return names, max(width, kept)
+    return names, tuple(f"column {at}" for at in range(kept, places)), every
+
+
+def _without_trailing(rows: list[list[str]], width: int) -> int:
+    """Return the number of columns up to the last in which a row has a field that is not empty, at least 1."""
+    used = (at for at in reversed(range(1, width)) if any(row[at] for row in rows if len(row) > at))
+    return 1 + next(used, 0)
 
 
 def _named(fields: Sequence[str]) -> list[str]:
@@ -299,16 +315,38 @@ def unnamed(name: str) -> bool:
 
 
 def _is_header(rows: list[list[str]], options: TextOptions) -> bool:
-    """Return whether the first row holds names: one is above a column of numbers, or none of its fields is a number."""
+    """Return whether the first row holds names.
+
+    One is above a column of numbers, none of its fields is a number, or those that are number the columns.
+    """
     first, body = rows[0], rows[1:]
     numbers = [_number(field, options) for field in first]
     if not any(numbers) and any(first):
+        return True
+    if body and _numbers_columns(first) and not any(map(_numbers_columns, body)):
         return True
     columns = ([row[at] for row in body if at < len(row)] for at in range(len(first)))
     return any(
         not number and field.lower() not in MISSING and _numeric(column, options)
         for field, number, column in zip(first, numbers, columns, strict=True)
     )
+
+
+def _numbers_columns(row: list[str]) -> bool:
+    """Return whether the numbers in a row number the columns, each one more than the one before.
+
+    At least three years beside a name, a blank before 0, 1, ... as pandas writes an index, or at least five of any kind:
+    fewer may well be a row of small numbers.
+    """
+    counted = [int(field) for field in row if field.isdecimal()]
+    if not counted or counted != list(range(counted[0], counted[0] + len(counted))):
+        return False
+    named = [field for field in row if not field.isdecimal()]
+    if any(re.match(r"[-+.]?\d", field) for field in named):  # dates, numbers with a point
+        return False
+    years = counted[0] >= YEAR and bool(named)
+    index = named == [""] and not row[0] and counted[0] == 0
+    return len(counted) >= (YEARS if years else 2 if index else NUMBERED)
 
 
 def _decimal(rows: list[list[str]], sep: str) -> str:
@@ -349,7 +387,6 @@ __all__ = [
     "TextLayout",
     "TextOptions",
     "badly_grouped",
-    "decode_error",
     "find_layout",
     "unnamed",
 ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 
 NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 GROUPED: Final = {  # marks between thousands, with the options that read them
@@ -18,25 +18,51 @@ MISSING: Final = "reads them as missing; in Parquet and data frames write number
 LONGEST: Final = 30  # characters of a text that is shown
 
 
-def cure_of(counts: Mapping[str, int]) -> str | None:
+class NearlyNumbers(NamedTuple):
+    """A column of text whose cells are mostly numbers: how many are, of how many, the others, and the options that read it."""
+
+    numbers: int
+    cells: int
+    others: str
+    cures: str
+
+
+def nearly_numbers(counts: Mapping[str, int]) -> NearlyNumbers | None:
     """Return what the other cells of a column of mostly numbers are, and the cure; None for any other column.
 
     counts: how often each text occurs. A column of nothing but numbers written as text needs no cure.
 
-    >>> cure_of({"1.5": 3, "2": 4, "n/d": 2}).partition(" (")[0]
-    "7 of 9 cells are numbers, the others are 'n/d'. --na-values n/d"
+    >>> people = nearly_numbers({"1.5": 3, "2": 4, "n/d": 2})
+    >>> people.numbers, people.cells, people.cures.partition(" (")[0]
+    (7, 9, '--na-values n/d')
     """
     numbers, odd, marks = _sorted(counts)
     every, count = sum(counts.values()), sum(numbers.values())
     if 2 * count <= every or (not odd and not marks):
         return None
-    said = f"{count:,} of {every:,} cells are numbers"
-    cures = [f"{mark} reads their marks" for mark in marks]
+    cures, others = [f"{mark} reads their marks" for mark in marks], ""
     if odd:
         shown = ", ".join(repr(text[:LONGEST]) for text in odd[:SHOWN]) + ", ..." * (len(odd) > SHOWN)
-        said += f", the others are {shown}"
+        others = f", the others are {shown}"
         cures.insert(0, f"--na-values {_listed(odd[:SHOWN])} (na_values=) {MISSING}")
-    return f"{said}. {'; '.join(cures)}"
+    return NearlyNumbers(count, every, others, "; ".join(cures))
+
+
+def grouped_warnings(columns: Mapping[str, NearlyNumbers]) -> Iterator[str]:
+    """Yield a warning for each column that is nearly one of numbers; those with the same cure share one."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, nearly in columns.items():
+        alike.setdefault((nearly.others, nearly.cures), []).append(name)
+    for (others, cures), names in alike.items():
+        if len(names) == 1:
+            nearly = columns[names[0]]
+            said = f"{nearly.numbers:,} of {nearly.cells:,} cells are numbers"
+            yield f"the column {names[0]!r} is taken as text: {said}{others}. {cures}."
+        else:
+            shown = ", ".join(map(repr, names[:SHOWN])) + ", ..." * (len(names) > SHOWN)
+            yield (
+                f"{len(names):,} columns are taken as text ({shown}): most of their cells are numbers{others}. {cures}."
+            )
 
 
 def hint_for(text: str) -> str:
