@@ -80,9 +80,9 @@ function renew() {
   if (field) document.querySelector(`[data-edit="${field}"]`)?.focus();
 }
 
-// A number as one would type it: of a step in float32 the shortest decimal that stands for it.
+// A number as one would type it: of a step in float32 the shortest decimal that stands for it, else ten digits, as elsewhere.
 function typed(value) {
-  if (!program || program.operations[program.rate][1] !== "f") return String(value);
+  if (program.operations[program.rate][1] !== "f") return String(Number(value.toPrecision(10)));
   for (let digits = 1; digits <= 9; digits++) {
     const text = String(Number(value.toPrecision(digits)));
     if (Math.fround(text) === Math.fround(value)) return text;
