@@ -14,6 +14,7 @@ from bpengine.backend import ArrayLike, Backend, HostArray, State, get_backend
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine.layers import Layer, Shapes
 from bpengine.layers.layer import HostArrays
@@ -166,7 +167,7 @@ class Model(RichForm):
         return self.network.summary(batch_size, self.dtype)
 
     def _html_parts(self) -> list[str]:
-        return [title(repr(self)), *list(self.summary()._html_parts())[1:]]
+        return [title(localized(repr(self))), *list(self.summary()._html_parts())[1:]]
 
     @property
     def class_names(self) -> tuple[data.ClassName, ...] | None:

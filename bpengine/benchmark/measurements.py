@@ -11,9 +11,10 @@ from bpengine.benchmark.fits.fit_results import FitTrial
 from bpengine.benchmark.floors.cost import StepCost
 from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
+from bpengine.i18n.language import localized
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, cell_text, lines, rows_table, title
+from bpengine.output.rich_form import RichForm, cell_text, lines, rows_table, title, words
 from bpengine.text_table import text_table
 
 
@@ -82,17 +83,17 @@ class RunMeasurements(RichForm):
 
     def __str__(self) -> str:
         tables = [line for rows in (self.fit_rows(), self.to_rows()) for line in _text(rows)]
-        return "\n".join([self._headline(), *tables, *self._absent()])
+        return "\n".join([localized(self._headline()), *tables, *self._absent()])
 
     def _headline(self) -> str:
         names = {*self.about, *(name for trial in self.fits.values() for name in trial.about)}
         return f"{len(names)} contenders on {len(self.fits) + len(self.trials)} workloads"
 
     def _absent(self) -> list[str]:
-        return [f"not run: {name}: {why}" for name, why in {**self.missing, **self.left_out}.items()]
+        return [localized(f"not run: {name}: {why}") for name, why in {**self.missing, **self.left_out}.items()]
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(self._headline()), *self._tables(), lines(self._absent()))
+        yield from (title(localized(self._headline())), *self._tables(), lines(self._absent()))
 
     def _tables(self) -> list[str]:
         return [rows_table(rows, most=200) for rows in (self.fit_rows(), self.to_rows()) if rows]
@@ -103,4 +104,4 @@ class RunMeasurements(RichForm):
 
 
 def _text(rows: list[dict[str, Any]]) -> list[str]:
-    return text_table(list(rows[0]), [[cell_text(value) for value in row.values()] for row in rows]) if rows else []
+    return text_table(words(rows[0]), [[cell_text(value) for value in row.values()] for row in rows]) if rows else []

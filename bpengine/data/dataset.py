@@ -15,6 +15,7 @@ from bpengine.data.validation.class_names import ClassName
 from bpengine.data.validation.nearly_numbers import nearly_numbers
 from bpengine.errors import ConfigError, DataError, ShapeError, number, whole
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import column_head, localized
 from bpengine.output.rich_form import RichForm, cell_text, table, title
 from bpengine.streams import stream
 
@@ -144,10 +145,10 @@ class Dataset(RichForm):
         return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(repr(self))
+        yield title(localized(repr(self)))
         names, first = self.feature_names[:SHOWN_COLUMNS], self.table[:SHOWN]
         columns = [_texts(first[name]) for name in names]
-        target = ", ".join(self.target_names) or "target"
+        target = ", ".join(self.target_names) or column_head("target")
         heads = [*names, *(["..."] if len(names) < self.features else []), target]
         labels = self.labels[:SHOWN].tolist()
         cells = [[c[i] for c in columns] + [""] * (len(names) < self.features) for i in range(len(first))]

@@ -9,9 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from bpengine.examples.known import Known, Quantity
+from bpengine.i18n.language import localized
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, cell_text, lines, table, title
+from bpengine.output.rich_form import RichForm, cell_text, lines, table, title, words
 from bpengine.text_table import text_table
 
 Verdict = Literal["yes", "no", "explained"]
@@ -95,7 +96,9 @@ class Result(RichForm):
         return data_frame(self.to_rows(), "Result")
 
     def __str__(self) -> str:
-        return "\n".join([self._headline(), *self._remarks(), "", *text_table(HEADS, self._cells())])
+        return "\n".join(
+            [*map(localized, (self._headline(), *self._remarks())), "", *text_table(words(HEADS), self._cells())]
+        )
 
     def _headline(self) -> str:
         return f"{self.name} on {self.backend}: {self.reproduced} of {self.published} published numbers reproduced"
@@ -105,14 +108,19 @@ class Result(RichForm):
 
     def _cells(self) -> list[tuple[str, ...]]:
         return [
-            (r.quantity, *map(cell_text, (r.published, r.ours, r.difference, r.tolerance)), r.reproduced, r.note or "-")
+            (
+                r.quantity,
+                *map(cell_text, (r.published, r.ours, r.difference, r.tolerance)),
+                localized(r.reproduced),
+                localized(r.note or "-"),
+            )
             for r in self.rows
         ]
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(self._headline())
-        yield lines(self._remarks())
-        yield table(HEADS, self._cells(), most=200)
+        yield title(localized(self._headline()))
+        yield lines(map(localized, self._remarks()))
+        yield table(words(HEADS), self._cells(), most=200)
 
     def _count(self, verdict: Verdict) -> int:
         return sum(row.published is not None and row.reproduced == verdict for row in self.rows)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from bpengine.errors import unknown
-from bpengine.i18n.language import LANGUAGES, code, current
+from bpengine.i18n.language import LANGUAGES, code, current, localized
 from bpengine.i18n.translate import Translate, translator
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm, folded, preformatted, rows_table, title
@@ -68,10 +68,10 @@ class ExplainResult(RichForm):
         yield title(head)
         if self._text_first and rest:
             yield preformatted(rest.strip("\n"))
-            yield folded("table", *tables) if tables else ""
+            yield folded(localized("table"), *tables) if tables else ""
         else:
             yield from tables
-            yield folded("text", preformatted(rest.strip("\n"))) if rest else ""
+            yield folded(localized("text"), preformatted(rest.strip("\n"))) if rest else ""
 
     def _html_tables(self) -> list[str]:
         """Return the tables that a notebook shows."""

@@ -67,3 +67,21 @@ def whole_sentence(text: str) -> str | None:
     from bpengine.i18n.catalogue.catalogue import catalogue
 
     return catalogue(current()).known(text)
+
+
+def column_head(name: str) -> str:
+    """Return the head of a table's column in the language that is set; of a name that the engine does not know, the name.
+
+    >>> from bpengine.i18n.language import column_head
+    >>> column_head("learning_rate")
+    'learning_rate'
+    """
+    if current() == LANGUAGES[0]:
+        return name
+    from bpengine.i18n.phrases.columns import COLUMNS, STARTS
+
+    number = LANGUAGES.index(current())
+    for start, both in STARTS.items():
+        if name.startswith(start):
+            return both[number].format(column_head(name.removeprefix(start)))
+    return COLUMNS[name][number] if name in COLUMNS else name

@@ -10,10 +10,11 @@ from typing import Any, overload
 
 from bpengine.errors import ConfigError
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.model import Model
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, rows_table, title
+from bpengine.output.rich_form import RichForm, rows_table, title, words
 from bpengine.text_table import text_table
 from bpengine.training.history import History
 from bpengine.training.metrics.choice import AnyMetric, lowered
@@ -114,7 +115,7 @@ class ManyFits(RichForm, Sequence[OneFit]):
         return iter(self.fits)
 
     def _html_parts(self) -> list[str]:
-        return [title(repr(self)), rows_table(self.to_rows())]
+        return [title(localized(repr(self))), rows_table(self.to_rows())]
 
     def __repr__(self) -> str:
         return (
@@ -181,12 +182,14 @@ class ManyFits(RichForm, Sequence[OneFit]):
             *(["failed"] if any(r["failed"] for r in rows) else []),
         ]
         cells = [[_cell(row[{score: "mean"}.get(head, head)]) for head in heads] for row in rows]
-        lines = text_table(heads, cells)
+        lines = text_table(words(heads), cells)
         if any(math.isfinite(fit.score) for fit in self.fits):
             best = self.best
             fold = "" if best.fold is None else f", fold {best.fold}"
             what = ", ".join(_cell(value) for value in best.setting.values())
-            lines.append(f"best: fit {best.number} ({what}, seed {best.seed}{fold}), {score} {best.score:.6g}")
+            lines.append(
+                localized(f"best: fit {best.number} ({what}, seed {best.seed}{fold}), {score} {best.score:.6g}")
+            )
         return "\n".join(lines)
 
 

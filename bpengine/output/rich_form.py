@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from bpengine.i18n.language import column_head, localized
 from bpengine.output.visible import visible
 
 MOST_ROWS: Final = 40  # rows of a table in a notebook; the number of further ones is shown
@@ -65,6 +66,9 @@ class RichForm(ABC):
 
     def _repr_html_(self) -> str:
         return self.to_html()
+
+    def __str__(self) -> str:
+        return localized(repr(self))
 
     def _repr_pretty_(self, printer: Printer, cycle: bool) -> None:
         printer.text(str(self))
@@ -129,7 +133,8 @@ def frame_of(document: str, name: str, height: int) -> str:
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_ROWS) -> str:
     """Return a table; a column whose cells are all numbers is aligned at the right.
 
-    Of more than `most` rows the first and the last are shown, and how many there are between them.
+    Of more than `most` rows the first and the last are shown, and how many there are between them. The heads stand as they are
+    given: `words` translates those of the engine.
 
     >>> table(["loss"], [[0.5]])
     '<table><thead><tr><th class="n">loss</th></tr></thead><tbody><tr><td class="n">0.5</td></tr></tbody></table>'
@@ -141,7 +146,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_
     head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     body = [_row(row, kinds) for row in cells]
     if left > 0:
-        between = f'<tr><td colspan="{len(heads)}">... {left:,} more rows ...</td></tr>'
+        more = localized(f"... {left:,} more rows ...")
+        between = f'<tr><td colspan="{len(heads)}">{escaped(more)}</td></tr>'
         body.insert(most - most // 4, between)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
@@ -149,7 +155,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_
 def rows_table(rows: Sequence[Mapping[str, Any]], most: int = MOST_ROWS) -> str:
     """Return dicts, as `to_rows()` gives them, as a table; a row that lacks a value has a dash there."""
     heads = list(dict.fromkeys(name for row in rows for name in row))
-    return table(heads, [[row.get(name) for name in heads] for row in rows], most) if rows else ""
+    return table(words(heads), [[row.get(name) for name in heads] for row in rows], most) if rows else ""
+
+
+def words(names: Iterable[str]) -> list[str]:
+    """Return the heads of columns in the language that is set, by the names that the columns have in `to_rows()`."""
+    return [column_head(name) for name in names]
 
 
 def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
@@ -165,7 +176,7 @@ def cell_text(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return localized("yes" if value else "no")
     if isinstance(value, str):
         return value if len(value) <= LONGEST else f"{value[:LONGEST]} ..."
     if isinstance(value, float):

@@ -15,12 +15,13 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import unknown, whole
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.layers.chain import backward_chain, forward_chain
 from bpengine.layers.layer import Run, Shapes
 from bpengine.ops import Call, ObservedOps, Ops, known
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, lines, table, title
+from bpengine.output.rich_form import RichForm, lines, table, title, words
 from bpengine.streams import dropout_counter
 from bpengine.summary.call_costs import bytes_of, counted, unique_arrays
 from bpengine.summary.overview import overviews
@@ -101,10 +102,16 @@ class Summary(RichForm):
         return data_frame(self.to_rows(), "Summary")
 
     def __str__(self) -> str:
-        return "\n".join([self._headline(), *text_table(HEADS, self._cells(), str.rjust), self._costs()])
+        return "\n".join(
+            [localized(self._headline()), *text_table(words(HEADS), self._cells(), str.rjust), localized(self._costs())]
+        )
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(self._headline()), table(HEADS, self._cells(), most=200), lines([self._costs()]))
+        yield from (
+            title(localized(self._headline())),
+            table(words(HEADS), self._cells(), most=200),
+            lines([localized(self._costs())]),
+        )
 
     def _headline(self) -> str:
         shape = "-".join(map(str, self.sizes))

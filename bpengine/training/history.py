@@ -13,10 +13,11 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.line_chart import Line, line_chart
-from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
+from bpengine.output.rich_form import RichForm, cell_text, rows_table, title, words
 from bpengine.text_table import text_table
 from bpengine.training.memory.run_state import OpenEpoch, RunState
 
@@ -113,11 +114,11 @@ class History(RichForm):
         cells = [[cell_text(row.get(name)) for name in heads] for row in shown]
         if len(shown) < len(rows):
             cells.insert(FEW // 2, ["..."] * len(heads))
-        return "\n".join([repr(self), *(text_table(heads, cells, str.rjust) if cells else [])])
+        return "\n".join([localized(repr(self)), *(text_table(words(heads), cells, str.rjust) if cells else [])])
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(self._headline())
-        yield line_chart(self._lines(), "step", "loss")
+        yield title(localized(self._headline()))
+        yield line_chart(self._lines(), *words(["step", "loss"]))
         yield rows_table(self.epoch_rows(), most=12)
 
     def _headline(self) -> str:
@@ -132,7 +133,8 @@ class History(RichForm):
         if numbers and 1 < len(self.epochs) < self.steps:
             lines = {"training": (numbers["steps"], numbers["loss"])}
         at = [epoch.steps for epoch in self.epochs if epoch.validation]
-        return {**lines, "validation": (at, self.validation_loss)} if at else lines
+        lines = {**lines, "validation": (at, self.validation_loss)} if at else lines
+        return {localized(name): line for name, line in lines.items()}
 
     def figure(self, *, log: bool | None = None, lang: str | None = None) -> Figure:
         """Return the learning curve as a matplotlib Figure: `bp.explain.figures.loss_curve(history)`.

@@ -434,27 +434,66 @@ def test_steps_that_are_not_kept_are_computed_from_those_that_are(
             require_equal(tab, case.model(), X, VALUES, case, case.optimizer, step - 1)
 
 
+COVERED = """(spots) => {
+    const box = (one) => one.getBoundingClientRect(), shown = (one) => one.textContent || one.tagName !== "text";
+    const all = (spot) => [...document.querySelectorAll(spot)].filter(shown);
+    const over = (a, b) => Math.min(Math.min(a.right, b.right) - Math.max(a.left, b.left),
+        Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
+    const labels = all(".labels text"), others = all(spots);
+    return labels.flatMap((one, i) => [...labels.slice(0, i), ...others]
+        .map((other) => [one.textContent, other.textContent || other.outerHTML, over(box(one), box(other))])
+        .filter(([, , deep]) => deep > 2));
+}"""  # the numbers on the lines that cover something, what, and how deep in pixels
+
+
 @pytest.mark.parametrize(("width", "inputs", "bias"), [(390, 2, True), (1280, 2, True), (1280, 3, False)])
-def test_numbers_on_the_lines_do_not_cover_each_other(opened: Opened, width: int, inputs: int, bias: bool) -> None:
+def test_numbers_on_the_lines_cover_nothing(opened: Opened, width: int, inputs: int, bias: bool) -> None:
     layers = [bp.Dense(3, "sigmoid", bias), bp.Dense(1, bias=bias)]
     model = bp.Model(bp.Network(inputs, layers, "mean_squared_error"), dtype="float64", seed=3)
     tab = opened(page(model, X[:, :inputs], VALUES[:, :1], steps=2).html(), width=width)
-    boxes = """() => [...document.querySelectorAll(".labels text")].filter((text) => text.textContent).map((text) => {
-        const { left, right, top, bottom } = text.getBoundingClientRect();
-        return [left, right, top, bottom];
-    })"""
-    for subject in ("u0", "u1", "w0", "loss"):
+    spots = ".node .body, .bias rect" if width > 390 else ".node .value, .bias rect"
+    for subject in ("u0", "u1", "u2", "u3", "w0", "loss"):
         tab.locator("#look-at").select_option(subject)
         for stage in range(6):
             tab.locator("#stages input").nth(stage).check(force=True)
-            shown = tab.evaluate(boxes)
-            assert width == 390 or len(shown) == (13 if bias else 12) or stage in (0, 3)
-            for i, (left, right, top, bottom) in enumerate(shown):
-                for other in shown[:i]:
-                    apart = (
-                        right <= other[0] + 1 or other[1] <= left + 1 or bottom <= other[2] + 1 or other[3] <= top + 1
-                    )
-                    assert apart, (subject, stage)
+            labels = tab.locator(".labels text").all_text_contents()
+            assert width == 390 or sum(map(bool, labels)) == (13 if bias else 12) or stage in (0, 3)
+            assert tab.evaluate(COVERED, f"{spots}, .node .name") == [], (subject, stage)
+
+
+def test_numbers_of_a_sum_cover_nothing_in_a_larger_network(opened: Opened, rng: np.random.Generator) -> None:
+    layers = [bp.Dense(8, "relu"), bp.Dense(6, "relu"), bp.Dense(3)]
+    model = bp.Model(bp.Network(4, layers, "softmax_cross_entropy"), dtype="float64")
+    tab = opened(page(model, rng.normal(size=(9, 4)), np.arange(9) % 3, steps=2).html(), width=1280)
+    for subject in ("u0", "u5", "u9", "w3"):
+        tab.locator("#look-at").select_option(subject)
+        assert any(tab.locator(".labels text").all_text_contents()), subject
+        assert tab.evaluate(COVERED, ".node .body") == [], subject
+
+
+def test_names_in_a_narrow_picture_are_whole_or_shortened(opened: Opened) -> None:
+    inputs = ["sepal length (cm)", "sepal width (cm)", "c"]
+    tab = opened(page(CASES["huber"].model(), X, VALUES, steps=2, inputs=inputs).html(), width=390)
+    edges = """() => [...document.querySelectorAll(".node .name")].map((name) =>
+        name.getBoundingClientRect().left - document.querySelector("#picture").getBoundingClientRect().left)"""
+    assert min(tab.evaluate(edges)) >= 0
+
+
+def test_fields_show_whole_numbers_and_float32_by_its_shortest_decimal(opened: Opened) -> None:
+    for width, dtype in ((390, "float64"), (1280, "float32")):
+        case = replace(CASES["float32"], dtype=dtype, optimizer=bp.Adam(0.001))
+        model = case.model()
+        parameters = model.parameters
+        parameters["0.weight"][0] = [0.1, -1.2538637094387, -2.5e-7]
+        model.parameters = parameters
+        tab = opened(page(model, X, VALUES, optimizer=case.optimizer, steps=2).html(), width=width)
+        assert tab.locator("#rate input").input_value() == "0.001"
+        for unit, wanted in enumerate(["0.1", "-1.253863709" if dtype == "float64" else "-1.2538637", "-2.5e-7"]):
+            tab.locator("#look-at").select_option(f"u{unit}")
+            fields = tab.locator("#told td input")
+            assert fields.first.input_value() == wanted
+            cut = fields.evaluate_all("(list) => list.map((field) => field.scrollWidth - field.clientWidth)")
+            assert max(cut) <= 0
 
 
 @pytest.mark.parametrize("width", [390, 1280, 2560])

@@ -9,6 +9,7 @@ from typing import Any
 from bpengine.benchmark.results.fit_report import fit_heads, fit_notes, fit_rows, fit_summary, fit_title
 from bpengine.benchmark.results.goals import goal_table
 from bpengine.benchmark.results.numbers import figures, mib
+from bpengine.i18n.language import localized
 from bpengine.output import rich_form
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm
@@ -51,14 +52,15 @@ class BenchmarkTables(RichForm):
 
     def _html_parts(self) -> Iterator[str]:
         for work in self.record.get("fits", []):
-            yield rich_form.title(fit_title(work))
-            yield rich_form.table(fit_heads(work), fit_rows(work))
-            yield rich_form.lines(fit_notes(work))
+            yield rich_form.title(localized(fit_title(work)))
+            yield rich_form.table(list(map(localized, fit_heads(work))), fit_rows(work))
+            yield rich_form.lines(map(localized, fit_notes(work)))
         for work in self.record["workloads"]:
-            yield rich_form.title(title(work))
-            yield rich_form.table(heads(work), rows(work))
-            yield rich_form.lines([costs(work), *notes(work)])
-        yield rich_form.folded("machine", rich_form.table(["", ""], machine(self.record)))
+            yield rich_form.title(localized(title(work)))
+            yield rich_form.table(list(map(localized, heads(work))), rows(work))
+            yield rich_form.lines(map(localized, [costs(work), *notes(work)]))
+        about = [[localized(name), value] for name, value in machine(self.record)]
+        yield rich_form.folded(localized("machine"), rich_form.table(["", ""], about))
 
 
 def title(work: Record) -> str:

@@ -44,9 +44,12 @@ class PrintableReport(RichForm):
 
     def table(self) -> str:
         """Return the table as plain text, in the language that is set."""
-        return "\n".join(
-            text_table(list(map(localized, self.heads)), [list(map(localized, row)) for row in self.rows()])
-        )
+        heads, *rows = self._translated()
+        return "\n".join(text_table(heads, rows))
+
+    def _translated(self) -> list[list[str]]:
+        """Return the heads and the rows in the language that is set."""
+        return [list(map(localized, row)) for row in (self.heads, *self.rows())]
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per row of the table, by its heads."""
@@ -57,10 +60,11 @@ class PrintableReport(RichForm):
         return data_frame(self.to_rows(), type(self).__name__)
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(self.verdict())
-        yield lines(self.findings())
-        yield table(self.heads, self.rows(), most=200)
-        yield lines(f"{name}: {text}" for name, text in self.notes())
+        yield title(localized(self.verdict()))
+        yield lines(map(localized, self.findings()))
+        heads, *rows = self._translated()
+        yield table(heads, rows, most=200)
+        yield lines(f"{localized(name)}: {localized(text)}" for name, text in self.notes())
 
     def __str__(self) -> str:
         notes = [f"{localized(name)}: {localized(text)}" for name, text in self.notes()]

@@ -28,7 +28,8 @@ from bpengine.data.validation.scans import real_array
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, DataError, ShapeError, flag, number, unknown, whole
 from bpengine.i18n.counted_nouns import count_of
-from bpengine.output.rich_form import RichForm, table, title
+from bpengine.i18n.language import localized
+from bpengine.output.rich_form import RichForm, table, title, words
 
 SCALES = ("standard", "minmax", "robust", "none")
 MISSING = ("fill", "drop", "refuse")
@@ -342,7 +343,8 @@ class Features(RichForm):
         return "; ".join(f"{column.name!r}: {column.described()[1]}" for column in self._columns[:4])
 
     def _html_parts(self) -> list[str]:
-        return [title(repr(self)), table(["column", "is", "use"], self.summary())]
+        rows = [(name, *map(localized, described)) for name, *described in self.summary()]
+        return [title(localized(repr(self))), table(words(["column", "is", "use"]), rows)]
 
     def __repr__(self) -> str:
         if not self._columns:

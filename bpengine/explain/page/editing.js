@@ -80,14 +80,24 @@ function renew() {
   if (field) document.querySelector(`[data-edit="${field}"]`)?.focus();
 }
 
+// A number as one would type it: of a step in float32 the shortest decimal that stands for it, else ten digits, as elsewhere.
+function typed(value) {
+  if (program.operations[program.rate][1] !== "f") return String(Number(value.toPrecision(10)));
+  for (let digits = 1; digits <= 9; digits++) {
+    const text = String(Number(value.toPrecision(digits)));
+    if (Math.fround(text) === Math.fround(value)) return text;
+  }
+  return String(value);
+}
+
 // A field for a number; `key` says which, `changes` what a new value changes.
 function field(key, label, value, changes) {
   const heard = (event) => {
-    const typed = event.target.valueAsNumber;
-    if (Number.isFinite(typed)) edit(...changes(typed));
-    else event.target.value = String(value);
+    const entered = event.target.valueAsNumber;
+    if (Number.isFinite(entered)) edit(...changes(entered));
+    else event.target.value = typed(value);
   };
-  return h("input", { type: "number", step: "any", value: String(value), "data-edit": key, "aria-label": label, on: { change: heard } });
+  return h("input", { type: "number", step: "any", value: typed(value), "data-edit": key, "aria-label": label, on: { change: heard } });
 }
 
 function weightField(weight) {

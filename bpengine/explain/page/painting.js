@@ -5,6 +5,7 @@ function updatePicture() {
   picture.joined = joinedTo(subject());
   for (const [id, drawn] of picture.nodes) id.startsWith("head") ? updateHead(drawn) : updateNode(id, drawn, at);
   for (const [id, drawn] of picture.lines) updateLine(id, drawn, at);
+  updateLabels();
   const spots = picture.lanes.flat();
   const kept = spots.some((spot) => spot.id === state.kept) ? state.kept : spots[0].id;
   for (const spot of spots) spot.element.setAttribute("tabindex", spot.id === kept ? 0 : -1);
@@ -44,7 +45,8 @@ function updateNode(id, { node, value, name, hint, column }, at) {
   value.classList.toggle("long", value.textContent.length > 5);
   value.classList.toggle("longer", value.textContent.length > 6);
   const full = thing.kind === "units" ? unitName(thing) : title(id);
-  name.textContent = full.length > 13 ? `${full.slice(0, 12)}…` : full;
+  const most = picture.wide ? 13 : 11;
+  name.textContent = full.length > most ? `${full.slice(0, most - 1)}…` : full;
   hint.textContent = full;
   node.setAttribute("aria-label", `${title(id)}${number === null ? "" : `: ${shown(number)}`}`);
   node.setAttribute("aria-pressed", String(id === state.kept));
@@ -63,7 +65,7 @@ function lineRef(weight) {
   return { backward: weight.gradient, update: weight.step_size }[direction()] ?? weight.old;
 }
 
-function updateLine(id, { line, mark, label, weight, ends, along }, at) {
+function updateLine(id, { line, mark, label, weight }, at) {
   const ref = lineRef(weight);
   const key = `${direction()}${weight.column}`;
   if (!scales.has(key))
@@ -84,12 +86,18 @@ function updateLine(id, { line, mark, label, weight, ends, along }, at) {
     place: place(weight), value: shown(now(weight.old)), gradient: shown(now(weight.gradient)) }));
   const term = near && found(subject()).kind === "units";
   const few = picture.wide && picture.lines.size <= FEW_LINES && reached;
-  label.textContent = term ? `× ${brief(now(weight.old))}` : id === subject() || few ? brief(number) : "";
+  label.textContent = term ? `×${picture.wide ? " " : ""}${brief(now(weight.old))}` : id === subject() || few ? brief(number) : "";
   label.setAttribute("class", term || id === subject() ? "strong" : "");
-  const away = at.direction === "forward" ? 0.36 : 0.64; // from the unit where the lines meet
-  const t = term && picture.lines.size > FEW_LINES ? away : along;
-  label.setAttribute("x", ends.x1 + (ends.x2 - ends.x1) * t);
-  label.setAttribute("y", ends.y1 + (ends.y2 - ends.y1) * t + 4);
+}
+
+function updateLabels() {
+  const shown = [...picture.lines].filter(([, { label }]) => label.textContent);
+  const strong = new Set(shown.filter(([, { label }]) => label.classList.contains("strong")).map(([id]) => id));
+  const boxes = placedAlong(shown.map(([id]) => id), strong);
+  for (const [id, { label }] of shown) {
+    label.setAttribute("x", boxes.get(id).x);
+    label.setAttribute("y", boxes.get(id).y + 4);
+  }
 }
 
 // What stands in the sum that is shown, beside the subject itself: of a unit, on the way forward the weights that lead to

@@ -1,19 +1,19 @@
 // The network as a picture: units as circles, weights as lines. Built once for a width, then only brought up to date.
 
-const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [] };
+const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: [], placed: new Map() };
 const WIDE = 130; // between columns: room for a number on every line
-const GAP = 82; // between columns, at least
+const GAP = 92; // between columns, at least: room for a number between two circles
+const EDGE = 34; // from the middle of the first and the last column to the edge, at least
 const FEW_LINES = 16; // with more, only the lines of the sum that is shown have numbers
 const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
 
 function buildPicture() {
   const box = byId("picture");
-  const width = Math.max(box.clientWidth, (page.columns.length + 1) * GAP);
+  const width = Math.max(box.clientWidth, 2 * EDGE + page.columns.length * GAP);
   const places = laidOut(width);
-  picture.wide = places.wide;
   const svg = s("svg", { role: "group", "aria-labelledby": "network-heading", "aria-describedby": "network-help",
     width, height: places.height, viewBox: `0 0 ${width} ${places.height}` });
-  Object.assign(picture, { nodes: new Map(), lines: new Map(), lanes: [], links: [] });
+  Object.assign(picture, { wide: places.wide, nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
   const layers = ["links", "lines", "nodes", "labels"].map((name) => s("g", { class: name }));
   svg.append(...layers);
   svg.classList.toggle("narrow", !places.wide);
@@ -24,22 +24,22 @@ function buildPicture() {
     picture.lanes.push(drawColumn(column, c, places, layers[2]));
   });
   picture.lanes.push([drawLoss(places, layers[2])]);
-  placeLabels(places);
   box.replaceChildren(svg);
 }
 
 // Where everything stands: x of each column (the loss is one more), y of each unit, and of the constant 1 of the biases.
 function laidOut(width) {
   const count = page.columns.length;
-  const gap = (width - 92) / count;
-  const radius = gap < WIDE ? 22 : 27;
+  const wide = (width - 92) / count >= WIDE;
+  const edge = wide ? 46 : EDGE, gap = (width - 2 * edge) / count;
+  const radius = wide ? 27 : 22;
   const tallest = Math.max(...page.columns.map((column) => column.marks.length));
   const top = 46;
   const height = Math.max(tallest * (2 * radius + 30), Math.min(330, width * 0.5)) + top + 14;
-  const x = (c) => 46 + gap * c;
+  const x = (c) => edge + gap * c;
   const y = (c, unit) => top + (height - top - 6) * page.columns[c].heights[page.columns[c].marks.indexOf(unit)];
   const middle = top + (height - top - 6) / 2;
-  return { x, y, height, radius, middle, wide: gap >= WIDE };
+  return { x, y, height, radius, middle, wide };
 }
 
 function drawLinks(layer, places) {
@@ -67,31 +67,45 @@ function drawLine(weight, id, places, [, lines, , labels]) {
   const label = s("text");
   lines.append(line);
   labels.append(label);
-  picture.lines.set(id, { line, mark, label, weight, ends, along: 0.5 });
+  picture.lines.set(id, { line, mark, label, weight, ends });
   return [{ id, element: line, y: y1 + (y2 - y1) * 0.5 }];
 }
 
-const LABEL = { width: 66, height: 19 }; // of a number on a line, at most
+const CIRCLES = 4; // how much worse it is to cover a circle than a name or another number
 
-// Where the number of each line stands: along it, where it covers no other number and no unit, or as little as can be. In a
-// few rounds each is placed anew beside all others.
-function placeLabels(places) {
-  const units = page.columns.flatMap((column, c) => column.marks.map((unit) => ({ x: places.x(c), y: places.y(c, unit), wide: 2 * places.radius, high: 2 * places.radius + 8 })));
+// What stands in the picture already: circles, the names below them, the squares of the biases, the loss.
+function spotsTaken(places) {
+  const high = 2 * places.radius + 6, taken = [];
+  page.columns.forEach((column, c) => column.marks.forEach((unit) => {
+    const [x, y] = [places.x(c), places.y(c, unit)], square = unit === null ? 30 : high;
+    taken.push({ x, y, wide: square, high: square, weight: CIRCLES });
+    if (unit !== null) taken.push({ x, y: y + places.radius + 10, wide: 60, high: 15, weight: 1 });
+  }));
+  return [...taken, { x: places.x(page.columns.length), y: places.middle, wide: high + 16, high: 60, weight: CIRCLES }];
+}
+
+// How far along its line each shown number stands: where it covers nothing, or as little as can be, near the middle. In a few
+// rounds each is placed anew beside all others. The same lines have the same places, whatever their numbers are.
+function placedAlong(ids, strong) {
+  const key = [...ids, ...strong].join(" ");
+  if (picture.placed.has(key)) return picture.placed.get(key);
   const covered = (a, b) => Math.max(0, (a.wide + b.wide) / 2 - Math.abs(a.x - b.x)) * Math.max(0, (a.high + b.high) / 2 - Math.abs(a.y - b.y));
   const boxes = new Map();
-  for (let round = 0; round < 6; round++) for (const [id, drawn] of picture.lines) {
+  for (let round = 0; round < 6; round++) for (const id of ids) {
     boxes.delete(id);
-    const { x1, y1, x2, y2 } = drawn.ends, others = [...units, ...boxes.values()];
+    const { x1, y1, x2, y2 } = picture.lines.get(id).ends, others = [...picture.taken, ...boxes.values()];
+    const size = strong.has(id) && picture.wide ? { wide: 70, high: 20 } : { wide: 54, high: 17 };
     let best = null;
-    for (let k = 0; k <= 32; k++) {
+    for (let k = 0; k <= 36; k++) {
       const along = 0.5 + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 0.02;
-      const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, wide: LABEL.width, high: LABEL.height, along };
-      box.cost = others.reduce((total, other) => total + covered(box, other), 0);
+      const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, ...size, weight: 1, along };
+      box.cost = others.reduce((total, other) => total + other.weight * covered(box, other), 0);
       if (!best || box.cost < best.cost) best = box;
     }
     boxes.set(id, best);
-    drawn.along = best.along;
   }
+  picture.placed.set(key, boxes);
+  return boxes;
 }
 
 function drawColumn(column, c, places, layer) {

@@ -1,6 +1,6 @@
 // The loss curve, the slider over the recorded steps, and playing them.
 
-const CURVE = { height: 150, left: 52, right: 14, top: 10, bottom: 22 };
+const CURVE = { height: 164, left: 52, right: 14, top: 24, bottom: 22 };
 let curve = null;
 
 function buildCurve() {
@@ -28,7 +28,7 @@ function buildCurve() {
     s("path", { class: "axis", d: `M${CURVE.left} ${CURVE.top} V${CURVE.height - CURVE.bottom} H${width - CURVE.right}` }),
     s("path", { class: own.length ? "curve before" : "curve", d: path(engines) }), s("path", { class: "curve own", d: path(own) }),
     ...texts.map(([tx, ty, text, anchor]) => s("text", { x: tx, y: ty, class: anchor }, text)), mark, dot);
-  const axis = s("text", { class: "end", x: width - CURVE.right, y: CURVE.top + 8 });
+  const axis = s("text", { x: CURVE.left, y: CURVE.top - 13 }); // above the curve, wherever it runs
   svg.append(axis);
   const chosen = (event) => event.buttons && show({ at: nearest(1 + ((event.offsetX - CURVE.left) * (end - 1)) / (width - CURVE.left - CURVE.right)) });
   svg.addEventListener("pointerdown", chosen);

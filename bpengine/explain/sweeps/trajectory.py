@@ -13,8 +13,9 @@ from bpengine.errors import ConfigError
 from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.output.frames import DataFrame, data_frame
-from bpengine.output.rich_form import RichForm, cell_text, rows_table, title
+from bpengine.output.rich_form import RichForm, cell_text, rows_table, title, words
 from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
@@ -51,14 +52,14 @@ class Descent(RichForm):
 
     def __str__(self) -> str:
         rows = [[cell_text(value) for value in row.values()] for row in self.to_rows()]
-        heads = [field.name.replace("_", " ") for field in fields(DescentPoint)]
-        return "\n".join([self._headline(), *text_table(heads, rows, str.rjust)])
+        heads = words(field.name.replace("_", " ") for field in fields(DescentPoint))
+        return "\n".join([localized(self._headline()), *text_table(heads, rows, str.rjust)])
 
     def _headline(self) -> str:
         return f"{count_of(len(self.points), 'step')}, stopped by: {self.stopped_by or 'nothing'}"
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(self._headline()), rows_table(self.to_rows()))
+        yield from (title(localized(self._headline())), rows_table(self.to_rows()))
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per step."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.layers import Activation, Dense, Layer, Residual
 from bpengine.layers.chain import local
 from bpengine.layers.layer import HostArrays
@@ -62,7 +63,7 @@ class LayerTrace(RichForm):
         )
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(str(self)), rows_table(list(self.to_rows())))
+        yield from (title(localized(str(self))), rows_table(list(self.to_rows())))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the layer as plain values for JSON."""

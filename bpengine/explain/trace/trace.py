@@ -13,12 +13,13 @@ from bpengine.backend import HostArray
 from bpengine.explain.trace.layers import LayerTrace, layer_traces
 from bpengine.explain.trace.nonfinite import NonFiniteValue, first_nonfinite
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import localized
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, folded, rows_table, table, title
+from bpengine.output.rich_form import RichForm, folded, rows_table, table, title, words
 from bpengine.training.optimizers import Optimizer
 
 
@@ -128,10 +129,10 @@ class Trace(RichForm):
         return data_frame(self.to_rows(), "Trace")
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(repr(self))
+        yield title(localized(repr(self)))
         calls = [(call.place or "-", call.function, _shapes(call)) for call in self.calls]
-        yield table(["place", "kernel call", "results"], calls)
-        yield folded("numbers by layer", rows_table(self.to_rows()))
+        yield table(words(["place", "kernel call", "results"]), calls)
+        yield folded(localized("numbers by layer"), rows_table(self.to_rows()))
 
     def __repr__(self) -> str:
         where = f"{self.backend}, {self.dtype}"

@@ -51,7 +51,7 @@ class Explanation(UnitResult, ExplainResult):
         return explanation_dict(self, largest)
 
     def _html_tables(self) -> list[str]:
-        translate = translator_for("en")
+        translate = translator_for(None)
         return [table(table_heads(translate), list(table_cells(self, translate, 12)), most=200)]
 
     def __str__(self) -> str:

@@ -79,14 +79,13 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Explain and print."""
-    lang = language_of(lang)  # refuses an unknown language before any work
+    lang, update = language_of(lang), network_options.optimizer(optimizer, learning_rate)  # refuse before any work
     if verify_ is not None:
         _verify(verify_, lang, as_json=as_json)
         return
     request = Request(
         layer=layer, unit=unit, weight=weight, sweep=sweep, sensitivity=sensitivity, graph=graph, receipt=receipt,
-        html=html, sample=sample, optimizer=optimizer, learning_rate=learning_rate, steps=steps, terms=terms, lang=lang,
-        out=out, as_json=as_json,
+        html=html, sample=sample, update=update, steps=steps, terms=terms, lang=lang, out=out, as_json=as_json,
     )  # fmt: skip
     view = choose(request)
     picture = None if figure is None else check_figure(figure, view.name, out)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bpengine.cli import network_options
 from bpengine.cli.commands.explain.options import GRAPHS
 from bpengine.cli.commands.explain.subject import Subject, swept
 from bpengine.cli.exit_codes import tell
@@ -43,18 +42,12 @@ class Request:
     receipt: Path | None
     html: Path | None
     sample: int | None
-    optimizer: str
-    learning_rate: float
+    update: Optimizer
     steps: int
     terms: int
     lang: str
     out: Path | None
     as_json: bool
-
-    @property
-    def update(self) -> Optimizer:
-        """The optimizer; raises ConfigError with the nearest names for an unknown one."""
-        return network_options.optimizer(self.optimizer, self.learning_rate)
 
 
 class View(NamedTuple):
