@@ -78,7 +78,7 @@ def column_head(name: str) -> str:
     """
     if current() == LANGUAGES[0]:
         return name
-    from bpengine.i18n.phrases.columns import COLUMNS, STARTS
+    from bpengine.i18n.phrases.column_heads import COLUMNS, STARTS
 
     number = LANGUAGES.index(current())
     for start, both in STARTS.items():

@@ -130,7 +130,7 @@ def in_memory(array: Array) -> Array:
     return read
 
 
-def _opened(path: Path) -> FileIO | None:
+def _opened(path: str | Path) -> FileIO | None:
     try:
         return open(path, "rb", buffering=0, opener=opener(AT_ONCE))
     except OSError:
