@@ -69,7 +69,7 @@ def make_step(
         plan=plan,
         ops=ops,
         update=BoundRule(plan.optimizer, ops, plan.clip_norm, exchange),
-        add_up=add_up or ShardAdder(ops.xp),
+        add_up=add_up,
     )
     gradient_and_update = parts.sequential if plan.update == "sequential" else parts.simultaneous
 
@@ -97,7 +97,7 @@ class _Parts:
     plan: StepPlan
     ops: Ops
     update: BoundRule
-    add_up: ShardAdder
+    add_up: ShardAdder | None
     parameters_alone: dict[int, tuple[bool, ...]] = field(default_factory=dict)
     seen: set[tuple[tuple[int, ...], ...]] = field(default_factory=set)  # shapes of rows of the steps so far
 
@@ -120,7 +120,8 @@ class _Parts:
         return loss, changed, {**state["slots"], **slots}, running
 
     def _shards(self, cut: Cut) -> sharding.Shards:
-        return sharding.Shards(cut=cut, add_up=self.add_up, trained=self.plan.trained, part=self.plan.part)
+        add_up = self.add_up or ShardAdder(self.ops.xp)
+        return sharding.Shards(cut=cut, add_up=add_up, trained=self.plan.trained, part=self.plan.part)
 
     def sequential(
         self, state: State, rows: tuple[Array, ...], lr: Array, run: Run, report: dict[str, Array]
