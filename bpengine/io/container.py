@@ -20,8 +20,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.errors import ModelFileError
 from bpengine.io.text import parse
+from bpengine.output.json_values import JsonValue
 from bpengine.output.opening import AT_ONCE, opener
 
 VALUES: Final = 250_000  # in a header: as Python objects they take about 100 bytes each
@@ -29,7 +31,6 @@ HEADER_BYTES: Final = 4 << 20
 LENGTH_BYTES: Final = 8  # at the beginning: the length of the header, which ends at a multiple of it
 DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})
 AXES: Final = 32
-HostArray = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _shown(shape: list[int]) -> str:
     return str(shape)[:60]
 
 
-def read_json(texts: Mapping[str, Any], name: str) -> Any:
+def read_json(texts: Mapping[str, Any], name: str) -> JsonValue:
     """Return the JSON text of a file's header by its name; raise ValueError for none, or for one that is damaged."""
     text = texts.get(name)
     if not isinstance(text, str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -15,8 +15,13 @@ from bpengine.layers.chain import extent
 from bpengine.layers.sharing import walk
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import Network
+from bpengine.output.json_values import JsonValue
 from bpengine.penalties import L1, L2
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Built: TypeAlias = Any  # a network, a layer, a loss, a penalty, an initialiser, or one of their settings
 _INITIALIZERS = {type(i).__name__: type(i) for i in initializers.INITIALIZERS.values()} | {
     "Explicit": initializers.Explicit
 }
@@ -30,7 +35,7 @@ QUOTES = "'\""
 TUPLE = "Tuple"
 
 
-def describe(value: object) -> Any:
+def describe(value: object) -> JsonValue:
     """Return a network, layer, loss, penalty or initialiser as dicts, lists, strings and numbers.
 
     A layer that occurs in the network a second time is {"type": "Shared", "place": ...}, and a tie is the place of the layer
@@ -42,7 +47,7 @@ def describe(value: object) -> Any:
     return _described(value, "", {})
 
 
-def _described(value: object, place: str, met: dict[int, str]) -> Any:
+def _described(value: object, place: str, met: dict[int, str]) -> JsonValue:
     if isinstance(value, (list, tuple)):
         return [_described(item, place, met) for item in value]
     if isinstance(value, CustomLoss):
@@ -57,11 +62,11 @@ def _described(value: object, place: str, met: dict[int, str]) -> Any:
     if isinstance(value, initializers.Explicit):
         return {"type": "Explicit"}
     if hasattr(value, "__dataclass_fields__"):
-        return _dataclass_described(value, place, met)
+        return _dataclass_described(cast("DataclassInstance", value), place, met)
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _dataclass_described(value: object, place: str, met: dict[int, str]) -> dict[str, Any]:
+def _dataclass_described(value: DataclassInstance, place: str, met: dict[int, str]) -> dict[str, Any]:
     """Return the type and the settings of a network, a layer or another dataclass; a shared layer by its first place."""
     description: dict[str, Any] = {"type": type(value).__name__}
     for name, part in settings_of(value).items():
@@ -77,7 +82,7 @@ def _dataclass_described(value: object, place: str, met: dict[int, str]) -> dict
     return description
 
 
-def _of_own(value: object, place: str, met: dict[int, str]) -> Any:
+def _of_own(value: object, place: str, met: dict[int, str]) -> JsonValue:
     """Return a setting of a custom class; tuples and lists stay distinct, since the class may require either."""
     if isinstance(value, (list, tuple)):
         items = [_of_own(item, place, met) for item in value]
@@ -92,7 +97,7 @@ def _left_out(value: object, name: str) -> bool:
     return isinstance(value, Dense) and value.tie is not None and name == "weight_init"
 
 
-def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
+def _placed(layer: Layer, place: str, met: dict[int, str]) -> JsonValue:
     """Return the description of the layer at a place of a network."""
     if id(layer) in met:
         return {"type": "Shared", "place": met[id(layer)]}
@@ -100,7 +105,7 @@ def _placed(layer: Layer, place: str, met: dict[int, str]) -> Any:
     return _described(layer, f"{place}.", met)
 
 
-def build(description: object, own: Own = NOTHING, values: int | None = None) -> Any:
+def build(description: object, own: Own = NOTHING, values: int | None = None) -> Built:
     """Build what `describe` described; `own` holds custom code by name.
 
     values: how many numbers the file holds for its parameters, where the file is of unknown origin.
@@ -119,7 +124,7 @@ class _Builder:
             int, tuple[Any, int]
         ] = {}  # what was built, and of how many parts, those shared counted each time
 
-    def value(self, description: object, place: str) -> Any:
+    def value(self, description: object, place: str) -> Built:
         if isinstance(description, list):
             return [self.value(item, place) for item in description]
         if not isinstance(description, dict):
@@ -170,7 +175,7 @@ class _Builder:
             return sum(map(self._parts, value))
         return self.counted.get(id(value), (None, 0))[1]
 
-    def _setting(self, kind: object, name: str, value: object, place: str) -> Any:
+    def _setting(self, kind: object, name: str, value: object, place: str) -> Built:
         if kind == "Dense" and name == "tie":
             return self._at(value)
         if kind == "Dense" and name == "activation":
@@ -202,7 +207,7 @@ class _Builder:
                     f"{self.values} numbers. If that is right, give the class a method shapes(inputs)."
                 )
 
-    def _at(self, place: object) -> Any:
+    def _at(self, place: object) -> Built:
         if not isinstance(place, str) or place not in self.placed:
             shown = repr(place)[:60]
             raise ModelFileError(
@@ -211,7 +216,7 @@ class _Builder:
         return self.placed[place]
 
 
-def check_places(layers: Any) -> None:
+def check_places(layers: object) -> None:
     """Raise ModelFileError for a network of more layers than are read from a file."""
     if not isinstance(layers, (list, tuple)):
         return

@@ -31,12 +31,12 @@ class Own:
         return _known_code("activation", "activations", CustomActivation, self.activations, settings)
 
 
-def own_code(layers: Any, losses: object, activations: object) -> Own:
+def own_code(layers: Mapping[str, type[Layer]] | None, losses: object, activations: object) -> Own:
     """Return the custom code that a caller passes, or None for none.
 
     Raises ConfigError for anything but a mapping from names, and for a layer that is no subclass of Layer.
     """
-    code = {"layers": layers, "losses": losses, "activations": activations}
+    code: dict[str, Any] = {"layers": layers, "losses": losses, "activations": activations}
     for where, value in code.items():
         if value is not None and not (isinstance(value, Mapping) and all(isinstance(name, str) for name in value)):
             raise ConfigError(f"load requires {where} as a dict by name: {where}={{'Name': ...}}, got {value!r}.")

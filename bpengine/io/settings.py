@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bpengine.errors import ModelFileError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-def settings_of(value: Any) -> dict[str, Any]:
+
+def settings_of(value: DataclassInstance) -> dict[str, Any]:
     """Return the fields that a dataclass is made from, by name.
 
     Raises ModelFileError where an equal object could not be made from a file: for settings that are no fields, and for

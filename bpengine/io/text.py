@@ -7,6 +7,8 @@ import re
 from collections import Counter
 from typing import Any, Final
 
+from bpengine.output.json_values import JsonValue
+
 DEPTH: Final = 160  # objects and lists inside one another: two for each level of nested layers, and some for the rest
 DIGITS: Final = 100  # of a whole number
 _PARTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
@@ -14,7 +16,7 @@ _LONG: Final = re.compile(rf"[0-9]{{{DIGITS + 1}}}")
 _SURROGATE: Final = re.compile(r"\\u[dD][89abAB]")
 
 
-def parse(text: str, values: int, depth: int = DEPTH) -> Any:
+def parse(text: str, values: int, depth: int = DEPTH) -> JsonValue:
     """Return what a JSON text holds.
 
     values: how many values it may have at most. Raises ValueError, in the words of the rest of a sentence, for invalid JSON,

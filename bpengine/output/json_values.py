@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+JsonValue: TypeAlias = Any  # None, a truth value, a number, text, or a list or a dict of such
 
 
 def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -16,7 +18,7 @@ def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
     return {str(key): json_value(value) for key, value in values.items()}
 
 
-def json_value(value: object) -> Any:
+def json_value(value: object) -> JsonValue:
     """Return a value as JSON can hold it: a tree of dicts, lists, texts, finite numbers, booleans and None."""
     if isinstance(value, dict):
         return json_object(value)

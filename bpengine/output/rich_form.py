@@ -167,7 +167,7 @@ def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
     return f"<tr>{''.join(f'<td{kind}>{escaped(cell)}</td>' for cell, kind in zip(cells, kinds, strict=True))}</tr>"
 
 
-def cell_text(value: Any) -> str:
+def cell_text(value: object) -> str:
     """Return a value as it stands in a table: numbers with six digits, a dash for none.
 
     >>> [cell_text(value) for value in (None, True, 0.123456789, 1200, (1.0, 2.5), "text")]

@@ -10,6 +10,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.kernels import Kernel
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Call
 
 FORMS = {"y": ("B", "I", "O", "nn"), "dx": ("B", "O", "I", "nt"), "dw": ("I", "B", "O", "tn")}
@@ -94,7 +95,7 @@ def unique_arrays(trees: Iterable[Any]) -> list[HostArray]:
     return list({id(leaf): leaf for tree in trees for leaf in _leaves(tree)}.values())
 
 
-def _leaves(tree: Any) -> Iterator[HostArray]:
+def _leaves(tree: Tree) -> Iterator[HostArray]:
     if isinstance(tree, tuple | list):
         for branch in tree:
             yield from _leaves(branch)
