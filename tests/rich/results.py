@@ -9,6 +9,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from rich.table import Table as RichTable
+
 import bpengine as bp
 from bpengine.benchmark import WORKLOADS, BenchmarkTables, Plan, RunMeasurements
 from bpengine.benchmark.contender_results import ContenderResult
@@ -101,7 +103,10 @@ def type_checkers_names() -> dict[str, Any]:
         "Trace": "bpengine.explain",
         "Eigenvalue": "bpengine.derivatives",
     }
-    return {name: getattr(import_module(home), name) for name, home in homes.items()} | {"Figure": ShownFigure}
+    return {name: getattr(import_module(home), name) for name, home in homes.items()} | {
+        "Figure": ShownFigure,
+        "RichTable": RichTable,
+    }
 
 
 def classes_in(hint: Any) -> Iterator[type]:

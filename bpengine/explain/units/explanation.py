@@ -18,7 +18,7 @@ from bpengine.explain.units.unit_result import UnitResult
 from bpengine.output.rich_form import table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Explanation(UnitResult, ExplainResult):
         """Return the explanation in words, English ("en") or Portuguese ("pt"); sums show their `largest` terms."""
         return "\n".join(explanation_lines(self, translator_for(lang), largest))
 
-    def table(self, lang: str | None = None, largest: int = 12) -> Table:
+    def table(self, lang: str | None = None, largest: int = 12) -> RichTable:
         """Return a rich table of all terms (`rich.print(explanation.table())`)."""
         return explanation_table(self, translator_for(lang), largest)
 

@@ -15,7 +15,7 @@ from bpengine.i18n.translate import Translate, format_number
 from bpengine.output.json_values import json_object
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
 COLUMNS = ("quantity", "term", "left", "right", "product")
 Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the total, sums, which of them
@@ -75,7 +75,7 @@ def _parameter_dict(part: ParameterSums, largest: int | None) -> Iterator[dict[s
         }  # fmt: skip
 
 
-def explanation_table(e: UnitResult, translate: Translate, largest: int) -> Table:
+def explanation_table(e: UnitResult, translate: Translate, largest: int) -> RichTable:
     """Return a rich table: a line per term, and the total of each sum."""
     from rich import box
     from rich.table import Table
