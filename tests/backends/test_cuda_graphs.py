@@ -39,8 +39,8 @@ def assert_numpys(step: Any, state: Any) -> None:
     with np.errstate(all="ignore"), flushed():
         wanted = dict(leaves(Backend.run_epoch(NumpyBackend("float64"), step, state, (), None, RATE)[0]))
         for order in ORDERS.values():
-            given = {path: value.copy() for path, value in leaves(state)}
-            after = dict(leaves(CudaProgram(text, Player(order)).run(nested(given), (), None, RATE)[0]))
+            before = {path: value.copy() for path, value in leaves(state)}
+            after = dict(leaves(CudaProgram(text, Player(order)).run(nested(before), (), None, RATE)[0]))
             first = first or after
             for path, want in wanted.items():
                 assert after[path].tobytes() == first[path].tobytes(), f"{path} depends on the order of threads"
