@@ -172,14 +172,14 @@ class CupyBackend(Backend):
         run = CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
 
         def call(*args: Any, **options: Any) -> Any:
-            with self.scope():
-                try:
+            try:  # around the scope, for what leaves it fails as well on a GPU that is lost
+                with self.scope():
                     return run(*args, **options)
-                except self._failures as error:
-                    raise BackendUnavailable(
-                        f"backend 'cupy' lost {self.device!r} while it computed: {error}. This process cannot use the GPU any "
-                        "more. Start again."
-                    ) from error
+            except self._failures as error:
+                raise BackendUnavailable(
+                    f"backend 'cupy' lost {self.device!r} while it computed: {error}. This process cannot use the GPU any "
+                    "more. Start again."
+                ) from error
 
         return call
 
@@ -226,14 +226,14 @@ class CupyBackend(Backend):
         whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
         """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
-        with self.scope():
-            try:
+        try:
+            with self.scope():
                 return self._epochs.run(step, state, data, order, lr)
-            except self._failures as error:
-                raise BackendUnavailable(
-                    f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any "
-                    "more. Start again, from a checkpoint if the fit writes some (run=)."
-                ) from error
+        except self._failures as error:
+            raise BackendUnavailable(
+                f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any "
+                "more. Start again, from a checkpoint if the fit writes some (run=)."
+            ) from error
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         return shared_program(step, lambda: self._own_program(step, state, signature))

@@ -26,7 +26,7 @@ from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
 from tests.backends.cuda_host.matmul_model import multiply
 
 SHIM = Path(__file__).with_name("cuda_shim.h")
-OPTIONS = ("-O1", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
+OPTIONS = ("-O0", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 IN_TURN, BACKWARDS, GREEDY = 0, 1, 2  # greedy: a warp runs as far as it can before the next one starts
 ONE_AT_A_TIME = Lock()  # cuda_shim.h keeps a block's threads and its shared memory in static variables
 ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
