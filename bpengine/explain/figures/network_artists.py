@@ -48,11 +48,7 @@ def shortened(name: str) -> str:
     >>> shortened("bill length = (missing)")
     'bill leng… (missing)'
     """
-    return (
-        name
-        if len(name) <= LONGEST
-        else f"{name[: LONGEST // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{name[-LONGEST // 2 :]}"
-    )
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{name[-LONGEST // 2 :]}"
 
 
 def _fade(line: Line, chosen: Chosen) -> float:
