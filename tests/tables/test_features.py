@@ -269,6 +269,18 @@ def test_pages_and_figures_show_the_names_of_features(model: bp.Model) -> None:
     assert "city = Oslo" in page(model, people()[:6], "income", steps=1).html()
 
 
+def test_figures_name_the_inputs() -> None:
+    from bpengine.explain import figures
+
+    frame = pd.DataFrame({"age": [20.0, 30.0, 50.0, 40.0], "width of the petals (cm)": [1.0, 2.0, 4.0, 3.0]})
+    features = bp.Features().fit(frame, ["a", "b", "b", "a"])
+    model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(2)], "softmax_cross_entropy"), features=features)
+    words = {text.get_text() for text in figures.network(model, frame, ["a", "b", "b", "a"]).axes[0].texts}
+    assert {"age", "width of \N{HORIZONTAL ELLIPSIS}etals (cm)"} <= words
+    boundary = figures.decision_boundary(model, frame, ["a", "b", "b", "a"]).axes[0]
+    assert (boundary.get_xlabel(), boundary.get_ylabel()) == tuple(frame.columns)
+
+
 @pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "none"])
 @pytest.mark.parametrize("fill", ["median", "mean"])
 def test_rows_count_by_their_weights(scale: str, fill: str) -> None:

@@ -21,7 +21,7 @@ from bpengine.explain.units.explain import explain_trace
 from bpengine.explain.units.text import family_of
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
-from bpengine.trained import TrainedNetwork
+from bpengine.trained import TrainedNetwork, input_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def network(
     """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
 
     layer, unit: a unit whose gradient is written out below as the sum it is, gradient x weight + gradient x weight + ...
-    over the next layer's units; everything else is drawn faded.
+    over the next layer's units; everything else is drawn faded. The inputs of a model with Features have their names.
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
 
@@ -71,7 +71,7 @@ def network(
     below = canvas.broken(_below(traced, row, translate), width, canvas.TEXT)
     figure, axes = _paper(drawn, width, HEAD + canvas.LINE * max(0, below.count("\n") - 1), FOOT + 0.3 * len(lines))
     draw_lines(axes, drawn, chosen)
-    draw_marks(axes, drawn, chosen, translate)
+    draw_marks(axes, drawn, chosen, translate, input_names(model, ()))
     _heads(axes, drawn, traced, row, translate)
     canvas.title(figure, translate("network"), below)
     _texts(figure, lines, translate)

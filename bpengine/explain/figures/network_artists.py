@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bpengine.explain.figures import canvas
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PARTIAL = "\N{PARTIAL DIFFERENTIAL} "
 FADED = 0.25
+LONGEST = 20  # characters of a name above a circle
 WIDE = 72.0  # size in points times characters of a text that fills a circle
 Chosen = tuple[str, int] | None  # place and unit of a circle that stands out
 
@@ -26,10 +28,27 @@ def draw_lines(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
     _weights(axes, drawn, chosen)
 
 
-def draw_marks(axes: Axes, drawn: Diagram, chosen: Chosen, translate: Translate) -> None:
-    """Draw every circle with its unit's name, output and gradient; the chosen one in bold."""
+def draw_marks(axes: Axes, drawn: Diagram, chosen: Chosen, translate: Translate, inputs: Sequence[str] = ()) -> None:
+    """Draw every circle with its unit's name, output and gradient; the chosen one in bold. inputs: names of the inputs."""
     for spot in drawn.spots:
-        _spot(axes, spot, chosen, translate)
+        _spot(axes, spot, chosen, _name(spot, translate, inputs))
+
+
+def _name(spot: UnitMark, translate: Translate, inputs: Sequence[str]) -> str:
+    if spot.unit is None:
+        return translate("ones")
+    if spot.place:
+        return translate("unit_name", unit=spot.unit)
+    return shortened(inputs[spot.unit]) if inputs else translate("input_name", unit=spot.unit)
+
+
+def shortened(name: str) -> str:
+    """Return a name that has room above a circle: of a long one its two ends.
+
+    >>> shortened("bill length = (missing)")
+    'bill leng… (missing)'
+    """
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2 - 1]}\N{HORIZONTAL ELLIPSIS}{name[-LONGEST // 2 :]}"
 
 
 def _fade(line: Line, chosen: Chosen) -> float:
@@ -69,7 +88,7 @@ def _weights(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
         canvas.write(axes, x - right, y - up, gradient, fontsize=canvas.SMALL, color=canvas.PURPLE, bbox=box, **style)
 
 
-def _spot(axes: Axes, spot: UnitMark, chosen: Chosen, translate: Translate) -> None:
+def _spot(axes: Axes, spot: UnitMark, chosen: Chosen, name: str) -> None:
     patches = canvas.library("patches")
     bold = chosen is not None and (spot.place, spot.unit) == chosen
     style: canvas.Style = {
@@ -82,10 +101,8 @@ def _spot(axes: Axes, spot: UnitMark, chosen: Chosen, translate: Translate) -> N
         style |= {"facecolor": canvas.PALE, "linewidth": 1.0}
         half = 0.62 * RADIUS
         axes.add_patch(patches.Rectangle((spot.x - half, spot.y - half), 2 * half, 2 * half, **style))
-        name = translate("ones")
     else:
         axes.add_patch(patches.Circle((spot.x, spot.y), RADIUS, **style))
-        name = translate("unit_name" if spot.place else "input_name", unit=spot.unit)
     value = canvas.number(spot.value)
     canvas.write(axes, spot.x, spot.y, value, fontsize=min(canvas.TEXT, WIDE / len(value)), fontweight="bold", zorder=4)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.6}
