@@ -73,21 +73,23 @@ class Program:
         if jax.config.jax_disable_jit or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return self._jitted(*args, **options)  # inside of another function that is compiled
         signature = tree, tuple(_form(leaf) for leaf in leaves)
-        program = self._compiled.get(signature, lambda: self._compile(leaves, args, options))
+        program = self._compiled.get(signature, lambda: self._compile(signature, args, options))
         return program(*args, **options)
 
     def lower(self, *args: Any, **options: Any) -> Any:
         """Return the function lowered for these arguments, as `jax.jit` does."""
         return self._jitted.lower(*args, **options)
 
-    def _compile(self, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
-        lowered, devices = self.lower(*args, **options), {d for leaf in leaves for d in _devices(leaf)}
+    def _compile(self, signature: Hashable, args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
+        devices = {d for leaf in jax.tree.leaves((args, options)) for d in _devices(leaf)}
+        lowered = self.lower(*args, **options)
         kept = store() if len(devices) == 1 and in_use() else None
         if kept is None:
             compiled: Callable[..., Any] = lowered.compile()
             return compiled
         device = devices.pop()
-        key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{lowered.as_text()}"
+        # with the arguments' own shapes: the text lacks those that the function does not use, but a program checks them
+        key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{signature}\n{lowered.as_text()}"
         content = kept.get(key)
         return (content and _loaded(content, lowered, device)) or _kept(lowered, kept, key)
 
