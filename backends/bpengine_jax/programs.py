@@ -40,6 +40,7 @@ _REFUSED = (ValueError, TypeError, RuntimeError)  # raised by JAX and XLA: anoth
 # the exceptions that pickle's documentation names, by which JAX reads and writes; an unreadable program is compiled again
 _UNREADABLE = (*_REFUSED, pickle.UnpicklingError, AttributeError, EOFError, ImportError, IndexError, KeyError)
 _UNWRITABLE = (*_REFUSED, pickle.PicklingError, AttributeError)
+Executable = Callable[..., Any]  # a program that XLA has compiled
 
 
 class _JaxReads:
@@ -65,8 +66,8 @@ class Program:
     def __init__(self, function: Callable[..., Any], donate: Sequence[int] = ()) -> None:
         self._donate = tuple(donate)
         self._jitted = jax.jit(function, donate_argnums=self._donate)
-        self._compiled = LruCache[Callable[..., Any]](SHAPES)
-        self._recent = LruCache[tuple[Callable[..., Any], list[Any]]](SHAPES)  # the same by what is faster to compare
+        self._compiled = LruCache[Executable](SHAPES)
+        self._recent = LruCache[tuple[Executable, list[Any]]](SHAPES)  # the same by what is faster to compare
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run the function; arguments numbered in `donate` are dead afterwards."""
@@ -77,25 +78,27 @@ class Program:
         # Arrays on one device share an object that describes where they lie. To compare its address, which stays as long as
         # it is kept with the program, takes a tenth of the time of the comparison by value.
         recent = tree, tuple(map(_type, leaves)), tuple(map(id, shardings))
-        program, _ = self._recent.get(recent, lambda: (self._program(leaves, args, options), shardings))
+        program, _ = self._recent.get(recent, lambda: (self._program(tree, leaves, args, options), shardings))
         return program(*args, **options)
 
-    def _program(self, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
-        signature = jax.tree.structure((args, options)), tuple(map(_form, leaves))
-        return self._compiled.get(signature, lambda: self._compile(leaves, args, options))
+    def _program(self, tree: Any, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Executable:
+        signature = tree, tuple(map(_form, leaves))
+        return self._compiled.get(signature, lambda: self._compile(signature, args, options))
 
     def lower(self, *args: Any, **options: Any) -> Any:
         """Return the function lowered for these arguments, as `jax.jit` does."""
         return self._jitted.lower(*args, **options)
 
-    def _compile(self, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
-        lowered, devices = self.lower(*args, **options), {d for leaf in leaves for d in _devices(leaf)}
+    def _compile(self, signature: Hashable, args: tuple[Any, ...], options: dict[str, Any]) -> Callable[..., Any]:
+        devices = {d for leaf in jax.tree.leaves((args, options)) for d in _devices(leaf)}
+        lowered = self.lower(*args, **options)
         kept = store() if len(devices) == 1 and in_use() else None
         if kept is None:
             compiled: Callable[..., Any] = lowered.compile()
             return compiled
         device = devices.pop()
-        key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{lowered.as_text()}"
+        # with the arguments' own shapes: the text lacks those that the function does not use, but a program checks them
+        key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{signature}\n{lowered.as_text()}"
         content = kept.get(key)
         return (content and _loaded(content, lowered, device)) or _kept(lowered, kept, key)
 

@@ -105,6 +105,18 @@ def test_a_file_that_this_jax_cannot_load_is_made_anew(kept: Cache, compiled: li
 
 
 @pytest.mark.filterwarnings("error")
+def test_arguments_that_a_function_does_not_use_have_programs_of_their_own(kept: Cache, compiled: list[str]) -> None:
+    """XLA's text lacks them, and the update rule without memory uses none; their shapes are checked all the same."""
+    for size in (3, 4, 4):
+        unused = Program(lambda x, params: x + 1.0)  # a new one, as in a new process
+        assert unused(jax.numpy.ones(2), {"w": jax.numpy.ones(size)}).tolist() == [2.0, 2.0]
+    assert len(files(kept)) == 2
+    for size in (3, 4):
+        network = bp.Network(2, [bp.Dense(size), bp.Dense(1)], "mean_squared_error")
+        model = bp.Model(network, bp.get_backend("jax"))
+        assert model.fit(np.ones((4, 2)), np.ones((4, 1)), optimizer="sgd", epochs=1).steps == 1
+
+
 def test_a_folder_that_cannot_be_written_does_no_harm(tmp_path: Path, kept: Cache, compiled: list[str]) -> None:
     (tmp_path / "file").write_text("")
     kept.folder = tmp_path / "file" / "xla"

@@ -60,7 +60,7 @@ class RowFile:
         place = _place_of(array.ctypes.data)
         if place is None:
             return None
-        opened = _opened(owner.filename)
+        opened = _opened(str(owner.filename))
         if opened is None:
             return None
         file = cls(opened, place.position, array.nbytes // len(array))  # it closes the file, also on an error
@@ -130,7 +130,7 @@ def in_memory(array: Array) -> Array:
     return read
 
 
-def _opened(path: str | Path) -> FileIO | None:
+def _opened(path: str) -> FileIO | None:
     try:
         return open(path, "rb", buffering=0, opener=opener(AT_ONCE))
     except OSError:
