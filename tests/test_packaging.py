@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import bpengine as bp
-from bpengine.backend import backend_class
+from bpengine.backend import OWN, backend_class
 from tests import dist
 
 ROOT = Path(__file__).parent.parent
