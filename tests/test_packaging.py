@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import bpengine as bp
-from bpengine.backend import backend_class
+from bpengine.backend import OWN, backend_class
 from tests import dist
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +100,7 @@ def test_the_version_is_stated_once(project: Any) -> None:
 
 def test_entry_points_of_the_project_are_those_that_are_installed(project: Any) -> None:
     declared = project["project"]["entry-points"]
-    assert declared["bpengine.backends"] == BACKENDS
+    assert declared["bpengine.backends"] == BACKENDS == OWN
     assert declared["bpengine.oracles"] == ORACLES
     for group, points in declared.items():
         assert {p.name: p.value for p in entry_points(group=group)}.items() >= points.items()

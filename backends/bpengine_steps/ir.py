@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -207,11 +208,13 @@ class FusionGroup:
         return shape or (1,)
 
 
+@lru_cache(maxsize=1024)  # planning a step asks thousands of times, about a few dozen shapes
 def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the lengths that are not 1."""
     return tuple(n for n in shape if n != 1)
 
 
+@lru_cache(maxsize=1024)
 def c_order_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the strides, in elements, of an array in C order."""
     return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bpengine_cupy.cuda_target.cublaslt.algorithms import ChosenAlgorithms
+from bpengine_numpy import llvm_target
 from bpengine_steps import disk
 from bpengine_steps.disk import Cache, sealed, unsealed
 
@@ -199,3 +200,17 @@ def test_a_chosen_algorithm_that_is_damaged_is_chosen_again(tmp_path: Path, rng:
     assert ChosenAlgorithms(tmp_path).keep("product", b"second") == b"second"
     assert ChosenAlgorithms(tmp_path).keep("product", b"third") == b"second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whether_anything_is_kept_is_seen_without_a_list_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filled folder has tens of thousands of files, and a fit asks after each epoch until it is compiled."""
+    cache = Cache(tmp_path / "loops")
+    monkeypatch.setattr(llvm_target, "user_cache", lambda name: cache)
+    monkeypatch.setattr(os, "listdir", lambda *_: pytest.fail("listed"))
+    assert not llvm_target.something_kept()
+    cache.put("key", CONTENT)
+    assert llvm_target.something_kept()
+    cache.clear()
+    assert not llvm_target.something_kept()

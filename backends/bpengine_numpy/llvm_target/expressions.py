@@ -9,7 +9,7 @@ reorder or contract floating-point operations.
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from bpengine_steps.ir import DType
@@ -118,6 +118,7 @@ def type_of(dtype: DType) -> str | None:
     return {"b": "i1", "i": f"i{8 * dtype.itemsize}", "u": f"i{8 * dtype.itemsize}"}.get(dtype.kind)
 
 
+@lru_cache(maxsize=1024)  # planning a step asks a thousand times, about a few dozen operations
 def template(ufunc: str, result: DType, operands: tuple[DType, ...]) -> str | None:
     """Return the instructions of a ufunc ("cast" for a change of dtype alone), or None for NumPy's loop."""
     if any(type_of(dtype) is None for dtype in (result, *operands)):

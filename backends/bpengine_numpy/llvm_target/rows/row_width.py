@@ -73,6 +73,8 @@ class RowWidths:
 
     def of(self, node: StepNode) -> int | None:
         """Return the length of a node's rows."""
+        if node in self._known:
+            return self._known[node]
         todo = [node]
         while todo:
             now = todo[-1]
