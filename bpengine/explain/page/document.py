@@ -74,7 +74,7 @@ class Page(RichForm):
         return block(*self._html_parts())
 
     def __str__(self) -> str:
-        return translator_for(None)("page_told", title=self._title())
+        return translator_for(None)("page_told", title=self._title(), call='save("page.html")')
 
     def _title(self) -> str:
         return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"
