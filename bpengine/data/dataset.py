@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -145,7 +145,7 @@ class Dataset(RichForm):
         return replace(self, name=name, x=x, y=np.asarray(self.y[chosen]), class_names=names)
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(localized(repr(self)))
+        yield title(str(self))
         names, first = self.feature_names[:SHOWN_COLUMNS], self.table[:SHOWN]
         columns = [_texts(first[name]) for name in names]
         target = ", ".join(self.target_names) or column_head("target")
@@ -155,13 +155,20 @@ class Dataset(RichForm):
         yield table(heads, [[*row, label] for row, label in zip(cells, labels, strict=True)])
 
     def __repr__(self) -> str:
+        return self._described(str)
+
+    def __str__(self) -> str:
+        return self._described(localized)
+
+    def _described(self, said: Callable[[str], str]) -> str:
+        """Return what the set is, each part of it as `said` gives it."""
         kind = (
             count_of(self.classes or 0, "class") if self.task == "classification" else count_of(self.outputs, "output")
         )
         stored = " memory-mapped" if isinstance(self.x, np.memmap) else ""
-        size = f"{count_of(self.rows, 'row', ',')} x {count_of(self.features, 'feature', ',')}"
+        size = f"{said(count_of(self.rows, 'row', ','))} x {said(count_of(self.features, 'feature', ','))}"
         held = "columns of several kinds" if isinstance(self.x, Table) else f"{self.x.dtype}{stored}"
-        return f"Dataset({self.name!r}: {size}, {held}; {self.task}, {kind}; {self.source})"
+        return f"Dataset({self.name!r}: {size}, {said(held)}; {said(self.task)}, {said(kind)}; {said(self.source)})"
 
 
 def _stratified(groups: Array, fraction: float, seed: int) -> npt.NDArray[np.bool_]:

@@ -46,7 +46,7 @@ def line_chart(series: Mapping[str, Line], x_label: str, y_label: str) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'role="img" font-family="sans-serif" font-size="11" fill="currentColor"><title>{escaped(name)}</title>',
-        *_grid(across, up, escaped(x_label), escaped(y_label + (localized(", logarithmic") if log else ""))),
+        *_grid(across, up, escaped(x_label), escaped(y_label + (f", {localized('logarithmic')}" if log else ""))),
     ]
     for number, ((label, (x, y)), (colour, dashes)) in enumerate(zip(data.items(), DRAWN, strict=False)):
         parts += [*_line(across, up, x, y, colour, dashes), *_key(number, escaped(label), colour, dashes)]

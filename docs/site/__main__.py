@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sphinx.cmd.build import build_main
 
+from bpengine.system.busy import BUSY_WATCH
+from docs.site.accessibility import mend
 from docs.site.drawings import drawing, with_drawing
 from docs.site.pages import ROOT, Stage, contents, page_of
 from docs.site.reference import write_reference
@@ -33,15 +35,18 @@ def stage(folder: Path) -> Stage:
 
 
 def main(folder: Path) -> int:
-    """Stage the pages and run Sphinx on them; every warning is an error."""
+    """Stage the pages, run Sphinx on them, and mend what it wrote; every warning is an error."""
+    BUSY_WATCH.rest()  # what else this machine does is no matter of the site
     source = folder.with_name(f"{folder.name}-source")
     stage(source)
     extra = ["-D", f"html_extra_path={source / 'extra'}"]
     strict = ["--nitpicky", "--fail-on-warning", "--keep-going", "--quiet", "-j", "auto"]
     anew = ["--fresh-env", "--write-all"]  # else a page that stays as it was warns of nothing, and keeps an old menu
-    return build_main(
+    ended = build_main(
         ["-b", "html", "-c", str(ROOT / "docs" / "site"), *extra, *strict, *anew, str(source), str(folder)]
     )
+    mend(folder)
+    return ended
 
 
 if __name__ == "__main__":

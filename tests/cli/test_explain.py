@@ -34,6 +34,14 @@ def test_explain_without_a_view_prints_the_forward_pass(cli: Callable[..., Any])
     assert ended.out.count("observed - predicted = residual") == 4
 
 
+@pytest.mark.parametrize("view", [(), ("--sensitivity",), ("--weight", "0.weight[1,2]"), ("--verify", "receipt.jsonl")])
+def test_an_optimizer_that_is_not_used_is_checked_as_well(cli: Callable[..., Any], view: tuple[str, ...]) -> None:
+    ended = cli("explain", *XOR, *view, "--learning-rate", "-1")
+    assert (ended.code, ended.out) == (2, "")
+    assert "requires a learning rate of at least 0, got -1.0" in ended.err
+    assert "unknown optimizer 'adm'" in cli("explain", *XOR, *view, "--optimizer", "adm").err
+
+
 def test_the_chain_rule_of_a_weight(cli: Callable[..., Any]) -> None:
     ended = cli("explain", *XOR, "--weight", "0.weight[1,2]", "--terms", 1)
     assert "Chain rule of 0.weight[1,2]: the sum over 2 path(s)" in ended.out

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from docs.site.accessibility import mended
 from docs.site.docstrings import restructured, running_text
 from docs.site.drawings import drawing, with_drawing
 from docs.site.mathml import MATHML, mathml
@@ -161,6 +162,24 @@ def test_a_docstring_becomes_fields_examples_and_plain_words() -> None:
     assert running_text("a `b` c", {}) == r"a \ ``b``\  c"
 
 
+def test_what_scrolls_can_be_reached_and_what_is_named_has_a_name() -> None:
+    page = """<html class="no-js" lang="pt-BR"><aside class="sidebar-drawer"></aside><aside class="toc-drawer"></aside>
+    <p class="caption" role="heading">Guias</p><pre>x</pre><div class="table-wrapper colwidths-auto container">
+    <tr><th class="head"><p></p></th><th class="head text-right"></th><th class="head"><p>a</p></th></tr></div>
+    <dl>\n<dd><em class="sig-param">x</em>,</dd>\n<dd><em class="sig-param">y</em>,</dd>
+</dl><div id="search-results"></div>"""
+    changed = mended(page)
+    for wanted in (
+        '<aside class="sidebar-drawer" aria-label="Menu">', '<aside class="toc-drawer" aria-label="Nesta página">',
+        '<p class="caption" role="heading" aria-level="2">', '<pre tabindex="0">',
+        '<div class="table-wrapper colwidths-auto container" tabindex="0">', '<td class="head text-right"></td>',
+        '<div><em class="sig-param">y</em>,</div>\n</div>', '<h1>Search</h1><div id="search-results">',
+    ):  # fmt: skip
+        assert wanted in changed
+    assert changed.count("<th") == 1
+    assert mended(changed) == changed
+
+
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the whole site; no warning may come of it."""
@@ -207,6 +226,13 @@ def test_every_public_name_is_on_the_site_with_its_example(site: Path) -> None:
         assert f'id="{name}"' in text, name
         entry = text.split(f'id="{name}"')[1].split('<dl class="py')[0]
         assert "&gt;&gt;&gt;" in entry or re.search(rf"\b{name.rpartition('.')[2]}\b", examples), name
+
+
+@pytest.mark.thorough
+def test_every_page_is_mended(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert mended(text) == text, path
 
 
 @pytest.mark.thorough

@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -192,6 +194,34 @@ def test_reports_are_portuguese() -> None:
     text = str(bp.check_gradients("sigmoid", [[0.5]]))
     assert text.startswith("passou: gradientes de kernel sigmoid")
     assert english(text, NAMES) == []
+
+
+class Gain(bp.Layer):
+    """A layer whose backward lacks a factor, which shows at the perturbed point only."""
+
+    def init(self, rng: Any, inputs: int) -> dict[str, Any]:
+        return {"gain": np.ones(inputs)}
+
+    def forward(self, ops: Any, params: Any, running: Any, x: Any, run: Any) -> tuple[Any, Any, Any]:
+        return x * params["gain"], x, running
+
+    def backward(self, ops: Any, residual: Any, dy: Any, *, need_dx: bool = True) -> tuple[Any, Any]:
+        return dy, {"gain": ops.xp.sum(dy * residual, axis=0)}
+
+
+def test_a_failed_check_of_ones_own_layer_is_portuguese() -> None:
+    bp.language("pt")
+    xor = bp.data.load("xor")
+    network = bp.Network(2, [bp.Dense(3, "tanh"), Gain(), bp.Dense(1)], "sigmoid_cross_entropy")
+    report = bp.Model(network, dtype="float64", seed=1).check(xor.x, xor.y)
+    text = str(report)
+    assert text.startswith("FALHOU só no ponto perturbado: gradientes de rede 2-3-3-1")
+    assert "culpado: Gain.backward em camada 1, gradiente de x no ponto perturbado: " in text
+    assert "falta o fator `gain`" in text
+    assert "NÃO" in text
+    assert english(text, NAMES) == []
+    page = bp.explain.page(bp.Model(network), xor.x, xor.y, steps=1)
+    assert str(page).endswith('uma página interativa; save("page.html") a grava')
 
 
 def test_warnings_are_portuguese(folder: Path) -> None:

@@ -91,7 +91,8 @@ def functions(value: Any) -> Iterator[Any]:
 
 def return_type(function: Any) -> Any:
     """Return what a function says it returns; names that are imported for type checkers alone are looked up."""
-    return typing.get_type_hints(function, localns=type_checkers_names()).get("return")
+    names = {**type_checkers_names(), **inspect.unwrap(function).__globals__}
+    return typing.get_type_hints(function, globalns=names).get("return")
 
 
 @cache
@@ -102,6 +103,7 @@ def type_checkers_names() -> dict[str, Any]:
         "Explanation": "bpengine.explain",
         "Trace": "bpengine.explain",
         "Eigenvalue": "bpengine.derivatives",
+        "Table": "rich.table",  # where a module has no Table of its own
     }
     return {name: getattr(import_module(home), name) for name, home in homes.items()} | {
         "Figure": ShownFigure,

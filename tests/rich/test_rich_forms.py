@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +15,9 @@ from IPython.lib.pretty import pretty
 import bpengine as bp
 from bpengine.benchmark import BenchmarkTables
 from bpengine.explain.sweeps.trajectory import Descent
+from bpengine.i18n import language
 from bpengine.output.rich_form import RichForm, block, escaped, table
+from tests.language.english_words import english
 from tests.rich.results import NO_FORM, results, returned
 
 CLASSES = {kind.__name__: kind for kind in (*returned(), BenchmarkTables, Descent) if kind.__name__ not in NO_FORM}
@@ -23,6 +27,13 @@ DOCUMENTS = {"Page"}
 VOID = {"meta", "br", "input", "link", "img"}
 NO_ROWS = {"Model", "Network", "Dataset", "Features", "Page", "ShownFigure"}
 each = pytest.mark.parametrize("name", NAMES)
+# A page holds both languages, a graph the one it was made in, and the tables of a benchmark are those of a file in English.
+OWN_LANGUAGE = {"Page", "Graph", "BenchmarkTables"}
+# heads that are names, in every language
+SAME = frozenset(
+    {"a", "z", "da", "dz", "rms", "kernel", "array", "ulp", "backend", "ok", "0.bias[0]", "a&lt;b", "c&amp;d"}
+)
+PORTUGUESE = frozenset({"value", "values", "in", "loss", "error", "training", "number", "by"})
 
 
 class Tree(HTMLParser):
@@ -177,3 +188,41 @@ def test_a_learning_curve_is_drawn_without_a_library() -> None:
     words = {element.text for element in drawing.iter() if element.tag.endswith("text")}
     assert {"training", "validation", "step"} <= words
     assert sum(element.tag.endswith("path") and "stroke-dasharray" in element.attrib for element in drawing.iter()) == 2
+
+
+def words_of(form: str) -> str:
+    """Return the words of a form, a line for each cell or paragraph."""
+    return unescape(re.sub(r"<style>.*?</style>|<[^>]+>", "\n", form, flags=re.DOTALL))
+
+
+@pytest.fixture
+def portuguese() -> Iterator[None]:
+    bp.language("pt")
+    yield
+    language.choose(None)
+
+
+def heads_of(form: str) -> list[str]:
+    return re.findall(r"<th(?: [^>]*)?>(.*?)</th>", form)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - OWN_LANGUAGE))
+def test_a_form_is_in_the_language_that_is_set(name: str, portuguese: None) -> None:
+    form = shown(name)
+    language.choose("en")
+    before = shown(name)
+    assert [head for head, was in zip(heads_of(form), heads_of(before), strict=True) if head == was not in SAME] == []
+    assert english(words_of(form), PORTUGUESE) == []
+    assert form != before or name in ("ShownFigure", "Verified")
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - OWN_LANGUAGE - {"ShownFigure"}))
+def test_the_text_of_a_result_is_in_the_language_that_is_set(name: str, portuguese: None) -> None:
+    assert english(str(results()[name]), PORTUGUESE) == []
+
+
+def test_a_learning_curve_and_a_long_table_are_portuguese(portuguese: None) -> None:
+    words = words_of(results()["History"].to_html()).split("\n")
+    assert {"treino", "validação", "passo", "perda", "taxa de aprendizado", "perda de validação"} <= set(words)
+    assert "... mais 960 linhas ..." in table(["n"], [[i] for i in range(1000)], most=40)
+    assert ">sim<" in table(["ok"], [[True]])

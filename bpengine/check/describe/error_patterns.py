@@ -61,11 +61,12 @@ def _argument(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> s
     """Return which argument is missing as a factor, or is one factor too many, in all elements or in some."""
     right = np.abs(hand - reference) <= ALIKE * float(np.max(np.abs(reference), initial=0.0))
     for name, p in fitting(hand.shape, at):
-        for lacking, whole, what in ((hand, reference, "missing"), (reference, hand, "too many")):
+        missing, extra = f"the factor `{name}` is missing", f"the factor `{name}` is too many"
+        for lacking, whole, mistake in ((hand, reference, missing), (reference, hand, extra)):
             size = float(np.max(np.abs(whole), initial=0.0))
             alike = np.abs(lacking * p - whole) <= ALIKE * size
             if size > 0 and not np.all(alike & right) and bool(np.all(alike | right)) and np.any(alike & ~right):
-                return f"the factor `{name}` is {what}{', in some elements' if not np.all(alike) else ''}"
+                return f"{mistake}, in some elements" if not np.all(alike) else mistake
     return None
 
 

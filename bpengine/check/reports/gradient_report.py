@@ -84,7 +84,7 @@ class Report(PrintableReport):
         """Return whether it passed, what was checked and its value, in a line."""
         outcome = "passed" if self.passed else "FAILED"
         if self.failures and all(v.point == PERTURBED for v in self.failures):
-            outcome += " at the perturbed point only"
+            outcome = "FAILED at the perturbed point only"
         return f"{outcome}: gradients of {self.subject}, value {self.loss:.6g}"
 
     def findings(self) -> list[str]:
@@ -137,8 +137,8 @@ class Report(PrintableReport):
 
 
 def _sentence(v: ArrayResult) -> str:
-    there = "" if v.point == GIVEN else f"at the {v.point} point, "
-    return there + (v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees")
+    text = v.worst.text(v.oracle) if v.worst else f"{v.array}: {v.oracle} disagrees"
+    return text if v.point == GIVEN else f"at the {v.point} point, {text}"
 
 
 def _cells(v: ArrayResult) -> tuple[str, ...]:

@@ -118,8 +118,11 @@ class FaultyCall:
 
     def __str__(self) -> str:
         where = f"layer {self.place}" if self.place[:1].isdigit() else f"the {self.place}" if self.place else ""
-        there = "" if self.point == GIVEN else f" at the {self.point} point"
-        return f"{self.function}{' in ' + where if where else ''}, {self.argument}{there}: {self.words}"
+        if self.point == GIVEN:
+            return f"{self.function}{' in ' + where if where else ''}, {self.argument}: {self.words}"
+        return (
+            f"{self.function}{' in ' + where if where else ''}, {self.argument} at the {self.point} point: {self.words}"
+        )
 
 
 @dataclass(frozen=True)

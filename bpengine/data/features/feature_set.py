@@ -344,6 +344,8 @@ class Features(RichForm):
 
     def _html_parts(self) -> list[str]:
         rows = [(name, *map(localized, described)) for name, *described in self.summary()]
+        if self._target is not None and not self._target.columns:
+            rows[-1] = tuple(map(localized, rows[-1]))
         return [title(localized(repr(self))), table(words(["column", "is", "use"]), rows)]
 
     def __repr__(self) -> str:

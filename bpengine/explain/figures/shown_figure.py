@@ -10,6 +10,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from bpengine.explain.figures.save import drawn, save
+from bpengine.i18n.language import localized
 from bpengine.output.dark_svg import with_dark
 from bpengine.output.rich_form import block, on_paper
 
@@ -42,7 +43,7 @@ class ShownFigure(Figure):
         return {"image/png": buffer.getvalue(), "text/plain": self._words()}
 
     def _words(self) -> str:
-        return f"Figure: {self.get_label()}"
+        return f"{localized('Figure')}: {self.get_label()}"
 
     def __str__(self) -> str:
         return self._words()

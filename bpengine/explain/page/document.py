@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from bpengine.i18n.language import LANGUAGES, localized
+from bpengine.explain.result import translator_for
+from bpengine.i18n.language import LANGUAGES
 from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.page import PAGE, SHARED
 from bpengine.output.rich_form import RichForm, block, frame_of
@@ -73,7 +74,7 @@ class Page(RichForm):
         return block(*self._html_parts())
 
     def __str__(self) -> str:
-        return localized(f'{self._title()}: an interactive page; save("page.html") writes it')
+        return translator_for(None)("page_told", title=self._title(), call='save("page.html")')
 
     def _title(self) -> str:
         return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"

@@ -58,12 +58,12 @@ class LayerTrace(RichForm):
 
     def __str__(self) -> str:
         rows = len(self.a)
-        return (
+        return localized(
             f"layer {self.place} ({type(self.layer).__name__}): {count_of(self.units, 'unit')}, {count_of(rows, 'row')}"
         )
 
     def _html_parts(self) -> Iterator[str]:
-        yield from (title(localized(str(self))), rows_table(list(self.to_rows())))
+        yield from (title(str(self)), rows_table(list(self.to_rows())))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the layer as plain values for JSON."""

@@ -143,7 +143,7 @@ class Trace(RichForm):
 def _shapes(call: Call) -> str:
     """Return what a call made: names and shapes."""
     arrays = call.named_results().items()
-    return ", ".join(f"{name} {'x'.join(map(str, np.shape(array))) or 'number'}" for name, array in arrays)
+    return ", ".join(f"{name} {'x'.join(map(str, np.shape(array))) or localized('number')}" for name, array in arrays)
 
 
 def named_inputs(call: Call) -> dict[str, HostArray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 VIEWS: dict[str, tuple[str, str]] = {
+    "page_told": ("{title}: an interactive page; {call} writes it", "{title}: uma página interativa; {call} a grava"),
     "path_title": (
         "Chain rule of {name}: the sum over {count:,} path(s) from the loss",
         "Regra da cadeia (chain rule) de {name}: a soma sobre {count} caminho(s) a partir da perda",
