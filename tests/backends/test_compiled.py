@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
-from bpengine_numpy.llvm_target import compiled_epochs, compiled_step
+from bpengine_numpy.llvm_target import call_table, compiled_epochs, compiled_step
 from bpengine_numpy.llvm_target.blas_threads import LEAST, Team, jobs, pieces, team
 from bpengine_numpy.llvm_target.executable import Executable
 from bpengine_numpy.llvm_target.self_test import openblas
@@ -289,6 +289,18 @@ def test_a_long_sum_is_numpys_pairwise_sum(rng: np.random.Generator) -> None:
     a = rng.normal(size=(700, 130)).astype(np.float32)
     for function in (np.sum, lambda x: np.sum(x, axis=0), lambda x: np.sum(x, axis=1), lambda x: np.mean(x * x)):
         np.testing.assert_array_equal(run(lambda x, f=function: f(x) + 0.0, a), function(a), strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_long_sum_is_cut_where_numpy_cuts_it(
+    dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old releases of NumPy add up what a buffer holds; later ones would, if that were asked for."""
+    a = rng.normal(size=(2, 20_000)).astype(dtype)
+    np.testing.assert_array_equal(run(lambda x: np.sum(x, axis=1) + 0.0, a), np.sum(a, axis=1), strict=True)
+    monkeypatch.setattr(call_table, "sum_piece", lambda: 8192)
+    pieces = [np.add.reduce([np.sum(row[at : at + 8192]) for at in range(0, row.size, 8192)]) for row in a]
+    np.testing.assert_array_equal(run(lambda x: np.sum(x, axis=1) + 0.0, a), np.array(pieces), strict=True)
 
 
 def descending(state: Any, rows: Any, lr: Any) -> Any:

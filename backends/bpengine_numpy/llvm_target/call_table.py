@@ -19,7 +19,7 @@ from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.row_reductions import row_length, row_reduction
 from bpengine_numpy.llvm_target.target import LlvmTarget
-from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
+from bpengine_numpy.llvm_target.ufunc_loops import strided_loop, sum_piece
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ class CallTable:
         elif node.op == "reduce" and node.info[1] == "middle":
             yield self._together([*self._block_sums(node)])
         elif node.op == "reduce":
-            yield self._reduction(node)
+            yield from self._reduction(node)
         else:
             yield from self._concatenation(node)
 
@@ -234,15 +234,36 @@ class CallTable:
         data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
         return _call(NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
-    def _reduction(self, node: StepNode) -> list[int]:
+    def _reduction(self, node: StepNode) -> Iterator[list[int]]:
+        """Reduce lines; where NumPy cuts a long sum into pieces, the same pieces are added up, one after the other."""
         (source,) = node.inputs
         ufunc, how = node.info
         lines = 1 if how == "all" else source.shape[0]
+        length, piece = source.size // lines, sum_piece() if ufunc == "add" else 0
+        if not 0 < piece < length:
+            yield self._reduced_lines(node, 0, lines, length)
+            return
+        item = node.dtype.itemsize
+        for line in range(lines):
+            yield self._reduced_lines(node, line * length, 1, piece, line)
+            result, begin = self._address(node) + line * item, self._address(source) + line * length * item
+            for first in range(piece, length, piece):
+                yield self._added(node, result, begin + first * item, min(piece, length - first))
+
+    def _reduced_lines(self, node: StepNode, first: int, lines: int, length: int, result: int = 0) -> list[int]:
+        """Reduce so many lines, from an element of the source on; the first number is the result of that number."""
+        (source,), (ufunc, _), item = node.inputs, node.info, node.dtype.itemsize
         loop = strided_loop(ufunc, (source.dtype, source.dtype))
-        what = (lines, source.size // lines, node.dtype.itemsize, int(ufunc != "add"))
-        where = (self._address(node), self._address(source))
+        what = (lines, length, item, int(ufunc != "add"))
+        where = (self._address(node) + result * item, self._address(source) + first * item)
         function = row_reduction(ufunc, node.dtype, row_length(node)) or functions().reduce_lines
         return _call(function, *where, *what, *loop, self._scratch.ctypes.data)
+
+    def _added(self, node: StepNode, result: int, start: int, count: int) -> list[int]:
+        """Add numbers to a result, in NumPy's loop."""
+        item = node.dtype.itemsize
+        data = [*_padded([result, start, result], 3), *_padded([count], 4), *_padded([0, item, 0], 9)]
+        return _call(NUMPY_LOOP, *strided_loop("add", (node.dtype, node.dtype)), *data)
 
     def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
         """Reduce the rows of each block, some blocks on each thread."""

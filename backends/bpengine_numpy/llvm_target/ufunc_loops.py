@@ -58,3 +58,17 @@ def strided_loop(ufunc: str, dtypes: tuple[DType, ...]) -> StridedLoop:
         raise Untraceable(f"np.{ufunc}, which needs Python")
     _KEPT.append(capsule)
     return StridedLoop(info.loop, info.context, info.auxiliary or 0)
+
+
+@cache
+def sum_piece() -> int:
+    """Return how many numbers NumPy adds up in one call of its loop: as many as its buffer holds (until 2.2), or 0 for all.
+
+    Sums are pairwise within a call, so where a call ends shows in the last bits.
+    """
+    numbers = np.zeros(3 * 8192, np.float32)
+    numbers[0], numbers[[12288, 16384]] = (
+        2**24,
+        1,
+    )  # 2**24 + 1 is 2**24: pairs of halves give 2 more than pieces of 8192
+    return 0 if np.add.reduce(numbers) > 2**24 else np.getbufsize()
