@@ -34,6 +34,7 @@ PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
 # of this distribution: asking for entry points reads the metadata of all that is installed, and takes longer than loading one
 OWN = {"numpy": "bpengine_numpy:NumpyBackend", "cupy": "bpengine_cupy:CupyBackend", "jax": "bpengine_jax:JaxBackend"}
+MOST_THREADS = 1024  # of matrix products: more than BLAS libraries are built for
 BACKENDS = 16  # handles by name that a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
@@ -260,7 +261,7 @@ class Backend(ABC):
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
-        self.threads = None if threads is None else whole(threads, f"backend {self.name!r}", "threads")
+        self.threads = None if threads is None else _thread_count(threads, self.name)
         if self.threads is not None and not self.sets_threads:
             raise ConfigError(
                 f"backend {self.name!r} cannot set its threads, got threads={threads}. Leave it out; NumPy's can be set."
@@ -538,13 +539,22 @@ def backend_class(name: str) -> type[Backend]:
     return loaded
 
 
+def _thread_count(threads: int, name: str) -> int:
+    """Return a number of threads; raise ConfigError for what is none, and for more than any library takes."""
+    if whole(threads, f"backend {name!r}", "threads") > MOST_THREADS:
+        raise ConfigError(
+            f"backend {name!r} requires threads to be at most {MOST_THREADS:,}. Give a number near that of the cores."
+        )
+    return int(threads)
+
+
 def _by_name(kind: type[Backend], precision: str, device: str | None, threads: int | None) -> Backend:
     """Return the process's backend of this kind: one for each precision, device, however it is written, and threads."""
     make = partial(kind, precision=precision, device=device, **_set_threads(threads))
     if not isinstance(precision, str) or not isinstance(device, (str, type(None))):
         return make()  # which says what is wrong with them
     if threads is not None:
-        whole(threads, f"backend {kind.name!r}", "threads")  # True is no number of threads, and equal to 1
+        _thread_count(threads, kind.name)  # True is no number of threads, and equal to 1
     chosen = _shared.get((kind, precision, device, threads), make)
     return _shared.get((kind, precision, chosen.device, threads), lambda: chosen)
 

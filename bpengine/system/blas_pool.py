@@ -18,7 +18,7 @@ class BlasPool:
 
     def __init__(self, libraries: list[Any] | None = None) -> None:
         self._libraries = libraries
-        self._asked: list[int] = []
+        self._asked: list[list[int]] = []
         self._before: list[int] = []
         self._lock = threading.RLock()
 
@@ -30,21 +30,29 @@ class BlasPool:
     @contextmanager
     def limited(self, threads: int) -> Iterator[None]:
         """Let products use so many threads."""
-        with self._lock:
-            if not self._asked:
-                self._before = [library.num_threads for library in self._known()]
-            self._asked.append(threads)
-            self._set()
+        limit = [threads]  # an object of its own: two blocks may ask for the same number
         try:
+            with self._lock:
+                if not self._asked:
+                    self._before = [library.num_threads for library in self._known()]
+                self._asked.append(limit)
+                self._set()
             yield
         finally:
-            with self._lock:
-                self._asked.remove(threads)
+            try:
+                self._lift(limit)
+            finally:  # also where Ctrl-C comes within the call above
+                self._lift(limit)
+
+    def _lift(self, limit: list[int]) -> None:
+        with self._lock:
+            self._asked = [asked for asked in self._asked if asked is not limit]
+            if self._before:  # else the block was interrupted before it set anything
                 self._set()
 
     def _set(self) -> None:
         for library, before in zip(self._known(), self._before, strict=True):
-            wanted = min(self._asked) if self._asked else before
+            (wanted,) = min(self._asked, default=[before])
             if library.num_threads != wanted:
                 library.set_num_threads(wanted)
 

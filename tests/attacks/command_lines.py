@@ -343,7 +343,7 @@ def problem(line: Line, ended: Ended) -> str | None:
     hidden = {c for c in ended.out + ended.err if c not in "\n\t" and unicodedata.category(c) in HIDDEN}
     if hidden:
         return f"raw characters {sorted(map(ascii, hidden))}"
-    if ended.code == 2 and not ended.err.splitlines()[-1:][0].startswith("bpengine: error: "):
+    if ended.code == 2 and not ended.err.splitlines()[-1].startswith(("bpengine: error: ", "bpengine: erro: ")):
         return f"exit code 2 without a reason: {ended.err[-300:]!r}"
     if ended.code == 0 and "--json" in line.args[1:] and ended.out.startswith(("{", "[")):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 import warnings
@@ -15,6 +16,8 @@ import bpengine as bp
 from bpengine.system import busy
 from bpengine.system.blas_pool import BLAS_POOL, BlasPool
 from bpengine.system.busy import BusyWatch, CoreUse, core_use
+from tests.attacks import failing
+from tests.attacks.interrupts import Counting, moments
 
 
 class Library:
@@ -137,6 +140,35 @@ def test_pool_gets_its_earlier_thread_number_back() -> None:
     assert library.num_threads == pool.threads == 8
 
 
+def test_a_number_that_the_library_refuses_leaves_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library(8)
+    pool = BlasPool([library])
+    with monkeypatch.context() as patch:
+        patch.setattr(Library, "set_num_threads", lambda self, threads: 1 / 0)
+        with pytest.raises(ZeroDivisionError), pool.limited(4):
+            pass
+    with pool.limited(6):
+        assert library.num_threads == 6
+    assert library.num_threads == 8
+
+
+@pytest.mark.skipif(not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux")
+def test_wherever_a_block_is_interrupted_its_limit_is_lifted() -> None:
+    library = Library(8)
+    pool = BlasPool([library])
+
+    def block() -> None:
+        with pool.limited(2):
+            pass
+
+    for after in moments(block):
+        with contextlib.suppress(KeyboardInterrupt), Counting(after):
+            block()
+        with pool.limited(4):
+            assert library.num_threads == 4, f"after {after} bytecodes"
+        assert library.num_threads == 8, f"after {after} bytecodes"
+
+
 def test_threads_that_overlap_leave_the_number_from_before() -> None:
     library, inside, out = Library(8), threading.Event(), threading.Event()
     pool = BlasPool([library])
@@ -194,6 +226,9 @@ def test_threads_that_make_no_sense_are_refused(jax: Any) -> None:
     for threads in (0, -1, 1.5, True):
         with pytest.raises(bp.ConfigError, match="threads to be a whole number of at least 1"):
             bp.get_backend("numpy", threads=threads)
+    for many in (1025, 10**30):
+        with pytest.raises(bp.ConfigError, match="threads to be at most 1,024"):
+            bp.get_backend("numpy", threads=many)
     with pytest.raises(bp.ConfigError, match=r"backend 'jax' cannot set its threads, got threads=2\. Leave it out"):
         bp.get_backend("jax", threads=2)
     with pytest.raises(bp.ConfigError, match="and threads=2 asked for"):

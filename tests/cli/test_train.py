@@ -81,7 +81,7 @@ def test_the_summary_for_a_person(cli, tmp_path):
     assert lines["network"].strip() == "4-3, 15 parameters, softmax_cross_entropy"
     assert lines["sepal length (cm)"].split()[:2] == ["number", "standardised:"]
     assert "120 rows to train on, 30 held out to test (drawn with seed 0, every class in its share)" in ended.out
-    assert ended.out.count("120 rows to") == ended.out.count("30 ") == 1  # said once
+    assert ended.out.count("120 rows to") == ended.out.count("30 held out") == 1  # said once
     assert "accuracy of always saying setosa" in ended.out
     assert (tmp_path / "m.safetensors").exists()
 
