@@ -85,7 +85,7 @@ def _fits(axis: Any, works: list[Record], styles: dict[str, dict[str, Any]]) -> 
             axis.plot(*zip(*points, strict=True), **{**styles[contender], "linestyle": "none", **hollow})
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
-    axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)", xlim=(-0.5, len(works) - 0.5))
+    axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)", xlim=(-0.5, max(len(works), 1) - 0.5))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.set_xticks(range(len(works)), [work["name"] for work in works])
     axis.grid(visible=True, axis="y", alpha=0.3)
@@ -153,6 +153,6 @@ def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> Non
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
     axis.axhline(1.0, color="black", linewidth=0.8)
-    axis.set(xlim=(-0.5, len(works) - 0.5), ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
+    axis.set(xlim=(-0.5, max(len(works), 1) - 0.5), ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
     axis.set_xticks(range(len(works)), [work["name"] for work in works], rotation=30, ha="right")
     axis.grid(visible=True, axis="y", alpha=0.3)
