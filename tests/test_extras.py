@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from importlib.metadata import Distribution, PathDistribution
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def test_a_copy_that_runs_from_its_sources_names_them(monkeypatch: pytest.Monkey
     assert extras.cure("mpi") == f'Install it with: pip install -e "{here}[mpi]"'
     monkeypatch.setattr(extras, "__file__", str(tmp_path / "site-packages" / "bpengine" / "extras.py"))
     assert extras.sources() is None
-    monkeypatch.setattr(extras, "distribution", lambda name: installed(tmp_path, None))
+    monkeypatch.setattr(metadata, "distribution", lambda name: installed(tmp_path, None))
     assert extras.cure("mpi") == 'Install it with: pip install "bpengine[mpi]"'
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.resources import files
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bpengine.explain.page import page
+from docs.site.pages import ROOT
 from tests.browser.test_explain_page import Opened, html
 from tests.browser.test_page_answers import CASES, CLASSES, X
 
@@ -56,3 +60,31 @@ def test_axe_finds_a_planted_fault(opened: Opened, axe: str) -> None:
     tab = opened(html())
     tab.evaluate("byId('play').textContent = ''")
     assert any(fault.startswith("button-name") for fault in faults(tab, axe))
+
+
+SOURCES = 90  # of the pages that show a source file, one in so many: they are alike
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site") / "html"
+    subprocess.run([sys.executable, "-m", "docs.site", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_axe_finds_no_fault_in_any_page_of_the_site(
+    browser: Any, axe: str, site: Path, scheme: str, width: int
+) -> None:
+    pages = sorted(site.rglob("*.html"))
+    sources = [path for path in pages if path.is_relative_to(site / "source")]
+    assert len(pages) > len(sources) + 100
+    found = dict[str, list[str]]()
+    for path in [*(path for path in pages if path not in sources), *sources[::SOURCES]]:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+        tab = context.new_page()
+        tab.goto(path.as_uri())
+        found[str(path.relative_to(site))] = faults(tab, axe)
+        context.close()
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}

@@ -262,13 +262,22 @@ def saved(tab: Any, path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8")))
 
 
+def wait_until(tab: Any, condition: str) -> None:
+    """Wait for a condition; Playwright's own waiting evaluates texts in the page, which forbids that."""
+    for _ in range(200):
+        if tab.evaluate(condition):
+            return
+        tab.wait_for_timeout(50)
+    pytest.fail(f"{condition} did not come true within 10 s")
+
+
 def open_file(tab: Any, path: Path) -> str:
     """Open a file in the page, and return what the page says of it."""
     tab.evaluate("byId('edit-note').textContent = ''")
     with tab.expect_file_chooser() as chooser:
         tab.locator("#open").click()
     chooser.value.set_files(path)
-    tab.wait_for_function("byId('edit-note').textContent.includes('.json')")
+    wait_until(tab, "byId('edit-note').textContent.includes('.json')")
     return str(tab.locator("#edit-note").text_content())
 
 
@@ -343,7 +352,7 @@ def test_another_address_in_the_same_tab_brings_its_state(opened: Opened) -> Non
     before, address = answered(tab), in_the_address(tab)
     tab.locator("#reset").click()
     tab.evaluate("(hash) => { location.hash = hash; }", address)
-    tab.wait_for_function("edits.length === 1")
+    wait_until(tab, "edits.length === 1")
     assert answered(tab) == before
 
 

@@ -54,7 +54,7 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
     if problem := comm.first(problem):
         raise WriteError(problem)
     for host in dict.fromkeys(hosts):
-        path = comm.first(array.filename if array is not None and host == mine else None)
+        path = comm.first(str(array.filename) if array is not None and host == mine else None)
         if array is None and host == mine:
             array = np.memmap(str(path), dtype, "r+", shape=shape)
     comm.any(False)  # all have mapped it, so its creator may remove it

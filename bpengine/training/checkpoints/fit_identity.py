@@ -99,7 +99,7 @@ def first_difference(here: object, there: object, where: str = "") -> str | None
 
 
 def _listed(metrics: object) -> str:
-    return ", ".join(map(str, metrics)) if isinstance(metrics, list) and metrics else "none"
+    return ", ".join(map(str, metrics)) if isinstance(metrics, Mapping) and metrics else "none"
 
 
 def _short(value: object) -> str:

@@ -26,7 +26,7 @@ class SeedChoice:
             "--seeds",
             metavar="N|A,B",
             help="Train the same network by N seeds, from 0, or by these, and compare: mean, spread and best of their scores. "
-            "--out keeps the best, --seed draws the split alone.  [default: one network, by --seed]",
+            "--out keeps the best, --seed draws the split alone.  [default: one network]",
         ),
     ] = None
     out_each: Annotated[
