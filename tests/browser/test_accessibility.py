@@ -80,11 +80,11 @@ def test_axe_finds_no_fault_in_any_page_of_the_site(
     pages = sorted(site.rglob("*.html"))
     sources = [path for path in pages if path.is_relative_to(site / "source")]
     assert len(pages) > len(sources) + 100
-    found = dict[str, list[str]]()
+    by_page = dict[str, list[str]]()
     for path in [*(path for path in pages if path not in sources), *sources[::SOURCES]]:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
         tab = context.new_page()
         tab.goto(path.as_uri())
-        found[str(path.relative_to(site))] = faults(tab, axe)
+        by_page[str(path.relative_to(site))] = faults(tab, axe)
         context.close()
-    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+    assert {name: wrong for name, wrong in by_page.items() if wrong} == {}
