@@ -27,7 +27,7 @@ PAGE = """\
 <link rel="stylesheet" href="{top}source.css">
 </head>
 <body>
-<p><a href="{top}../index.html">bpengine</a> / {trail}</p>
+<nav aria-label="Path"><a href="{top}../index.html">bpengine</a> / {trail}</nav>
 <main>
 <h1><code>{name}</code></h1>
 {content}
@@ -44,6 +44,10 @@ pre { padding: 1rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; li
 td { padding: .2rem 1rem .2rem 0; vertical-align: top; }
 body { background: #fff; color: #111; } a { color: #0a4bff; }
 """
+LIGHT, DARK = (
+    "a11y-high-contrast-light",
+    "a11y-high-contrast-dark",
+)  # the theme's own, with enough contrast for all colours
 CSS_DARK = "body { background: #131416; color: #cfd0d0; } a { color: #8ab4ff; }"
 
 
@@ -56,7 +60,7 @@ def write_sources(stage: Stage) -> None:
         top = posixpath.relpath("extra/source", posixpath.dirname(place)) + "/"
         trail = html.escape(path)
         stage.write(place, PAGE.format(path=trail, top=top, trail=trail, name=trail, content=content))
-    light, dark = (_formatter(style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
+    light, dark = (_formatter(style).get_style_defs(".highlight") for style in (LIGHT, DARK))
     stage.write(
         "extra/source/source.css", f"{CSS}{light}\n@media (prefers-color-scheme: dark) {{\n{CSS_DARK}\n{dark}\n}}\n"
     )
@@ -64,7 +68,7 @@ def write_sources(stage: Stage) -> None:
 
 @cache
 def _formatter(style: str) -> HtmlFormatter[str]:
-    return HtmlFormatter(style=style, lineanchors="L", anchorlinenos=True)
+    return HtmlFormatter(style=style, linespans="L")
 
 
 def _inside(path: str) -> Iterator[str]:
@@ -76,7 +80,7 @@ def _inside(path: str) -> Iterator[str]:
 
 
 def _file(path: str) -> str:
-    return highlight((ROOT / path).read_text(encoding="utf-8"), PythonLexer(), _formatter("friendly"))
+    return highlight((ROOT / path).read_text(encoding="utf-8"), PythonLexer(), _formatter(LIGHT))
 
 
 def _folder(path: str) -> str:
