@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from threading import RLock
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
@@ -32,10 +33,10 @@ class LruCache(Generic[Value]):
         Two threads that request the same key at once may both make its value, since no lock is held meanwhile (making may
         use this cache); both get the first value.
         """
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
+        with self._lock, suppress(KeyError):  # a finaliser that runs in between may drop what was just there
+            value = self._values[key]
+            self._values.move_to_end(key)
+            return value
         value = make()
         with self._lock:
             value = self._values.setdefault(key, value)

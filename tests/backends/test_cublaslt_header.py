@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from bpengine_cupy.cuda_target.cublaslt import library
@@ -173,12 +173,18 @@ def headers() -> Iterator[Path]:
     yield Path("/usr/local/cuda/include")
 
 
+def lack(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    required = "cupy" in request.config.getoption("--require-backend")
+    (pytest.fail if required else pytest.skip)(reason)
+    raise AssertionError
+
+
 @pytest.fixture(scope="module")
-def header() -> str:
-    """Return the text of the headers that declare what is used; skip where they are not installed."""
+def header(request: pytest.FixtureRequest) -> str:
+    """Return the text of the headers that declare what is used; skip without them, or fail where CuPy is required."""
     folder = next((folder for folder in headers() if (folder / "cublasLt.h").is_file()), None)
     if folder is None:
-        pytest.skip("no cublasLt.h: neither NVIDIA's wheel of cuBLAS nor the CUDA toolkit is installed")
+        lack(request, "no cublasLt.h: neither NVIDIA's wheel of cuBLAS nor the CUDA toolkit is installed")
     names = ("cublasLt.h", "cublas_api.h", "library_types.h")
     return "\n".join((folder / name).read_text() for name in names if (folder / name).is_file())
 
@@ -239,12 +245,12 @@ def test_functions_take_the_headers_parameters(header: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def real() -> CublasLt:
-    """Return the library itself, which describes products without a driver; skip where it is not installed."""
+def real(request: pytest.FixtureRequest) -> CublasLt:
+    """Return the library itself, which describes products without a driver; skip without it, or fail as `header` does."""
     try:
         return CublasLt(library.load_library())
     except (OSError, ImportError, RuntimeError) as error:  # of the loader, or of NVIDIA's finder of libraries
-        pytest.skip(f"cuBLASLt is not installed: {str(error).splitlines()[0]}")
+        lack(request, f"cuBLASLt is not installed: {str(error).splitlines()[0]}")
 
 
 @pytest.mark.parametrize("product", [PRODUCT, MASKED], ids=["plain", "epilogue"])

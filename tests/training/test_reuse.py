@@ -295,3 +295,18 @@ def test_numbers_of_numpy_and_ranges_are_settings_like_others() -> None:
             type(value)(value) if isinstance(value, np.generic) else range(4)
         )
         assert reuse.identity(value) != reuse.identity(other)
+
+
+def test_a_value_that_a_finaliser_drops_in_between_is_made_again() -> None:
+    class Key:
+        asked = 0
+
+        def __hash__(self) -> int:
+            self.asked += 1
+            if self.asked % 4 == 0:
+                cache.clear()
+            return 7
+
+    cache, key = LruCache[int](2), Key()
+    assert [cache.get(key, lambda: 5) for _ in range(4)] == [5] * 4
+    assert len(cache) <= 1
