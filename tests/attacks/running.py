@@ -19,11 +19,13 @@ def run(name: str, about: str | None, attack: Callable[..., Any], keep: Callable
     parser = argparse.ArgumentParser(prog=f"python -m tests.attacks.{name}", description=about)
     parser.add_argument("--seconds", type=float, default=60.0, help="how long [60]")
     parser.add_argument("--seed", type=int, default=None, help="[drawn, and printed]")
-    parser.add_argument("--number", type=int, default=None, help="only this case of the seed")
+    parser.add_argument("--number", type=int, default=None, help="only this case of the seed, or the first of --most")
+    parser.add_argument("--most", type=int, default=None, help="stop after so many cases")
     options = parser.parse_args()
     seed = Random().randrange(10**6) if options.seed is None else options.seed
     print(f"{name}, seed {seed}", flush=True)
-    first, most = (0, sys.maxsize) if options.number is None else (options.number, 1)
+    most = sys.maxsize if options.number is None else 1
+    first, most = options.number or 0, most if options.most is None else options.most
     report = attack(options.seconds, seed, first=first, most=most)
     print(report)
     if report.failures and keep is not None:
