@@ -23,6 +23,7 @@ from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError, unknown, whole
 from bpengine.kernels._kernel import Array, Namespace
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Ops
 from bpengine.system.process_caches import ProcessCache
 
@@ -52,7 +53,7 @@ class Shaped(Protocol):
     """
 
     @property
-    def shape(self) -> Any:
+    def shape(self) -> Sequence[int]:
         """The length of each axis."""
 
 
@@ -65,9 +66,9 @@ class DLPackProducer(Protocol):
     True
     """
 
-    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> object: ...
 
-    def __dlpack_device__(self) -> Any: ...
+    def __dlpack_device__(self) -> Sequence[int]: ...
 
 
 ArrayLike: TypeAlias = npt.ArrayLike | Shaped | DLPackProducer  # numbers as users give them: see `as_host`
@@ -219,12 +220,12 @@ def _dlpack_device(x: object) -> int:
         return HOST_DEVICES[0]
 
 
-def _from_gpu(x: Any) -> HostArray:
+def _from_gpu(x: ArrayLike) -> HostArray:
     for method in ("get", "cpu"):  # CuPy's, PyTorch's
         if callable(getattr(x, method, None)):
             return np.asarray(getattr(x, method)())
     try:
-        return np.from_dlpack(x, device="cpu")
+        return np.from_dlpack(cast(Any, x), device="cpu")
     except (BufferError, RuntimeError, TypeError, ValueError):  # not all producers copy between devices
         return np.asarray(x)
 
@@ -334,7 +335,7 @@ class Backend(ABC):
         """Copy an array of this backend to a NumPy array."""
 
     @abstractmethod
-    def copy(self, state: Any) -> Any:
+    def copy(self, state: Tree) -> Tree:
         """Copy every array in a tree of dicts; the copy outlives a donation of the original."""
 
     def scope(self) -> AbstractContextManager[Any]:
@@ -589,7 +590,41 @@ def get_backend(
     return backend
 
 
-def get_oracle() -> Any:
+class GradientOracle(Protocol):
+    """What differentiates functions built from forward kernels: `bpengine_jax.oracle.Oracle` is the one there is.
+
+    >>> from bpengine.backend import GradientOracle, get_oracle
+    >>> try:
+    ...     oracle: GradientOracle = get_oracle()
+    ... except bp.BackendUnavailable:  # JAX cannot run here
+    ...     pass
+    """
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+
+    @property
+    def precision(self) -> str:
+        """In which precision it computes."""
+
+    def value_and_gradients(
+        self, function: Callable[[Ops, dict[str, Array]], Array], at: dict[str, HostArray]
+    ) -> tuple[float, dict[str, HostArray]]:
+        """Return function(ops, at) and its gradient with respect to every array of `at`."""
+
+    def differentiated(
+        self, function: Callable[[Ops, dict[str, Array]], Array]
+    ) -> Callable[[dict[str, HostArray]], tuple[float, dict[str, HostArray]]]:
+        """Return `value_and_gradients` of a function, to be called at many points."""
+
+    def derivatives(
+        self, loss: Callable[..., Array], row_loss: Callable[..., Array], outputs: Callable[..., Array]
+    ) -> Callable[..., dict[str, Any]]:
+        """Return (params, rows, v) -> Jacobian, product with the Hessian, gradients per row and of the inputs."""
+
+
+def get_oracle() -> GradientOracle:
     """Return the gradient oracle: JAX autodiff in float64 (`bpengine_jax.oracle.Oracle`).
 
     Raises BackendUnavailable when JAX cannot run here.
@@ -608,4 +643,5 @@ def get_oracle() -> Any:
     from importlib.metadata import entry_points
 
     (point,) = entry_points(group="bpengine.oracles", name="jax")
-    return point.load()()
+    oracle: GradientOracle = point.load()()
+    return oracle

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS
@@ -164,7 +164,7 @@ class CustomLoss(Loss):
         return {}
 
 
-def make_loss(spec: Any) -> Loss:
+def make_loss(spec: object) -> Loss:
     """Return a Loss from a name, from a pair of functions (forward, backward), or from one made already.
 
     >>> make_loss("softmax_cross_entropy").link
@@ -183,4 +183,4 @@ def make_loss(spec: Any) -> Loss:
             f"a loss of one's own requires a pair (forward, backward), got the function {spec!r} alone. "
             "A gradient is not found by itself: write its backward."
         )
-    return Loss(spec)
+    return Loss(cast(str, spec))  # which refuses what is no name

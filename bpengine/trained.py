@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from bpengine.backend import ArrayLike, Backend, HostArray
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
+
+# What packages above this one define, which it cannot import:
+TableFeatures: TypeAlias = Any  # bpengine.data.Features
+TracedStep: TypeAlias = Any  # bpengine.explain.Trace
+OptimizerLike: TypeAlias = Any  # bpengine.training.Optimizer, or its name
 
 
 class TrainedNetwork(Protocol):
@@ -30,7 +35,7 @@ class TrainedNetwork(Protocol):
         """The running statistics by name."""
 
     @property
-    def features(self) -> Any:
+    def features(self) -> TableFeatures | None:
         """What the columns of its tables are (`bp.Features`), None where it takes numbers alone."""
 
     @property
@@ -41,8 +46,8 @@ class TrainedNetwork(Protocol):
         """Return the predictions for x (rows, inputs)."""
 
     def trace(
-        self, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None, *, optimizer: Any = "sgd"
-    ) -> Any:
+        self, x: ArrayLike, y: ArrayLike | None, weights: ArrayLike | None = None, *, optimizer: OptimizerLike = "sgd"
+    ) -> TracedStep:
         """Return the trace of one training step (`bpengine.explain.Trace`)."""
 
     def loss_and_gradients(
@@ -50,8 +55,20 @@ class TrainedNetwork(Protocol):
     ) -> tuple[float, HostArrays]:
         """Return the loss over all rows and its gradient for every parameter."""
 
-    def to(self, backend: str | Backend) -> Any:
+    def to(self, backend: str | Backend) -> SettableNetwork:
         """Return a copy on another backend, whose parameters may be set."""
+
+
+class SettableNetwork(TrainedNetwork, Protocol):
+    """A network whose parameters and running statistics may be set."""
+
+    @property
+    def parameters(self) -> HostArrays:
+        """The parameters by name."""
+
+    @parameters.setter
+    def parameters(self, values: Mapping[str, ArrayLike]) -> None:
+        """Set some of the parameters."""
 
 
 def input_names(model: TrainedNetwork, otherwise: Sequence[str]) -> Sequence[str]:

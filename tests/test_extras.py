@@ -35,11 +35,11 @@ def installed(folder: Path, origin: dict[str, Any] | None) -> Distribution:
     return PathDistribution(about)
 
 
-def test_from_an_index_the_name_is_enough(tmp_path: Path) -> None:
+def test_install_command_of_a_copy_from_an_index_has_the_name_alone(tmp_path: Path) -> None:
     assert extras.arguments(installed(tmp_path, None), "sklearn") == ['"bpengine[sklearn]"']
 
 
-def test_from_a_wheel_the_file_is_named_while_it_is_there(tmp_path: Path) -> None:
+def test_install_command_of_a_copy_from_a_wheel_names_the_file_while_it_exists(tmp_path: Path) -> None:
     wheel = tmp_path / NAME
     wheel.touch()
     copy = installed(tmp_path, {"url": wheel.as_uri(), "archive_info": {}})
@@ -49,7 +49,7 @@ def test_from_a_wheel_the_file_is_named_while_it_is_there(tmp_path: Path) -> Non
     assert extras.arguments(copy, "all") == ['"pandas>=2.2.3"', '"pyarrow>=18"', '"scikit-learn>=1.6"']
 
 
-def test_from_an_address_or_a_repository_that_is_named(tmp_path: Path) -> None:
+def test_install_command_of_a_copy_from_an_address_or_repository_names_it(tmp_path: Path) -> None:
     url = f"https://example.org/{NAME}"
     (tmp_path / "wheel").mkdir()
     wheel = installed(tmp_path / "wheel", {"url": url, "archive_info": {"hash": "sha256=00"}})
@@ -65,14 +65,16 @@ def test_from_an_address_or_a_repository_that_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("editable", [True, False])
-def test_from_a_folder_that_folder_is_named(editable: bool, tmp_path: Path) -> None:
+def test_install_command_of_a_copy_from_a_folder_names_that_folder(editable: bool, tmp_path: Path) -> None:
     sources = tmp_path / "my engine"
     sources.mkdir()
     origin = {"url": sources.as_uri(), "dir_info": {"editable": True} if editable else {}}
     assert extras.arguments(installed(tmp_path, origin), "onnx") == [*["-e"] * editable, f'"{sources}[onnx]"']
 
 
-def test_a_copy_that_runs_from_its_sources_names_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_install_command_of_a_copy_run_from_its_sources_names_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     here = Path(__file__).parents[1]
     monkeypatch.setattr(extras, "__file__", str(here / "bpengine" / "extras.py"))
     assert extras.install_command("mpi", "mpich", upgrade=True) == f'pip install -U -e "{here}[mpi]" mpich'
@@ -83,6 +85,6 @@ def test_a_copy_that_runs_from_its_sources_names_them(monkeypatch: pytest.Monkey
     assert extras.cure("mpi") == 'Install it with: pip install "bpengine[mpi]"'
 
 
-def test_what_a_shell_would_change_is_quoted_otherwise() -> None:
+def test_characters_special_to_a_shell_are_quoted() -> None:
     assert extras.quoted("/a b[x]") == '"/a b[x]"'
     assert extras.quoted("/a$b") == "'/a$b'"

@@ -123,7 +123,9 @@ def test_training_continues_from_extreme_values(name: str, backend_name: str) ->
 
 @DTYPES
 @ALL_LOSSES
-def test_one_row_of_one_feature_and_one_output(name: str, dtype: str, backend_name: str) -> None:
+def test_gradients_of_one_row_and_one_output_are_finite_at_extreme_values(
+    name: str, dtype: str, backend_name: str
+) -> None:
     model = logits(name, backend_name, dtype, 1)
     target = {"values": [0.0], "binary": [1.0], "classes": 0}[model.network.loss.target]
     for z in (0.0, 1e4, -1e4, float(np.finfo(dtype).smallest_subnormal)):
@@ -143,7 +145,9 @@ def middle() -> list[bp.Layer]:
 @pytest.mark.thorough(keep=25)
 @DTYPES
 @pytest.mark.parametrize("layer", middle(), ids=lambda layer: getattr(layer, "name", type(layer).__name__))
-def test_layers_pass_extremes_on(layer: bp.Layer, dtype: str, backend_name: str) -> None:
+def test_gradients_through_every_layer_are_finite_at_extreme_values(
+    layer: bp.Layer, dtype: str, backend_name: str
+) -> None:
     limits = np.finfo(dtype)
     layers = [bp.Dense(2, weight_init=EYE), layer, bp.Dense(2, weight_init=EYE)]
     model = bp.Model(bp.Network(2, layers, "mean_absolute_error"), backend_name, dtype)

@@ -28,7 +28,7 @@ def test_predict_is_forward_through_the_link(backend_name: str, rng: np.random.G
     np.testing.assert_array_equal(values.predict(x), values.forward(x))
 
 
-def test_evaluate(backend_name: str, rng: np.random.Generator) -> None:
+def test_evaluate_gives_the_scores_of_the_predictions(backend_name: str, rng: np.random.Generator) -> None:
     x, labels, values = rng.normal(size=(20, 4)), rng.integers(0, 3, 20), rng.normal(size=(20, 2))
     model = bp.Model(NETWORK, backend_name)
     assert model.evaluate(x, labels)["accuracy"] == np.mean(np.argmax(model.predict(x), axis=1) == labels)
@@ -39,7 +39,7 @@ def test_evaluate(backend_name: str, rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("loss", ["sum_squared_residuals", "mean_squared_error", "huber"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_evaluate_piece_by_piece(
+def test_evaluation_in_pieces_gives_the_loss_over_all_rows(
     loss: str, weighted: bool, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
 ) -> None:
     """Pieces add up to the loss over all rows, also with weights and with a penalty."""
@@ -106,7 +106,7 @@ def test_returned_arrays_survive_training(backend_name: str, rng: np.random.Gene
             np.testing.assert_array_equal(part[name], copied[name])
 
 
-def test_to_another_backend(backend_name: str, rng: np.random.Generator) -> None:
+def test_model_moved_to_another_backend_predicts_the_same(backend_name: str, rng: np.random.Generator) -> None:
     x, y = labelled(rng)
     model = bp.Model(everything(), "numpy", "float64")
     model.fit(x, y, epochs=3)
@@ -277,7 +277,9 @@ def test_a_callable_schedule_that_turns_negative_changes_nothing() -> None:
     assert all(np.array_equal(value, before[name]) for name, value in model.parameters.items())
 
 
-def test_a_round_trip_through_a_file(tmp_path: Path, backend_name: str, rng: np.random.Generator) -> None:
+def test_model_read_from_its_file_predicts_the_same(
+    tmp_path: Path, backend_name: str, rng: np.random.Generator
+) -> None:
     x, y = labelled(rng)
     model = bp.Model(everything(), backend_name)
     model.fit(x, y, epochs=2)

@@ -25,14 +25,18 @@ def check(network: bp.Network, x: np.ndarray, y: np.ndarray, weights: np.ndarray
 
 
 @pytest.mark.thorough(keep=1)
-def test_every_kind_of_layer_at_once(backend_name: str, rng: np.random.Generator, jax: object) -> None:
+def test_gradients_through_every_kind_of_layer_agree_with_autodiff(
+    backend_name: str, rng: np.random.Generator, jax: object
+) -> None:
     x, y = labelled(rng)
     check(everything(), x, y, rng.uniform(0.5, 2.0, len(x)), backend_name)
 
 
 @pytest.mark.thorough(keep=10)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_every_activation(activation: str, backend_name: str, rng: np.random.Generator, jax: object) -> None:
+def test_gradients_through_every_activation_agree_with_autodiff(
+    activation: str, backend_name: str, rng: np.random.Generator, jax: object
+) -> None:
     network = bp.Network(4, [bp.Dense(6, activation), bp.Dense(5, activation), bp.Dense(2)], "mean_squared_error")
     check(network, rng.normal(size=(7, 4)), rng.normal(size=(7, 2)), None, backend_name)
 
@@ -40,7 +44,7 @@ def test_every_activation(activation: str, backend_name: str, rng: np.random.Gen
 @pytest.mark.thorough(keep=25)
 @pytest.mark.parametrize(("loss", "reduction"), LOSSES)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_every_loss(
+def test_gradients_of_every_loss_agree_with_autodiff(
     loss: str, reduction: str, weighted: bool, backend_name: str, rng: np.random.Generator, jax: object
 ) -> None:
     kernel = KERNELS[loss]
@@ -114,6 +118,6 @@ def test_a_step_function_runs_forward_but_is_refused_in_training() -> None:
         (lambda: bp.Network(2, [bp.Residual(bp.Dense(3))], "mean_squared_error"), "got 2 in and 3 out"),
     ],
 )
-def test_refusals(build: object, message: str) -> None:
+def test_invalid_networks_are_refused(build: object, message: str) -> None:
     with pytest.raises(bp.BpError, match=message):
         build()

@@ -10,7 +10,7 @@ from pathlib import Path
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_the_first_example(jax: object) -> None:
+def test_first_example_of_the_readme_prints_what_the_readme_shows(jax: object) -> None:
     text = README.read_text(encoding="utf-8")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
     shown = re.search(r"```text\n(.*?)```", text, re.DOTALL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from importlib.metadata import distributions
 from types import ModuleType
-from typing import Any
 
 from bpengine import extras
 from bpengine.backend import Availability
@@ -28,7 +27,7 @@ def check() -> Availability:
     return check_runtime(runtime)
 
 
-def check_runtime(runtime: Any) -> Availability:
+def check_runtime(runtime: ModuleType) -> Availability:
     """Judge CUDA's runtime interface: `driverGetVersion`, `runtimeGetVersion`, `getDeviceCount`, `CUDARuntimeError`."""
     driver, library = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:

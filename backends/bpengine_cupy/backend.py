@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from bpengine_steps.adaptive import CompiledEpochs, CompiledStep
 from bpengine_steps.disk import user_cache
 from bpengine_steps.functions import CompiledCall, CompiledFunction, RecordedFunction
@@ -16,10 +17,22 @@ from bpengine_steps.ir import RecordedStep, Untraceable
 from bpengine_steps.signature import Signature, leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction, outside
 
-from bpengine.backend import REDUCED, Availability, Backend, DiskCache, HostArray, ProgramListing, State, Step, as_host
+from bpengine.backend import (
+    REDUCED,
+    ArrayLike,
+    Availability,
+    Backend,
+    DiskCache,
+    HostArray,
+    ProgramListing,
+    State,
+    Step,
+    as_host,
+)
 from bpengine.distributed import Comm, Cut, ShardAdder
 from bpengine.errors import BackendUnavailable, ConfigError, DataError
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.system.launcher import local_rank
 from bpengine_cupy import availability
 from bpengine_cupy.namespace import SwitchingNamespace
@@ -111,7 +124,7 @@ class CupyBackend(Backend):
                 f"backend 'cupy' has no CUDA C for this step: {error}. It runs as it is written."
             ) from None
 
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
         """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
         elsewhere = self._other_device(x)
         if elsewhere is not None:
@@ -123,7 +136,7 @@ class CupyBackend(Backend):
         with self.scope():
             return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
 
-    def _other_device(self, x: Any) -> str | None:
+    def _other_device(self, x: ArrayLike) -> str | None:
         """Return the name of another GPU that an array of CuPy lies on."""
         number = x.device.id if isinstance(x, self._cupy.ndarray) and hasattr(x.device, "id") else self._number
         return None if number == self._number else f"cuda:{number}"
@@ -157,7 +170,7 @@ class CupyBackend(Backend):
         host: HostArray = self._cupy.asnumpy(x)
         return host
 
-    def copy(self, state: Any) -> Any:
+    def copy(self, state: Tree) -> Tree:
         """Copy every array of a tree."""
         with self.scope():
             return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
@@ -171,7 +184,7 @@ class CupyBackend(Backend):
 
         run = CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
 
-        def call(*args: Any, **options: Any) -> Any:
+        def call(*args: Any, **options: Any) -> object:
             try:  # around the scope, for what leaves it fails as well on a GPU that is lost
                 with self.scope():
                     return run(*args, **options)

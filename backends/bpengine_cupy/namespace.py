@@ -9,11 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
-from bpengine.kernels._kernel import Array
+from bpengine.kernels._kernel import Array, Namespace
 
 
 class SwitchingNamespace:
@@ -23,7 +22,7 @@ class SwitchingNamespace:
     about ten launches, and cannot be captured. These take minimum and maximum; NaN comes through, as in NumPy.
     """
 
-    def __init__(self, eager: Any) -> None:
+    def __init__(self, eager: Namespace) -> None:
         self._eager, self._thread = eager, threading.local()
 
     @contextmanager
@@ -42,10 +41,10 @@ class SwitchingNamespace:
         return getattr(self._thread, "recording", False)
 
     @property
-    def _names(self) -> Any:
+    def _names(self) -> Namespace:
         return np if self.is_recording else self._eager
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         if name in ("_eager", "_thread"):  # asked for before they are there: by copy, by pickle
             raise AttributeError(name)
         return getattr(self._names, name)
@@ -56,7 +55,7 @@ class SwitchingNamespace:
     def __repr__(self) -> str:
         return f"SwitchingNamespace({self._eager!r})"
 
-    def clip(self, x: Array, /, min: Any = None, max: Any = None) -> Array:
+    def clip(self, x: Array, /, min: Array | None = None, max: Array | None = None) -> Array:
         """Return min(max(x, min), max); None is no limit. The dtype is that of `x`."""
         if self.is_recording:
             return np.clip(x, min, max)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +23,18 @@ from bpengine.distributed.comm import Comm, HostArray
 from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_of
 from bpengine.errors import BackendUnavailable
 from bpengine.i18n.language import localized
+from bpengine.kernels._kernel import Array, Namespace
 
-Array = Any
+if TYPE_CHECKING:
+    from cupy.cuda.nccl import NcclCommunicator
+
 LONGEST = 256  # bytes of the address of a GPU and the name of its machine
 
 
 class DeviceExchange:
     """Adds up the roots of all processes on their GPUs; made by all of them at once (see `connected`)."""
 
-    def __init__(self, xp: Any, move: Collectives, comm: Comm) -> None:
+    def __init__(self, xp: Namespace, move: Collectives, comm: Comm) -> None:
         self._xp, self._move, self._comm = xp, move, comm
         self._exchanges: dict[tuple[int, int, Any], VectorExchange] = {}
 
@@ -65,7 +69,7 @@ class AgreedStep:
 class SharedAdder(ShardAdder):
     """Adds up shards whose sums go from GPU to GPU."""
 
-    def __init__(self, xp: Any, exchange: Exchange, plus: Callable[[Any, Any], Any], comm: Comm) -> None:
+    def __init__(self, xp: Namespace, exchange: Exchange, plus: Callable[[Any, Any], Any], comm: Comm) -> None:
         super().__init__(xp, exchange, plus)
         self._agree = comm.first
 
@@ -80,7 +84,7 @@ class NcclMoves:
     nccl: CuPy's module. communicator: this process's `NcclCommunicator`. stream(): the pointer of the stream.
     """
 
-    def __init__(self, nccl: Any, communicator: Any, comm: Comm, stream: Callable[[], int]) -> None:
+    def __init__(self, nccl: ModuleType, communicator: NcclCommunicator, comm: Comm, stream: Callable[[], int]) -> None:
         self._nccl, self._communicator, self._stream = nccl, communicator, stream
         self._rank, self._size = comm.rank, comm.size
 
@@ -148,7 +152,7 @@ def _parts(array: Array, counts: list[int]) -> list[Array]:
     return [flat[start:end] for start, end in pairwise(accumulate(counts, initial=0))]
 
 
-def connected(cupy: Any, device: int, comm: Comm) -> DeviceExchange | None:
+def connected(cupy: ModuleType, device: int, comm: Comm) -> DeviceExchange | None:
     """Return what exchanges sums between the GPUs of all processes; None, with one warning, where NCCL cannot.
 
     All processes call it at once and get the same answer. NCCL takes one process for a GPU.
@@ -172,7 +176,7 @@ def connected(cupy: Any, device: int, comm: Comm) -> DeviceExchange | None:
     return DeviceExchange(cupy, moves.collectives(), comm)
 
 
-def _shared_device(cupy: Any, device: int, comm: Comm) -> str:
+def _shared_device(cupy: ModuleType, device: int, comm: Comm) -> str:
     """Return how two processes have one GPU, or an empty text."""
     own = f"{cupy.cuda.runtime.deviceGetPCIBusId(device)} {platform.node()}"
     texts = comm.gather(np.frombuffer(own.encode().ljust(LONGEST, b"\0")[:LONGEST], np.uint8))

@@ -8,20 +8,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from importlib.metadata import version
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from bpengine.backend import Availability, Backend, DiskCache, EpochOf, HostArray, State, Step, as_host
+from bpengine.backend import ArrayLike, Availability, Backend, DiskCache, EpochOf, HostArray, State, Step, as_host
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.extras import cure
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 from bpengine.ops import Ops
 from bpengine.system.lru_cache import MOST
 from bpengine_jax.epoch_plan import plan_for
+
+if TYPE_CHECKING:
+    from jax import Device
 
 # XLA's setting for matrix products: its default is TF32 on recent GPUs, so it is always set
 MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
@@ -80,7 +86,7 @@ class JaxBackend(Backend):
 
         return programs.store() if programs.in_use() else None
 
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Array:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
         source = x if isinstance(x, self._jax.Array) else as_host(x)
         with self.scope(), np.errstate(all="ignore"):
@@ -96,7 +102,7 @@ class JaxBackend(Backend):
         """Copy to a NumPy array that outlives a donation of `x`."""
         return np.array(x)
 
-    def copy(self, state: Any) -> Any:
+    def copy(self, state: Tree) -> Tree:
         """Copy every array of a tree on the device."""
         with self.scope():
             return self._jax.device_put(state, self._device, may_alias=False)
@@ -218,24 +224,25 @@ class JaxBackend(Backend):
 
     def _in_scope(self, function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
-        def call(*args: Any, **options: Any) -> Any:
+        def call(*args: Any, **options: Any) -> object:
             with self.scope():
                 return function(*args, **options)
 
         return call
 
 
-def _joined() -> Any:
+def _joined() -> ModuleType:
     """Import JAX; in an MPI job with accelerators, connect it to the other processes before anything else uses it."""
     import jax
 
     from bpengine_jax.joining import joining
 
     joining.join()
-    return jax
+    joined: ModuleType = jax
+    return joined
 
 
-def _find_device(jax: Any, device: str | None) -> Any:
+def _find_device(jax: ModuleType, device: str | None) -> Device:
     if device is None:
         return jax.local_devices()[0]
     kind, _, number = device.partition(":")

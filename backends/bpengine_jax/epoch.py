@@ -72,19 +72,19 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     (`joint_step`) they are (n, models, batch) and (n, models).
     """
 
-    def epoch(state: State, data: tuple[Array, ...], order: Array | None, lr: Array, steps: Array) -> Any:
+    def epoch(state: State, data: tuple[Array, ...], order: Array | None, lr: Array, steps: Array) -> Tree:
         def one_step(i: Array, state: State, rows: tuple[Array, ...]) -> tuple[State, dict[str, Array]]:
             return step(state, rows, lax.dynamic_slice_in_dim(lr, i, 1))
 
-        def run(carry: Tree, stop: Array, rows_of: Callable[[Array], Any]) -> Any:
-            def body(carry: Tree) -> Any:
+        def run(carry: Tree, stop: Array, rows_of: Callable[[Array], tuple[Array, ...]]) -> Tree:
+            def body(carry: Tree) -> Tree:
                 i, _, state, reports = carry
                 state, report = one_step(i, state, rows_of(i))
                 return i + 1, report["halt"], state, {k: reports[k].at[i].set(v) for k, v in report.items()}
 
             return _while(stop, body, carry)
 
-        def run_block(carry: Tree) -> Any:
+        def run_block(carry: Tree) -> Tree:
             first = carry[0]
             rows = take(data, lax.dynamic_slice_in_dim(order, first, block))
             return run(carry, jnp.minimum(first + block, steps), lambda i: _at(rows, i - first))
@@ -113,10 +113,10 @@ def _longer(array: HostArray, by: int) -> HostArray:
     return longer
 
 
-def _while(stop: Array, body: Callable[[Any], Any], carry: Tree) -> Any:
+def _while(stop: Array, body: Callable[[Tree], Tree], carry: Tree) -> Tree:
     """Run `body` on (i, halt, ...) until i reaches `stop` or halt is true."""
     return lax.while_loop(lambda carry: (carry[0] < stop) & ~carry[1], body, carry)
 
 
-def _at(rows: tuple[Array, ...], i: Array) -> Any:
+def _at(rows: tuple[Array, ...], i: Array) -> tuple[Array, ...]:
     return tuple(lax.dynamic_index_in_dim(array, i, keepdims=False) for array in rows)

@@ -22,7 +22,9 @@ from typing import Any
 import jax
 from bpengine_steps.disk import LIMIT, Cache, cache_folder
 from jax.experimental.serialize_executable import deserialize_and_load, serialize
+from jax.stages import Lowered
 
+from bpengine.kernels._trees import Tree
 from bpengine.system.hardware import cpu
 from bpengine.system.lru_cache import LruCache
 
@@ -69,7 +71,7 @@ class Program:
         self._compiled = LruCache[Executable](SHAPES)
         self._recent = LruCache[tuple[Executable, list[Any]]](SHAPES)  # the same by what is faster to compare
 
-    def __call__(self, *args: Any, **options: Any) -> Any:
+    def __call__(self, *args: Any, **options: Any) -> Tree:
         """Run the function; arguments numbered in `donate` are dead afterwards."""
         leaves, tree = jax.tree.flatten((args, options))
         if jax.config.jax_disable_jit or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
@@ -81,11 +83,11 @@ class Program:
         program, _ = self._recent.get(recent, lambda: (self._program(tree, leaves, args, options), shardings))
         return program(*args, **options)
 
-    def _program(self, tree: Any, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Executable:
+    def _program(self, tree: Hashable, leaves: list[Any], args: tuple[Any, ...], options: dict[str, Any]) -> Executable:
         signature = tree, tuple(map(_form, leaves))
         return self._compiled.get(signature, lambda: self._compile(signature, args, options))
 
-    def lower(self, *args: Any, **options: Any) -> Any:
+    def lower(self, *args: Any, **options: Any) -> Lowered:
         """Return the function lowered for these arguments, as `jax.jit` does."""
         return self._jitted.lower(*args, **options)
 
@@ -135,7 +137,7 @@ def _devices(leaf: object) -> set[Any]:
     return leaf.devices() if isinstance(leaf, jax.Array) else set()
 
 
-def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | None:
+def _loaded(content: bytes, lowered: Lowered, device: jax.Device) -> Callable[..., Any] | None:
     """Return the program of a file, None where this JAX cannot load it."""
     try:
         program: Callable[..., Any] = deserialize_and_load(
@@ -146,7 +148,7 @@ def _loaded(content: bytes, lowered: Any, device: Any) -> Callable[..., Any] | N
     return program
 
 
-def _kept(lowered: Any, kept: Cache, key: str) -> Callable[..., Any]:
+def _kept(lowered: Lowered, kept: Cache, key: str) -> Callable[..., Any]:
     """Compile, and write the program to disk; one that calls the host cannot be written."""
     before = _JAX_READS.count
     compiled: Callable[..., Any] = lowered.compile()
@@ -179,5 +181,5 @@ def _surroundings() -> str:
     return repr((FORMAT, platform.python_version(), libraries, flags, settings, _processor()))
 
 
-def _about(device: Any) -> str:
+def _about(device: jax.Device) -> str:
     return repr((device.platform, device.device_kind, device.id, device.client.platform_version))

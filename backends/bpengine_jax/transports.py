@@ -22,6 +22,7 @@ from bpengine.distributed.comm import Comm
 from bpengine.distributed.tree import Cut, Tree
 from bpengine.errors import ConfigError
 from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree as ArrayTree
 from bpengine_jax.joining import joining
 
 AXIS = "processes"
@@ -144,7 +145,7 @@ class DeviceTransport:
         """Compile for all processes: state and rates are the same everywhere, rows and their order differ."""
         same, rows, steps = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
 
-        def run(state: State, data: tuple[Array, ...], order: HostArray | None, *rest: Any) -> Any:
+        def run(state: State, data: tuple[Array, ...], order: HostArray | None, *rest: Any) -> ArrayTree:
             data, order = self._evened(data, order)
             shared_arrays = (
                 jax.tree.map(lambda a: self._global(a, same), state),
@@ -154,7 +155,7 @@ class DeviceTransport:
             )
             return jax.tree.map(lambda a: a.addressable_data(0), run_shared(*shared_arrays))
 
-        def whole(state: State, data: tuple[Array, ...], order: object, rest: tuple[Any, ...]) -> Any:
+        def whole(state: State, data: tuple[Array, ...], order: object, rest: tuple[Any, ...]) -> ArrayTree:
             return epoch(state, data, order, *rest)
 
         shared = jax.shard_map(
@@ -213,7 +214,7 @@ def _require_even(cut: Cut, size: int) -> None:
         )
 
 
-def _mesh(comm: Comm, device: Any) -> Mesh:
+def _mesh(comm: Comm, device: jax.Device) -> Mesh:
     """Return one device of each process in the order of their ranks; that of this process is `device`."""
     if (jax.process_count(), jax.process_index()) != (comm.size, comm.rank):
         raise ConfigError(

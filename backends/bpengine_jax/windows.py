@@ -93,7 +93,7 @@ def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
     """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever their reports are."""
 
-    def window(state: State, data: tuple[Array, ...], order: Array | None, lr: Array) -> Any:
+    def window(state: State, data: tuple[Array, ...], order: Array | None, lr: Array) -> tuple[State, dict[str, Array]]:
         together = order is not None and plan.steps_at_once(data, order.shape) == len(lr)
         scanned = order
         if together:
@@ -107,7 +107,8 @@ def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
                 rows = take(data, rows)
             return step(state, rows, rate)
 
-        return lax.scan(one_step, state, (scanned, lr[:, None]), unroll=min(plan.unroll, len(lr)))
+        ended, reports = lax.scan(one_step, state, (scanned, lr[:, None]), unroll=min(plan.unroll, len(lr)))
+        return ended, reports
 
     return window
 
@@ -119,7 +120,7 @@ def cut(steps: int, lengths: tuple[int, ...]) -> Iterator[int]:
         yield from [length] * count
 
 
-def take(data: tuple[Array, ...], rows: Array) -> Any:
+def take(data: tuple[Array, ...], rows: Array) -> tuple[Array, ...]:
     """Return the given rows of every array of the data."""
     return tuple(jnp.take(array, rows, axis=0, mode="clip") for array in data)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def check_gradients(
             f"check_gradients requires options for a kernel only, got {', '.join(options)} for something else."
         )
     if isinstance(subject, Network) or _is_model(subject):
-        point = subjects.network_point(subject, x, y, weights, seed)
+        point = subjects.network_point(subject, cast(ArrayLike | None, x), y, weights, seed)
         return NetworkCheck(subject, point, seed, names).report(perturbed)
     if y is not None or weights is not None:
         raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
@@ -127,6 +127,6 @@ def _is_model(subject: object) -> TypeGuard[TrainedNetwork]:
     return isinstance(getattr(subject, "network", None), Network) and hasattr(subject, "loss_and_gradients")
 
 
-def _is_loss(subject: Any) -> bool:
+def _is_loss(subject: object) -> bool:
     """Tell whether something is a CustomLoss, or a pair of functions that can only be a loss."""
     return isinstance(subject, CustomLoss) or (is_pair(subject) and takes(subject[0], "a pair of functions") > 2)

@@ -106,7 +106,7 @@ def _targets(arrays: Arrays, task: Task | None) -> tuple[Array, tuple[ClassName,
     return codes.astype(np.int64), tuple(_plain(value) for value in values), "classification"
 
 
-def _plain(value: Any) -> ClassName:
+def _plain(value: np.generic) -> ClassName:
     """Return a number as the name of a class: whole numbers as such, also where a file writes them with a point."""
-    number = value.item()
+    number: ClassName = value.item()
     return int(number) if isinstance(number, float) and number.is_integer() else number

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from bpengine.errors import DataError, unknown
 from bpengine.i18n.counted_nouns import count_of
 
 Array = npt.NDArray[Any]
+RowNumbers: TypeAlias = Array | Sequence[int] | slice | int  # which rows: their numbers, or a truth value for each
 NO_VALUE = -1  # the number of a missing text
 
 
@@ -41,7 +42,7 @@ class TableColumn(NamedTuple):
         """Whether its cells are numbers or truth values."""
         return self.categories is None and self.values.dtype.kind in "biuf"
 
-    def take(self, rows: Any) -> TableColumn:
+    def take(self, rows: Array | slice) -> TableColumn:
         """Return some of the rows, by a slice or their numbers."""
         return self._replace(values=np.asarray(self.values[rows]))
 
@@ -119,7 +120,11 @@ class Table:
         names = ", ".join(self.names[:6]) + ", ..." * (len(self.names) > 6)
         return f"Table({count_of(len(self), 'row', ',')} x {count_of(len(self._columns), 'column', ',')}: {names})"
 
-    def __getitem__(self, key: Any) -> Any:
+    @overload
+    def __getitem__(self, key: str) -> TableColumn: ...
+    @overload
+    def __getitem__(self, key: RowNumbers) -> Table: ...
+    def __getitem__(self, key: str | RowNumbers) -> TableColumn | Table:
         """Return a column by its name, or some rows as a table.
 
         Raises: ConfigError with the nearest names for a column that does not exist.
@@ -176,7 +181,7 @@ class Table:
             x[:, at] = self[name].values
         return x
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
         return self.matrix().astype(dtype, copy=False) if dtype is not None else self.matrix()
 
     def _require_numbers(self, name: str, at: int) -> None:

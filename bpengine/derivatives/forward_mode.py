@@ -8,7 +8,7 @@ kernel that has no complex step comes from extrapolated differences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,8 @@ from bpengine.derivatives.differences import extrapolated
 from bpengine.derivatives.stepped import STATED_ERROR, NotSteppable, derivative, stepped
 from bpengine.errors import ConfigError, DataError, ShapeError, unknown
 from bpengine.kernels import KERNELS, Kernel
-from bpengine.kernels._kernel import Array
+from bpengine.kernels._kernel import Array, Namespace
+from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays
 
 
@@ -41,7 +42,7 @@ class Tangent(NamedTuple):
 
 def jvp(
     kernel: str | Kernel,
-    arrays: Any,
+    arrays: object,
     tangents: object,
     *,
     options: Mapping[str, Any] | None = None,
@@ -118,12 +119,14 @@ def _by_differences(
     return Tangent(y, size * dy, error / largest if largest else error, "differences")
 
 
-def _forward(kernel: Kernel, xp: Any, at: Arrays, options: dict[str, Any]) -> Any:
+def _forward(kernel: Kernel, xp: Namespace, at: Arrays, options: dict[str, Any]) -> tuple[Array, Tree]:
     values = [at.get(name) for name in kernel.arguments]
-    return kernel.forward(xp, *values, **options)
+    y, residual = kernel.forward(xp, *values, **options)
+    return y, residual
 
 
-def _backward(kernel: Kernel) -> Any:
+def _backward(kernel: Kernel) -> Callable[..., Tree]:
+    assert kernel.backward is not None  # see `_row`
     return kernel.backward
 
 
@@ -172,7 +175,7 @@ def _named(kernel: Kernel, what: str, names: tuple[str, ...], values: object) ->
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _real(kernel: Kernel, name: str, value: object) -> Any:
+def _real(kernel: Kernel, name: str, value: object) -> HostArray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise DataError(f"kernel {kernel.name!r} requires {name} of real numbers, got {array.dtype}.")

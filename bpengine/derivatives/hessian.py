@@ -131,9 +131,9 @@ def _by_differences(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: Ho
     """Return the derivative by extrapolated differences; raise ConfigError where they are not exact enough."""
     scale = min(_size(a) / max(float(np.max(np.abs(v[name]), initial=0.0)), 1e-300) for name, a in at.items() if a.size)
 
-    def moved(t: float) -> Any:
+    def moved(t: float) -> HostArray:
         gradient = gradients({name: a + (t * scale) * v[name] for name, a in at.items()})
-        return np.concatenate([np.ravel(gradient[name]) for name in at])
+        return np.concatenate([np.ravel(np.asarray(gradient[name])) for name in at])
 
     flat, error = extrapolated(moved)
     flat, error = flat / scale, error / scale

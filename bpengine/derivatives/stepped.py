@@ -14,15 +14,18 @@ how comparisons, max and abs are to be redefined).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.backend import ArrayLike, HostArray
 
 STEP = 1e-100
 STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds no error to that of rounding
+Value = TypeVar("Value")
+Axes = SupportsIndex | Sequence[SupportsIndex] | None
 
 
 class NotSteppable(TypeError):
@@ -34,7 +37,9 @@ class Stepped(np.ndarray[Any, Any]):
 
     __array_priority__ = 100.0
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, out: tuple[HostArray, ...] | None = None, **settings: Any
+    ) -> object:
         """Run NumPy's elementwise functions, products and reductions by the rules of this module."""
         rule = _RULES.get((ufunc, method))
         if rule is None:
@@ -47,13 +52,15 @@ class Stepped(np.ndarray[Any, Any]):
         np.copyto(_plain(out[0]), result)
         return out[0]
 
-    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, settings: Any) -> Any:
+    def __array_function__(
+        self, function: Callable[..., object], types: Iterable[type], args: Iterable[Any], settings: Mapping[str, Any]
+    ) -> object:
         """Run the functions that only move numbers, or consist of elementwise ones."""
-        if function not in _STRUCTURAL or (function is np.copyto and not np.iscomplexobj(args[0])):
+        if function not in _STRUCTURAL or (function is np.copyto and not np.iscomplexobj(next(iter(args)))):
             raise NotSteppable(f"np.{function.__name__}")
         return _stepped(super().__array_function__(function, types, args, settings))
 
-    def astype(self, dtype: Any, *args: Any, **settings: Any) -> Any:
+    def astype(self, dtype: npt.DTypeLike | None, *args: Any, **settings: Any) -> Any:
         """Return the array itself for float64, which it stands for; a coarser dtype has no derivative."""
         wanted = np.dtype(dtype)
         if wanted.kind in "biu":
@@ -63,10 +70,10 @@ class Stepped(np.ndarray[Any, Any]):
         return self.copy()
 
     def mean(
-        self, axis: Any = None, dtype: np.typing.DTypeLike | None = None, out: HostArray | None = None, **settings: Any
+        self, axis: Axes = None, dtype: npt.DTypeLike | None = None, out: HostArray | None = None, **settings: Any
     ) -> Any:
         """Return the sum over the count: NumPy's own mean writes into a real array."""
-        total = self.sum(axis=axis, **settings)
+        total = np.asanyarray(self.sum(axis=axis, **settings))
         return total * (max(total.size, 1) / self.size)
 
     def clip(self, min: Any = None, max: Any = None, out: HostArray | None = None, **settings: Any) -> Any:
@@ -76,9 +83,9 @@ class Stepped(np.ndarray[Any, Any]):
         if min is None or max is None:
             above = self if min is None else np.maximum(self, min)
             return above if max is None else np.minimum(above, max)
-        return _stepped(_cut(*map(_plain, (self, min, max))))
+        return _stepped(_cut(_plain(self), _plain(min), _plain(max)))
 
-    def round(self, decimals: Any = 0, out: HostArray | None = None) -> Any:
+    def round(self, decimals: SupportsIndex = 0, out: HostArray | None = None) -> Any:
         """Return the rounded real part, which is constant between its jumps."""
         return np.round(_plain(self).real, decimals)
 
@@ -89,7 +96,7 @@ def stepped(value: ArrayLike, direction: ArrayLike) -> Stepped:
     return np.asarray(moved).view(Stepped)
 
 
-def derivative(result: Any) -> HostArray:
+def derivative(result: npt.ArrayLike) -> HostArray:
     """Return the derivative that a result of stepped arrays carries; 0 for one that did not depend on them."""
     if np.iscomplexobj(result):
         with np.errstate(over="ignore"):
@@ -97,22 +104,30 @@ def derivative(result: Any) -> HostArray:
     return np.zeros(np.shape(result))
 
 
-def _plain(value: object) -> Any:
+@overload
+def _plain(value: Stepped) -> HostArray: ...
+@overload
+def _plain(value: Value) -> Value: ...
+def _plain(value: object) -> object:
     return value.view(np.ndarray) if isinstance(value, Stepped) else value
 
 
-def _stepped(result: object) -> Any:
+@overload
+def _stepped(result: HostArray) -> HostArray: ...
+@overload
+def _stepped(result: object) -> object: ...
+def _stepped(result: object) -> object:
     """Return complex results as stepped arrays, also those that NumPy made a scalar."""
     if isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "c":
         return np.asarray(result).view(Stepped)
     return result
 
 
-def _real(value: Any) -> HostArray:
+def _real(value: HostArray) -> HostArray:
     return np.real(value)
 
 
-def _smooth(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> Any:
+def _smooth(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> object:
     return ufunc(*inputs, **settings)
 
 
@@ -125,7 +140,7 @@ def _real_domain(least: float) -> Callable[..., Any]:
     return rule
 
 
-def _power(ufunc: np.ufunc, base: HostArray, exponent: Any, **settings: Any) -> HostArray:
+def _power(ufunc: np.ufunc, base: HostArray, exponent: HostArray, **settings: Any) -> HostArray:
     """Return powers by whole numbers for any base, other powers where a real base has them."""
     if np.iscomplexobj(exponent):
         raise NotSteppable("np.power with an exponent that is differentiated")
@@ -133,11 +148,11 @@ def _power(ufunc: np.ufunc, base: HostArray, exponent: Any, **settings: Any) -> 
     return np.where((_real(base) < 0) & ~whole, np.nan, ufunc(base, exponent, **settings))
 
 
-def _compare(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> Any:
+def _compare(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> object:
     return ufunc(*map(_real, inputs), **settings)
 
 
-def _larger(ufunc: np.ufunc | None, a: HostArray, b: HostArray) -> Any:
+def _larger(ufunc: np.ufunc | None, a: HostArray, b: HostArray) -> HostArray:
     """Return the larger; of equal ones the second."""
     return np.where((_real(a) > _real(b)) | np.isnan(_real(a)), a, b)
 
@@ -163,15 +178,15 @@ def _extreme(find: Callable[..., Any]) -> Callable[..., Any]:
     def rule(
         ufunc: np.ufunc,
         x: HostArray,
-        axis: Any = 0,
-        dtype: np.typing.DTypeLike | None = None,
+        axis: Axes = 0,
+        dtype: npt.DTypeLike | None = None,
         keepdims: bool = False,
         **settings: Any,
     ) -> HostArray:
-        if settings.keys() - {"initial", "where"} or isinstance(axis, tuple):
+        if settings.keys() - {"initial", "where"} or isinstance(axis, Sequence):
             raise NotSteppable(f"np.{ufunc.__name__} over several axes")
         flat = x.reshape(-1) if axis is None else x
-        along = 0 if axis is None else axis
+        along = 0 if axis is None else int(axis)
         extreme = np.take_along_axis(flat, np.expand_dims(find(_real(flat), axis=along), along), along)
         if axis is None:
             return extreme.reshape((1,) * x.ndim if keepdims else ())

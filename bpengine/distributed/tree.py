@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 
 def own_shards(shards: int, rank: int, size: int) -> range:
@@ -58,15 +58,18 @@ class Cut:
         return self.batch % self.shards == 0
 
 
-class Root(NamedTuple):
+Value = TypeVar("Value")
+
+
+class Root(NamedTuple, Generic[Value]):
     """The sum of the shards start, ..., start + size - 1."""
 
     start: int
     size: int
-    value: Any
+    value: Value
 
 
-class Tree:
+class Tree(Generic[Value]):
     """Adds values that are pushed in the order of their shards, each as soon as its neighbour is there.
 
     Two sums of one size are neighbours when the first begins at a multiple of twice that size. At most log2 of the number of
@@ -80,11 +83,11 @@ class Tree:
     '(((0+1)+(2+3))+(4+5))'
     """
 
-    def __init__(self, add: Callable[[Any, Any], Any]) -> None:
+    def __init__(self, add: Callable[[Value, Value], Value]) -> None:
         self._add = add
-        self.roots: list[Root] = []
+        self.roots: list[Root[Value]] = []
 
-    def push(self, start: int, size: int, value: object) -> None:
+    def push(self, start: int, size: int, value: Value) -> None:
         """Take the sum of the shards start, ..., start + size - 1."""
         while self.roots:
             left = self.roots[-1]
@@ -94,7 +97,7 @@ class Tree:
             start, size, value = left.start, 2 * size, self._add(left.value, value)
         self.roots.append(Root(start, size, value))
 
-    def total(self) -> Any:
+    def total(self) -> Value:
         """Return the sum of all; where their number is no power of two, the last roots are added first."""
         *others, last = self.roots
         value = last.value

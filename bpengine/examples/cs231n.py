@@ -78,7 +78,7 @@ def _network(w1: Array, b1: Array, w2: Array, b2: Array, reg: float) -> bp.Netwo
     return bp.Network(w1.shape[0], [hidden, output], "softmax_cross_entropy", bp.L2(reg))
 
 
-def _line(desk: Desk, first: float, last: float) -> Any:
+def _line(desk: Desk, first: float, last: float) -> Array:
     return desk.array(np.linspace(first, last, 20).reshape(4, 5))
 
 

@@ -11,8 +11,10 @@ import bpengine as bp
 from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look
+from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 from bpengine.layers import Run
+from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 
 SGD = bp.SGD(0.5)
@@ -40,7 +42,7 @@ class SharedBias(bp.Layer):
         """Return the given weight and bias."""
         return {"weight": np.array(self.weight), "bias": np.array([self.bias])}
 
-    def forward(self, ops: Ops, params: Any, running: Any, x: HostArray, run: Run) -> tuple[Any, Any, Any]:
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: HostArray, run: Run) -> tuple[Array, Tree, Arrays]:
         """Run the dense kernel: the bias of shape (1,) is added to every unit."""
         y, residual = ops.dense_fwd(x, params["weight"], params["bias"])
         return y, residual, running

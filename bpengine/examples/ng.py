@@ -12,9 +12,10 @@ import bpengine as bp
 from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
+from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 from bpengine.layers import Run
-from bpengine.layers.layer import HostArrays
+from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.ops import Ops
 
 STEP = 1e-4  # of the central differences, as in the exercise
@@ -68,7 +69,7 @@ def ng_ex4_digits_cost(desk: Desk) -> dict[str, Any]:
 class AsPrinted(bp.Layer):
     """A sigmoid whose backward multiplies by g(z) where it should by g'(z): the formula as the guide prints it."""
 
-    def forward(self, ops: Ops, params: Any, running: Any, x: HostArray, run: Run) -> tuple[Any, Any, Any]:
+    def forward(self, ops: Ops, params: Arrays, running: Arrays, x: HostArray, run: Run) -> tuple[Array, Tree, Arrays]:
         """Return g(z)."""
         y, _ = ops.sigmoid_fwd(x)
         return y, y, running
@@ -106,7 +107,7 @@ def _data(name: str) -> tuple[Any, Any]:
     return np.array(entry.data["X"]), np.eye(entry.network["sizes"][-1])[np.array(entry.data["y"]) - 1]
 
 
-def _unrolled(gradients: HostArrays) -> Any:
+def _unrolled(gradients: HostArrays) -> HostArray:
     """Return the gradients as one column, as Octave unrolls them."""
     return np.concatenate([gradients[f"{i}.weight"].T.ravel(order="F") for i in (0, 1)])
 

@@ -7,6 +7,7 @@ from typing import Any
 import bpengine as bp
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, Pass, look
+from bpengine.penalties import Penalty
 
 
 def tf_playground_semantics(desk: Desk) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def tf_playground_semantics(desk: Desk) -> dict[str, Any]:
     }
 
 
-def _pass(desk: Desk, data: dict[str, Any], penalty: Any) -> Pass:
+def _pass(desk: Desk, data: dict[str, Any], penalty: Penalty | tuple[()]) -> Pass:
     unit = bp.Dense(1, "tanh", weight_init=[[data["rule_weight"]]], bias_init=[data["rule_bias"]])
     network = bp.Network(1, unit, bp.Loss("half_sum_squares", "batch_mean"), penalty)
     return look(desk.model(network), data["rule_X"], data["rule_T"])

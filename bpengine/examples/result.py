@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.examples.known import Known, Quantity
 from bpengine.i18n.language import localized
@@ -157,7 +158,7 @@ def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
     )
 
 
-def _row(quantity: Quantity, value: Any) -> Row:
+def _row(quantity: Quantity, value: npt.ArrayLike | None) -> Row:
     agrees = value is not None and largest_difference(value, quantity.value) <= quantity.tolerance
     printed = quantity.published is not None
     target = quantity.published if printed else quantity.value
@@ -182,11 +183,11 @@ def _row(quantity: Quantity, value: Any) -> Row:
     )
 
 
-def largest_difference(a: Any, b: Any) -> float:
+def largest_difference(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Return the largest difference of two numbers or lists of numbers; infinite when their shapes differ."""
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     return float(np.max(np.abs(a - b), initial=0.0)) if a.shape == b.shape else float("inf")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: npt.ArrayLike | None) -> float | list[Any] | None:
     return None if value is None else np.asarray(value, dtype=float).tolist()

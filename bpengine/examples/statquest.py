@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import bpengine as bp
+from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look, relative, slopes
 from bpengine.kernels._kernel import Array
@@ -126,7 +127,7 @@ def _at(model: bp.Model, x: Array, y: Array, b3: float) -> tuple[float, float]:
     return loss, float(gradients["1.bias"][0])
 
 
-def _predicted(model: bp.Model, x: Array, b3: float) -> Any:
+def _predicted(model: bp.Model, x: Array, b3: float) -> HostArray:
     model.parameters = {"1.bias": [b3]}
     return model.forward(x)[:, 0]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bpengine.examples.tools import Desk
+from bpengine.kernels._kernel import Array
 
 Backward = Callable[[Any], Iterable[tuple[int, Any]]]
 
@@ -61,7 +62,7 @@ class Tape:
                     cotangents[i] = self._desk.ops.add_fwd(cotangents[i], dx)[0] if i in cotangents else dx
         return [self._desk.number(cotangents[place]) for place in places]
 
-    def _put(self, value: Any, backward: Backward) -> int:
+    def _put(self, value: Array, backward: Backward) -> int:
         self._values.append(value)
         self._backward.append(backward)
         return len(self._values) - 1

@@ -21,7 +21,7 @@ class Desk:
         self.backend = get_backend(backend, precision="float64")
         self.ops: Ops = self.backend.ops()
 
-    def array(self, values: Any) -> Array:
+    def array(self, values: ArrayLike) -> Array:
         """Bring numbers to the backend."""
         return self.backend.asarray(np.asarray(values, dtype=float))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from bpengine.errors import ConfigError, ShapeError
 from bpengine.kernels._contract import NamedErrors, in_dtype, lent
@@ -20,7 +20,7 @@ POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR
 ENDINGS = ("_forward", "_fwd")  # removed from a function's name to name its kernel
 
 
-def is_pair(spec: object) -> bool:
+def is_pair(spec: object) -> TypeGuard[Pair]:
     """Tell whether something is a pair of functions (forward, backward)."""
     return (
         isinstance(spec, (tuple, list))

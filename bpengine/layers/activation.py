@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from bpengine.errors import ConfigError, number, unknown
 from bpengine.kernels import KERNELS, Kernel
@@ -96,7 +96,7 @@ class CustomActivation(Activation):
         return self.own
 
 
-def make_activation(spec: Any) -> Layer:
+def make_activation(spec: object) -> Layer:
     """Return the activation of a layer: an Activation by name, one from a pair of functions, or a layer as it is."""
     if isinstance(spec, str):
         return Activation(spec)
@@ -111,4 +111,4 @@ def make_activation(spec: Any) -> Layer:
             f"an activation of one's own requires a pair (forward, backward), got the function {spec!r} alone. "
             "A gradient is not found by itself: write its backward."
         )
-    return Activation(spec)
+    return Activation(cast(str, spec))  # which refuses what is no name

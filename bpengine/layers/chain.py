@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -45,10 +45,10 @@ class Extent(NamedTuple):
     places: int
 
 
-def check_layers(value: Any, who: str) -> tuple[Layer, ...]:
+def check_layers(value: object, who: str) -> tuple[Layer, ...]:
     """Return the layers as a tuple; raise ConfigError for an empty list or for something that is no layer."""
     several = isinstance(value, Iterable) and not isinstance(value, (str, type))
-    layers: tuple[Any, ...] = tuple(value) if several else (value,)
+    layers: tuple[Any, ...] = tuple(cast(Iterable[object], value)) if several else (value,)
     if not layers:
         raise ConfigError(f"{who} requires at least one layer, got none. For example: layers=[bp.Dense(10)].")
     for layer in layers:

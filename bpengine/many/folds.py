@@ -74,7 +74,7 @@ def _checked(pair: object, number: int, rows: int) -> Fold:
     )
 
 
-def _rows(part: Any, which: str, rows: int) -> HostArray:
+def _rows(part: object, which: str, rows: int) -> HostArray:
     """Return row numbers as an array; raise DataError for what is none."""
     numbers = np.asarray(part)
     if numbers.ndim == 1 and numbers.dtype.kind == "b" and len(numbers) == rows:

@@ -26,7 +26,7 @@ class Combination:
     seed: int
 
 
-def combinations(networks: Any, seeds: object, optimizers: Any, l2: object) -> list[Combination]:
+def combinations(networks: object, seeds: object, optimizers: object, l2: object) -> list[Combination]:
     """Return every combination: networks outermost, then optimizers, l2 and seeds.
 
     Raises ConfigError for what is empty, not known, or there twice.
@@ -60,7 +60,7 @@ def _seeds(seeds: object) -> list[int]:
     return [whole(seed, "fit_many", "each of seeds", low=0) for seed in _listed(seeds, "seeds", ())]
 
 
-def _named(networks: Any) -> dict[str, Network]:
+def _named(networks: object) -> dict[str, Network]:
     """Return the networks by name: those of a dict, or their sizes, numbered where these are alike."""
     if isinstance(networks, Mapping):
         named = {str(name): network for name, network in networks.items()}

@@ -190,7 +190,7 @@ def _tasks(
     return tasks
 
 
-def _some(folds: object) -> Any:
+def _some(folds: object) -> Iterable[object]:
     """Return pairs of row numbers that may be asked for again, once for each network."""
     return itertools.islice(folds, MOST_FOLDS + 1) if isinstance(folds, Iterable) else [folds]
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.onnx.onnx_graph import ROWS, Dimension, NoOnnxForm, OnnxGraph, Shape, has_rows
-from bpengine.onnx.recorded_array import RecordedArray, as_recorded, broadcast
+from bpengine.onnx.recorded_array import XP, Operand, RecordedArray, as_recorded, broadcast
 
 Axes = int | Sequence[int] | None
 
@@ -45,11 +46,12 @@ def _reduction(op: str) -> Callable[..., RecordedArray]:
     return form
 
 
-def _spread(power: float) -> Callable[..., Any]:
-    def form(graph: OnnxGraph, x: Any, axis: Axes = None, *, keepdims: bool = False) -> Any:
-        centred = x - np.mean(x, axis=axis, keepdims=True)
-        variance = np.mean(centred * centred, axis=axis, keepdims=keepdims)
-        return variance if power == 1.0 else np.sqrt(variance)
+def _spread(power: float) -> Callable[..., RecordedArray]:
+    def form(graph: OnnxGraph, x: RecordedArray, axis: Axes = None, *, keepdims: bool = False) -> RecordedArray:
+        centred = x - XP.mean(x, axis=axis, keepdims=True)
+        variance: RecordedArray = XP.mean(centred * centred, axis=axis, keepdims=keepdims)
+        deviation: RecordedArray = variance if power == 1.0 else XP.sqrt(variance)
+        return deviation
 
     return form
 
@@ -70,7 +72,7 @@ def _place_of(op: str) -> Callable[..., RecordedArray]:
     return form
 
 
-def filled(graph: OnnxGraph, shape: Shape, value: Any, dtype: Any) -> RecordedArray:
+def filled(graph: OnnxGraph, shape: Shape, value: object, dtype: npt.DTypeLike) -> RecordedArray:
     """Note an array of one number."""
     if not has_rows(shape):
         return as_recorded(graph, np.full([n for n in shape if isinstance(n, int)], value, dtype))
@@ -82,11 +84,13 @@ def _like(value: float) -> Callable[..., RecordedArray]:
     return lambda graph, a, dtype=None: filled(graph, a.shape, value, a.dtype if dtype is None else dtype)
 
 
-def _full_like(graph: OnnxGraph, a: RecordedArray, fill_value: float, dtype: object = None) -> RecordedArray:
+def _full_like(
+    graph: OnnxGraph, a: RecordedArray, fill_value: float, dtype: npt.DTypeLike | None = None
+) -> RecordedArray:
     return filled(graph, a.shape, fill_value, a.dtype if dtype is None else dtype)
 
 
-def _broadcast_to(graph: OnnxGraph, array: Any, shape: object) -> RecordedArray:
+def _broadcast_to(graph: OnnxGraph, array: object, shape: object) -> RecordedArray:
     wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
     x = as_recorded(graph, array)
     node = graph.add("Expand", [x.node, graph.shape_node(wanted)], x.dtype, wanted)
@@ -135,7 +139,7 @@ def _matrix_transpose(graph: OnnxGraph, x: RecordedArray) -> RecordedArray:
     return _permuted(graph, x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
-def _astype(graph: OnnxGraph, x: RecordedArray, dtype: Any, /, *, copy: bool = True) -> RecordedArray:
+def _astype(graph: OnnxGraph, x: RecordedArray, dtype: npt.DTypeLike, /, *, copy: bool = True) -> RecordedArray:
     return as_recorded(graph, x, np.dtype(dtype))
 
 
@@ -143,19 +147,30 @@ def _copy(graph: OnnxGraph, a: RecordedArray) -> RecordedArray:
     return a
 
 
-def _clip(graph: OnnxGraph, a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+def _clip(
+    graph: OnnxGraph,
+    a: Operand,
+    a_min: Operand | None = None,
+    a_max: Operand | None = None,
+    *,
+    min: Operand | None = None,
+    max: Operand | None = None,
+) -> RecordedArray:
     low, high = a_min if min is None else min, a_max if max is None else max
-    a = a if low is None else np.maximum(a, low)
-    return a if high is None else np.minimum(a, high)
+    above = a if low is None else XP.maximum(a, low)
+    clipped = above if high is None else XP.minimum(above, high)
+    assert isinstance(clipped, RecordedArray)  # NumPy asks for a form where one of its arguments is recorded
+    return clipped
 
 
-def _round(graph: OnnxGraph, a: Any, decimals: int = 0) -> Any:
+def _round(graph: OnnxGraph, a: RecordedArray, decimals: int = 0) -> RecordedArray:
     if decimals:
         raise NoOnnxForm("np.round with decimals")
-    return np.rint(a) if a.dtype.kind == "f" else a
+    rounded: RecordedArray = XP.rint(a) if a.dtype.kind == "f" else a
+    return rounded
 
 
-def _where(graph: OnnxGraph, condition: object, x: Any, y: Any, /) -> RecordedArray:
+def _where(graph: OnnxGraph, condition: object, x: Operand, y: Operand, /) -> RecordedArray:
     kind = np.result_type(*(v.dtype if isinstance(v, RecordedArray) else v for v in (x, y)))
     truth, yes, no = (as_recorded(graph, v, d) for v, d in ((condition, bool), (x, kind), (y, kind)))
     shape = broadcast(truth.shape, yes.shape, no.shape)
@@ -180,7 +195,7 @@ def _stack(graph: OnnxGraph, arrays: Sequence[Any], axis: int = 0) -> RecordedAr
     return _concat(graph, [_expand_dims(graph, as_recorded(graph, a), axis) for a in arrays], axis)
 
 
-def _take(graph: OnnxGraph, a: Any, indices: object, axis: int | None = None) -> RecordedArray:
+def _take(graph: OnnxGraph, a: object, indices: object, axis: int | None = None) -> RecordedArray:
     numbers = np.asarray(indices)
     x = as_recorded(graph, a)
     if axis is None or numbers.ndim != 1 or numbers.dtype.kind not in "iu":

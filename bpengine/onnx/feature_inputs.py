@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from bpengine.data import Features
 from bpengine.data.features.learned_columns import CategoryColumn, LearnedColumn, NumberColumn
-from bpengine.onnx.onnx_graph import ML, ROWS, OnnxGraph
+from bpengine.onnx.onnx_graph import ML, ROWS, Kind, OnnxGraph
 from bpengine.onnx.recorded_array import XP, RecordedArray
 
 WHOLE = "x"  # the input of rows without names
@@ -61,17 +61,19 @@ def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encod
     return Encoding(_ordered(_joined(parts), order), valid, entries)
 
 
-def _ordered(x: Any, order: Sequence[tuple[int, int]]) -> Any:
+def _ordered(x: RecordedArray, order: Sequence[tuple[int, int]]) -> RecordedArray:
     """Return inputs that are known by (column, number) in the order of these."""
     places = sorted(range(len(order)), key=order.__getitem__)
-    return x if places == list(range(len(order))) else XP.take(x, places, axis=1)
+    ordered: RecordedArray = x if places == list(range(len(order))) else XP.take(x, places, axis=1)
+    return ordered
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    return XP.concat(parts, axis=1) if len(parts) > 1 else parts[0]
+def _joined(parts: Sequence[RecordedArray]) -> RecordedArray:
+    joined: RecordedArray = XP.concat(parts, axis=1) if len(parts) > 1 else parts[0]
+    return joined
 
 
-def _entry(graph: OnnxGraph, name: str, dtype: object, width: int) -> RecordedArray:
+def _entry(graph: OnnxGraph, name: str, dtype: Kind, width: int) -> RecordedArray:
     return RecordedArray(graph, graph.input(name, dtype, (ROWS, width)))
 
 
@@ -96,10 +98,12 @@ def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
     return GraphInput(_entry(graph, column.name, NUMBER, 1), f"{what or 'a number'}, NaN where it is missing")
 
 
-def _scaled(columns: Sequence[NumberColumn], parts: Sequence[Any], dtype: str) -> tuple[list[Any], Any]:
+def _scaled(
+    columns: Sequence[NumberColumn], parts: Sequence[RecordedArray], dtype: str
+) -> tuple[list[RecordedArray], RecordedArray]:
     """Return numbers as they are scaled and which were missing, and the rows (rows, 1) in which all of them are finite."""
     values, kind = _joined(parts), np.dtype(dtype)
-    missing = XP.isnan(values)
+    missing: RecordedArray = XP.isnan(values)
     fills = [np.nan if column.fill is None else column.fill for column in columns]
     if not np.isnan(fills).all():
         values = XP.where(missing, np.array([fills]), values)
@@ -127,7 +131,7 @@ def _cases(text: str) -> list[tuple[str, ...]]:
     return sorted(product(*((letter.lower(), letter.upper()) for letter in text)))
 
 
-def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> Any:
+def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> RecordedArray:
     """Return a one for each value, by the same rule for missing, rare and unknown ones as `CategoryColumn.encode`."""
     beyond = len(column.values) if column.other else -1
     gap = len(column.values) + column.other if column.missing else -1
@@ -137,4 +141,5 @@ def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> Any:
         default_int64=beyond,
     )  # fmt: skip
     places = np.arange(len(column.input_names), dtype=np.int64)[None, :]
-    return XP.astype(codes == places, np.dtype(dtype))
+    ones: RecordedArray = XP.astype(codes == places, np.dtype(dtype))
+    return ones

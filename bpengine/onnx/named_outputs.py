@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,9 @@ class GraphOutput(NamedTuple):
     gives: str
 
 
-def named_outputs(graph: OnnxGraph, model: TrainedNetwork, y: Any, valid: object) -> Iterator[GraphOutput]:
+def named_outputs(
+    graph: OnnxGraph, model: TrainedNetwork, y: RecordedArray, valid: RecordedArray | None
+) -> Iterator[GraphOutput]:
     """Note the outputs for predictions y (rows, outputs): "label" and "probabilities", or "prediction".
 
     valid: which rows have been understood (rows, 1), or None for all; the others are NaN. What is NaN has the label "" or -1.
@@ -55,15 +57,16 @@ def _values(model: TrainedNetwork) -> str:
     return f"a column for each of: {names}" if names else "a column for each output of the network"
 
 
-def _class(target: str, outputs: int, y: Any) -> Any:
+def _class(target: str, outputs: int, y: RecordedArray) -> RecordedArray | None:
     """Return the number of each row's class, or None where outputs are decided one by one."""
     if target == "classes":
-        number = XP.argmax(y, axis=1)
+        number: RecordedArray = XP.argmax(y, axis=1)
     elif outputs == 1:
         number = XP.astype(y[:, 0] > 0.5, np.dtype(np.int64))
     else:
         return None
-    return XP.where(XP.isfinite(XP.sum(y, axis=1)), number, np.array(NO_CLASS, np.int64))
+    known: RecordedArray = XP.where(XP.isfinite(XP.sum(y, axis=1)), number, np.array(NO_CLASS, np.int64))
+    return known
 
 
 def _label(number: RecordedArray, texts: list[str]) -> RecordedArray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from importlib.metadata import version
-from typing import Any, Final, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from bpengine.data.validation.options import optional
 from bpengine.errors import ConfigError
@@ -16,6 +17,9 @@ from bpengine.onnx.onnx_graph import ML, OnnxGraph, OnnxNode, needed
 from bpengine.onnx.recording_namespace import FORMS
 from bpengine.output.writing import write_whole
 from bpengine.trained import TrainedNetwork
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, NodeProto, ValueInfoProto
 
 VERSIONS: Final = {"": 17, ML: 3}  # of the operations: servers of 2022 and later run them
 FILE_VERSION: Final = 8  # which goes with them
@@ -62,7 +66,7 @@ def graph_of(model: TrainedNetwork) -> ExportedGraph:
     return ExportedGraph(list(needed([o.node for o in outputs], graph.nodes)), encoding.entries, outputs)
 
 
-def onnx_model(onnx: Any, exported: ExportedGraph, about: dict[str, str]) -> Any:
+def onnx_model(onnx: ModuleType, exported: ExportedGraph, about: dict[str, str]) -> ModelProto:
     """Return the graph as a ModelProto of the package onnx, checked by it, types and shapes included.
 
     Raises: ConfigError for numbers that a file cannot hold.
@@ -80,7 +84,7 @@ def onnx_model(onnx: Any, exported: ExportedGraph, about: dict[str, str]) -> Any
     )
     domains = {node.domain for node in exported.nodes}
     versions = [helper.make_opsetid(domain, version) for domain, version in VERSIONS.items() if domain in domains]
-    proto = helper.make_model(
+    proto: ModelProto = helper.make_model(
         graph,
         opset_imports=versions,
         ir_version=FILE_VERSION,
@@ -92,14 +96,18 @@ def onnx_model(onnx: Any, exported: ExportedGraph, about: dict[str, str]) -> Any
     return proto
 
 
-def _operation(helper: Any, node: OnnxNode) -> Any:
+def _operation(helper: ModuleType, node: OnnxNode) -> NodeProto:
     names = [source.name for source in node.inputs]
     to = {"to": TYPES[node.dtype.name]} if node.op == "Cast" else {}
-    return helper.make_node(node.op, names, [node.name], name=node.name, domain=node.domain, **node.attributes, **to)
+    operation: NodeProto = helper.make_node(
+        node.op, names, [node.name], name=node.name, domain=node.domain, **node.attributes, **to
+    )
+    return operation
 
 
-def _value(helper: Any, node: OnnxNode, said: str) -> Any:
-    return helper.make_tensor_value_info(node.name, TYPES[node.dtype.name], _shape(node), said)
+def _value(helper: ModuleType, node: OnnxNode, said: str) -> ValueInfoProto:
+    value: ValueInfoProto = helper.make_tensor_value_info(node.name, TYPES[node.dtype.name], _shape(node), said)
+    return value
 
 
 def _about(model: TrainedNetwork, exported: ExportedGraph) -> dict[str, str]:

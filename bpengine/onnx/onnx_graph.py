@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ class OpenRows:
     def __repr__(self) -> str:
         return "rows"
 
-    def _refuse(self, *_: object) -> Any:
+    def _refuse(self, *_: object) -> NoReturn:
         raise NoOnnxForm(COUNTED)
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __pow__ = __rpow__ = _refuse
@@ -90,7 +90,7 @@ class OnnxGraph:
         self,
         op: str,
         inputs: Sequence[OnnxNode],
-        dtype: Any,
+        dtype: npt.DTypeLike,
         shape: Shape,
         *,
         name: str = "",
@@ -106,7 +106,7 @@ class OnnxGraph:
             )
         )  # fmt: skip
 
-    def input(self, name: str, dtype: Any, shape: Shape) -> OnnxNode:
+    def input(self, name: str, dtype: npt.DTypeLike, shape: Shape) -> OnnxNode:
         """Note an input of the graph; dtype object is text."""
         return self._kept(OnnxNode(name=self.unique(name), op="input", dtype=np.dtype(dtype), shape=shape))
 
@@ -114,7 +114,7 @@ class OnnxGraph:
         """Note numbers that have a name."""
         return self._kept(self._of(self.unique(name), np.ascontiguousarray(array).reshape(array.shape)))
 
-    def constant(self, value: Any, dtype: Any = None) -> OnnxNode:
+    def constant(self, value: object, dtype: npt.DTypeLike | None = None) -> OnnxNode:
         """Note numbers without a name of their own; the same ones once."""
         array = np.array(value, dtype, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from bpengine.onnx.onnx_graph import COUNTED, ROWS, Dimension, NoOnnxForm, OnnxGraph, OnnxNode, Shape, has_rows
+from bpengine.onnx.onnx_graph import (
+    COUNTED,
+    ROWS,
+    Dimension,
+    HostArray,
+    NoOnnxForm,
+    OnnxGraph,
+    OnnxNode,
+    Shape,
+    has_rows,
+)
 
 LEAST: Final = np.iinfo(np.int64).min
 XP: Final[Any] = np  # whose functions recorded arrays take, which its annotations do not know
@@ -25,7 +36,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         self.graph, self.node = graph, node
         self.shape, self.dtype, self.ndim = node.shape, node.dtype, len(node.shape)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> RecordedArray:
         """Note an elementwise operation or a matrix product."""
         if "out" in options:
             raise NoOnnxForm(f"a write into an array by np.{ufunc.__name__} (write y = y + 1 in place of y += 1)")
@@ -33,9 +44,12 @@ class RecordedArray(NDArrayOperatorsMixin):
             how = "" if method == "__call__" else f".{method}"
             extra = f" with {', '.join(sorted(options))}" if options else ""
             raise NoOnnxForm(f"np.{ufunc.__name__}{how}{extra}")
-        return self.graph.forms[ufunc](self.graph, *inputs)
+        computed: RecordedArray = self.graph.forms[ufunc](self.graph, *inputs)
+        return computed
 
-    def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __array_function__(
+        self, function: Callable[..., object], types: object, args: Sequence[object], kwargs: Mapping[str, object]
+    ) -> RecordedArray:
         """Note any other function of NumPy."""
         name = f"np.{function.__name__}"
         if function not in self.graph.forms:
@@ -45,21 +59,24 @@ class RecordedArray(NDArrayOperatorsMixin):
             inspect.signature(form).bind(self.graph, *args, **kwargs)
         except TypeError:
             raise NoOnnxForm(f"{name} with the options {', '.join(kwargs) or 'it is called with'}") from None
-        return form(self.graph, *args, **kwargs)
+        computed: RecordedArray = form(self.graph, *args, **kwargs)
+        return computed
 
     def __getitem__(self, key: object) -> RecordedArray:
         """Note a choice of columns: by numbers, slices, new axes, or one list of numbers."""
         return picked(self, key if isinstance(key, tuple) else (key,))
 
     @property
-    def T(self) -> Any:  # noqa: N802 - the name in the array API standard
+    def T(self) -> RecordedArray:  # noqa: N802 - the name in the array API standard
         """The transposed array."""
-        return XP.permute_dims(self, tuple(reversed(range(self.ndim))))
+        transposed: RecordedArray = XP.permute_dims(self, tuple(reversed(range(self.ndim))))
+        return transposed
 
     @property
-    def mT(self) -> Any:  # noqa: N802 - the name in the array API standard
+    def mT(self) -> RecordedArray:  # noqa: N802 - the name in the array API standard
         """The array with its last two axes exchanged."""
-        return XP.matrix_transpose(self)
+        transposed: RecordedArray = XP.matrix_transpose(self)
+        return transposed
 
     @property
     def size(self) -> int:
@@ -76,23 +93,23 @@ class RecordedArray(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         raise NoOnnxForm(COUNTED)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> NoReturn:
         raise NoOnnxForm("a loop over the rows")
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise NoOnnxForm("a value read by Python")
 
     def __setitem__(self, key: object, value: object) -> None:
         raise NoOnnxForm("a write into an array")
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> NoReturn:
         """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise NoOnnxForm(f"the attribute {name!r} of an array (write xp.{name}(x, ...))")
         raise AttributeError(name)
 
     def noted(
-        self, op: str, *more: Any, dtype: object = None, shape: Shape | None = None, **attributes: Any
+        self, op: str, *more: Any, dtype: npt.DTypeLike | None = None, shape: Shape | None = None, **attributes: Any
     ) -> RecordedArray:
         """Note an operation on this array, and perhaps more of them; its result has the same dtype and shape by default."""
         nodes = [self.node, *(as_node(self.graph, a) for a in more)]
@@ -102,12 +119,15 @@ class RecordedArray(NDArrayOperatorsMixin):
         )
 
 
-def as_node(graph: OnnxGraph, value: object, dtype: object = None) -> OnnxNode:
+Operand: TypeAlias = RecordedArray | HostArray | np.generic | complex  # what NumPy combines with a recorded array
+
+
+def as_node(graph: OnnxGraph, value: object, dtype: npt.DTypeLike | None = None) -> OnnxNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, RecordedArray) else graph.constant(value, dtype)
 
 
-def as_recorded(graph: OnnxGraph, value: object, dtype: Any = None) -> RecordedArray:
+def as_recorded(graph: OnnxGraph, value: object, dtype: npt.DTypeLike | None = None) -> RecordedArray:
     """Return an array or a number as a recorded array, of a dtype if one is given."""
     array = value if isinstance(value, RecordedArray) else RecordedArray(graph, graph.constant(value, dtype))
     return array if dtype is None or array.dtype == dtype else array.noted("Cast", dtype=np.dtype(dtype))

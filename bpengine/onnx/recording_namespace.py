@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.kernels import KERNELS
 from bpengine.onnx.array_forms import ARRAY_FORMS, filled
-from bpengine.onnx.onnx_graph import NoOnnxForm, OnnxGraph, has_rows
+from bpengine.onnx.onnx_graph import HostArray, NoOnnxForm, OnnxGraph, has_rows
 from bpengine.onnx.recorded_array import RecordedArray, as_recorded
 from bpengine.onnx.ufunc_forms import UFUNC_FORMS
 from bpengine.ops import Ops
@@ -23,20 +25,24 @@ class RecordingNamespace:
     def __init__(self, graph: OnnxGraph) -> None:
         self._graph = graph
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         """Return NumPy's function of that name, or one that makes an array."""
         if name in CREATED:
             return lambda shape, *, dtype=None: self.full(shape, CREATED[name], dtype=dtype or np.float64)
         return getattr(np, name)
 
-    def full(self, shape: object, fill_value: object, *, dtype: object = None) -> Any:
+    def full(
+        self, shape: object, fill_value: object, *, dtype: npt.DTypeLike | None = None
+    ) -> RecordedArray | HostArray:
         """Return an array of one number: NumPy's, unless it has as many rows as come."""
         wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         if not has_rows(wanted):
             return np.full(wanted, fill_value, dtype)
         return filled(self._graph, wanted, fill_value, dtype or np.asarray(fill_value).dtype)
 
-    def asarray(self, a: Any, dtype: Any = None, *, copy: bool | None = None) -> Any:
+    def asarray(
+        self, a: object, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None
+    ) -> RecordedArray | HostArray:
         """Return an array as it is, or in another dtype; anything else as NumPy does."""
         if isinstance(a, RecordedArray):
             return as_recorded(self._graph, a, None if dtype is None else np.dtype(dtype))
@@ -61,8 +67,8 @@ class RecordingOps(Ops):
         return self
 
 
-def _refusal(name: str, reason: str) -> Any:
-    def refuse(*_: Any, **__: Any) -> Any:
+def _refusal(name: str, reason: str) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
         raise NoOnnxForm(f"the kernel {name!r} ({reason})")
 
     return refuse

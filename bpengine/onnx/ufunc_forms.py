@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from bpengine.onnx.onnx_graph import Dimension, NoOnnxForm, OnnxGraph, Shape
-from bpengine.onnx.recorded_array import RecordedArray, as_recorded, broadcast
+from bpengine.onnx.onnx_graph import Dimension, HostArray, Kind, NoOnnxForm, OnnxGraph, Shape
+from bpengine.onnx.recorded_array import XP, RecordedArray, as_recorded, broadcast
 
 LOGARITHM_OF_2: Final = math.log(2.0)
 
@@ -40,7 +40,7 @@ def elementwise(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> Rec
     return first.noted(name, *more, dtype=dtype, shape=shape)
 
 
-def _operands(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple[list[RecordedArray], Any, Shape]:
+def _operands(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple[list[RecordedArray], Kind, Shape]:
     """Return the inputs in the dtype that a ufunc computes in, the dtype of its result, and its shape."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, dtype = ufunc.resolve_dtypes((*kinds, None))
@@ -48,38 +48,43 @@ def _operands(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple
     return arrays, dtype, broadcast(*(a.shape for a in arrays))
 
 
-def _log1p(x: Any) -> Any:
+def _log1p(x: RecordedArray) -> RecordedArray:
     """Return log(1 + x) with the digits of a small x: the error of 1 + x is made up for.
 
     Source: Goldberg, "What every computer scientist should know about floating-point arithmetic", theorem 4, 1991.
     """
     near = 1.0 + x
     kept = near - 1.0  # x as far as it came into the sum
-    return np.where(kept == x, np.log(near), np.where(kept == 0.0, x, x * (np.log(near) / kept)))
+    logarithm: RecordedArray = XP.where(kept == x, XP.log(near), XP.where(kept == 0.0, x, x * (XP.log(near) / kept)))
+    return logarithm
 
 
-def _expm1(x: Any) -> Any:
+def _expm1(x: RecordedArray) -> RecordedArray:
     """Return exp(x) - 1 = tanh(x / 2) (exp(x) + 1), in which nothing cancels."""
-    return np.tanh(0.5 * x) * (np.exp(x) + 1.0)
+    difference: RecordedArray = XP.tanh(0.5 * x) * (XP.exp(x) + 1.0)
+    return difference
 
 
-def _cos(x: Any) -> Any:
+def _cos(x: RecordedArray) -> RecordedArray:
     """Return cos(x) = 1 - 2 sin(x / 2)^2: servers have Sin for float64, and not all of them Cos."""
-    half = np.sin(0.5 * x)
-    return 1.0 - 2.0 * half * half
+    half = XP.sin(0.5 * x)
+    cosine: RecordedArray = 1.0 - 2.0 * half * half
+    return cosine
 
 
-def _logaddexp(a: Any, b: Any) -> Any:
-    further = np.where(a == b, 0.0, -np.absolute(a - b))  # not inf - inf
-    return np.maximum(a, b) + np.log1p(np.exp(further))
+def _logaddexp(a: RecordedArray, b: RecordedArray) -> RecordedArray:
+    further = XP.where(a == b, 0.0, -XP.absolute(a - b))  # not inf - inf
+    logarithm: RecordedArray = XP.maximum(a, b) + XP.log1p(XP.exp(further))
+    return logarithm
 
 
-def _finite(x: Any) -> Any:
-    real = x if x.dtype.kind == "f" else np.astype(x, np.float64)
-    return np.absolute(real) <= float(np.finfo(real.dtype).max)
+def _finite(x: RecordedArray) -> RecordedArray:
+    real: RecordedArray = x if x.dtype.kind == "f" else XP.astype(x, np.float64)
+    below: RecordedArray = XP.absolute(real) <= float(np.finfo(real.dtype).max)
+    return below
 
 
-COMPOSED: Final[dict[np.ufunc, Callable[..., Any]]] = {
+COMPOSED: Final[dict[np.ufunc, Callable[..., RecordedArray]]] = {
     np.log1p: _log1p,
     np.expm1: _expm1,
     np.log2: lambda x: np.log(x) / LOGARITHM_OF_2,
@@ -103,8 +108,8 @@ def _named(ufunc: np.ufunc) -> Callable[..., RecordedArray]:
     return lambda graph, *inputs: elementwise(graph, ufunc, inputs)
 
 
-def _composed(ufunc: np.ufunc) -> Callable[..., Any]:
-    def form(graph: OnnxGraph, *inputs: Any) -> Any:
+def _composed(ufunc: np.ufunc) -> Callable[..., RecordedArray]:
+    def form(graph: OnnxGraph, *inputs: Any) -> RecordedArray:
         arrays, _, _ = _operands(graph, ufunc, inputs)
         return COMPOSED[ufunc](*arrays)
 
@@ -124,7 +129,7 @@ def _same(a: Dimension, b: Dimension) -> bool:
     return a is b or (isinstance(a, int) and isinstance(b, int) and a == b)
 
 
-def _matmul(graph: OnnxGraph, a: Any, b: Any) -> RecordedArray:
+def _matmul(graph: OnnxGraph, a: RecordedArray | HostArray, b: RecordedArray | HostArray) -> RecordedArray:
     """Note a product of matrices, or of stacks of them."""
     arrays, dtype = [as_recorded(graph, x) for x in (a, b)], np.result_type(a.dtype, b.dtype)
     left, right = (as_recorded(graph, x, dtype) for x in arrays)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -22,6 +22,9 @@ from bpengine.sklearn.table_input import TrainingRows
 from bpengine.training.metrics.choice import Asked
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 MULTILABEL = "multilabel-indicator"
 
@@ -129,7 +132,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         )  # fmt: skip
         self.class_weight = class_weight
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         """Say that several labels are possible."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
@@ -252,13 +255,13 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
 
     def _learned_features(self, rows: TrainingRows) -> data.Features:
         if self.multilabel_:
-            return self._features(rows, None)
+            return self._features(rows.x, None, rows.weights)
         table, names = data.as_table(rows.x), tuple(self.classes_.tolist())
         dataset = data.Dataset(
             "training rows", table, rows.y, feature_names=table.names, class_names=names, task="classification",
             source="fit", named=table.named,
         )  # fmt: skip
-        return self._features(rows._replace(x=dataset), None)
+        return self._features(dataset, None, rows.weights)
 
     def _encoded_targets(self, features: data.Features, y: HostArray) -> HostArray:
         return y  # numbers of classes already

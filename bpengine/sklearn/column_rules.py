@@ -6,15 +6,18 @@ import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bpengine import data
 from bpengine.errors import ConfigError, DataError, flag, items
 from bpengine.i18n.language import localized
 from bpengine.sklearn.table_input import TrainingRows
 
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
-def unlearned_features(estimator: Any, names: Sequence[str] = ()) -> data.Features:
+
+def unlearned_features(estimator: BaseEstimator, names: Sequence[str] = ()) -> data.Features:
     """Return the Features that an estimator is to learn: a copy of those given, else those that its parameters say.
 
     names: of the columns, which `categorical` may count from 0.

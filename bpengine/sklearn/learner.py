@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -34,6 +34,9 @@ from bpengine.training.metrics.choice import Asked, listed
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import OPTIMIZERS, Optimizer, make_optimizer
 from bpengine.training.stopping import NoImprovement, default_epochs
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 AUTO_BATCH = 200  # rows of a step with batch_size="auto", as in scikit-learn
 
@@ -106,7 +109,7 @@ class BackpropLearner(BaseEstimator, ABC):
         self.device = device
         self.verbose = verbose
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         """Say that missing numbers are allowed, as long as there is a rule that fills them."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = getattr(self.features, "missing", self.missing) == "fill"
@@ -231,13 +234,15 @@ class BackpropLearner(BaseEstimator, ABC):
         """Return targets of TrainingRows as the network learns them."""
         return features.encode_target(y)
 
-    def _features(self, rows: TrainingRows, y: HostArray | None) -> data.Features:
+    def _features(
+        self, x: HostArray | data.Table | data.Dataset, y: HostArray | None, weights: HostArray | None
+    ) -> data.Features:
         """Return what the columns are, learned from the training rows; y are targets that are values.
 
         The rows may be those of a Dataset, which says what the targets are.
         """
-        features = unlearned_features(self, data.as_table(rows.x).names)
-        features.fit(rows.x, y, task=None if y is None else "regression", weights=rows.weights)
+        features = unlearned_features(self, data.as_table(x).names)
+        features.fit(x, y, task=None if y is None else "regression", weights=weights)
         for warning in features.warnings():
             warnings.warn(localized(f"{type(self).__name__}: {warning}"), stacklevel=4)
         return features
@@ -325,7 +330,9 @@ class BackpropLearner(BaseEstimator, ABC):
         return self.model_.predict(rows_to_predict(self, x))
 
 
-def without_left_out(x: Any, y: HostArray, sample_weight: ArrayLike | None) -> tuple[Any, HostArray, HostArray | None]:
+def without_left_out(
+    x: HostArray | data.Table, y: HostArray, sample_weight: ArrayLike | None
+) -> tuple[HostArray | data.Table, HostArray, HostArray | None]:
     """Return rows, targets and weights without the rows of weight 0; weights of 1 are none.
 
     Raises ShapeError or DataError for weights that are not one number of at least 0 for every row, or are all 0.

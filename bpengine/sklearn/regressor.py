@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -19,6 +19,9 @@ from bpengine.sklearn.table_input import TrainingRows
 from bpengine.training.metrics.choice import Asked
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
 
 
 class BackpropRegressor(RegressorMixin, BackpropLearner):
@@ -84,7 +87,7 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
             precision=precision, device=device, verbose=verbose,
         )  # fmt: skip
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         """Say that several outputs are possible."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -123,4 +126,4 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         return network
 
     def _learned_features(self, rows: TrainingRows) -> data.Features:
-        return self._features(rows, rows.y)
+        return self._features(rows.x, rows.y, rows.weights)

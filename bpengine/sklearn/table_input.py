@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, cast
 
 import numpy as np
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
 from bpengine import data
-from bpengine.backend import HostArray
+from bpengine.backend import ArrayLike, HostArray
 from bpengine.data.tables.data_frames import is_absent
 from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
@@ -20,7 +21,7 @@ FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become 
 class TrainingRows(NamedTuple):
     """Rows as an array or a Table, targets as the loss takes them, weights (rows,) or None, groups (rows,) to split by."""
 
-    x: Any
+    x: HostArray | data.Table
     y: HostArray
     weights: HostArray | None
     groups: HostArray | None
@@ -30,7 +31,9 @@ class TrainingRows(NamedTuple):
         return TrainingRows._make(None if part is None else part[rows] for part in self)
 
 
-def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool) -> tuple[Any, HostArray]:
+def training_rows(
+    estimator: BaseEstimator, x: ArrayLike, y: ArrayLike | None, *, reset: bool, numeric: bool
+) -> tuple[HostArray | data.Table, HostArray]:
     """Return rows to train on, an array (rows, columns) or a Table, and their targets; the estimator learns their names.
 
     reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
@@ -62,30 +65,32 @@ def training_rows(estimator: Any, x: Any, y: Any, *, reset: bool, numeric: bool)
     return table, targets
 
 
-def _require_rows(x: Any) -> None:
+def _require_rows(x: object) -> None:
     """Raise DataError, with what to do, for rows that can be read but once; sparse ones are refused by scikit-learn."""
     if isinstance(x, Iterator):
         require_supported(x, "X")
 
 
-def _require_targets(y: Any) -> None:
+def _require_targets(y: object) -> None:
     """Raise DataError for a missing name of a class; numbers are looked at by scikit-learn."""
     dtype = getattr(y, "dtype", None)
     named = not isinstance(dtype, np.dtype) or dtype.kind == "O"
     listed = isinstance(y, (list, tuple, np.ndarray)) or data.is_series(y)
-    for row, cell in enumerate(y if named and listed else ()):
+    cells = cast(Iterable[object], y) if named and listed else ()
+    for row, cell in enumerate(cells):
         if is_absent(cell) and not isinstance(cell, float):
             raise DataError(f"y requires a target in every row, got a missing one in row {row}. Leave such rows out.")
 
 
-def rows_to_predict(estimator: Any, x: Any) -> Any:
+def rows_to_predict(estimator: BaseEstimator, x: ArrayLike) -> HostArray | data.Table:
     """Return rows of columns that are known, an array or a Table; columns of a frame are taken by name, in any order.
 
     Raises ValueError for columns that are missing, or another number of them.
     """
     _require_rows(x)
     if not data.is_frame(x):
-        return validate_data(estimator, x, reset=False, dtype=FLOATS, ensure_all_finite="allow-nan")
+        rows: HostArray = validate_data(estimator, x, reset=False, dtype=FLOATS, ensure_all_finite="allow-nan")
+        return rows
     table, names = data.as_table(x), getattr(estimator, "feature_names_in_", None)
     if names is None or not set(names) <= set(table.names):
         validate_data(estimator, x, reset=False, skip_check_array=True)  # which says what is missing
@@ -93,7 +98,7 @@ def rows_to_predict(estimator: Any, x: Any) -> Any:
     return table.select(names)
 
 
-def dtype_of(x: Any) -> str:
+def dtype_of(x: HostArray | data.Table) -> str:
     """Return "float32" for rows that are all of it, else "float64"."""
     kinds = {x.whole(name).dtype for name in x} if isinstance(x, data.Table) else {x.dtype}
     return "float32" if kinds == {np.dtype(np.float32)} else "float64"

@@ -6,9 +6,9 @@ KERNELS table, memory is what the forward pass keeps for the backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from bpengine.errors import unknown, whole
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.layers.chain import backward_chain, forward_chain
-from bpengine.layers.layer import Run, Shapes
+from bpengine.layers.layer import Layer, Run, Shapes
+from bpengine.layers.sharing import Shared
+from bpengine.losses import Loss
 from bpengine.ops import Call, ObservedOps, Ops, known
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
@@ -138,7 +140,40 @@ class Summary(RichForm):
         return [*rows, ("total", "", "", *total)]
 
 
-def summarize(network: Any, batch_size: int, dtype: str) -> Summary:
+class SummarizedNetwork(Protocol):
+    """What a summary asks of a network: `bpengine.Network` answers it, and stands on this file."""
+
+    @property
+    def inputs(self) -> int:
+        """The features of a row."""
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in order."""
+
+    @property
+    def loss(self) -> Loss:
+        """The loss."""
+
+    @property
+    def shared(self) -> Shared:
+        """The places of layers that stand at several."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """The features between the layers."""
+
+    def smallest_batch(self, run: Run) -> int:
+        """Return the least number of rows of a step."""
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of parameters and running statistics."""
+
+    def spread(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters under every name they have."""
+
+
+def summarize(network: SummarizedNetwork, batch_size: int, dtype: str) -> Summary:
     """Return the summary of a network (a bp.Network, which stands on this file).
 
     Raises ConfigError for a batch that is smaller than a layer needs, and for another dtype than float32 and float64.
@@ -181,7 +216,7 @@ class _Observed(NamedTuple):
         return bytes_of(array for array in unique_arrays(residuals) if id(array) not in own)
 
 
-def _observed(network: Any, shapes: Shapes, batch_size: int, dtype: str) -> _Observed:
+def _observed(network: SummarizedNetwork, shapes: Shapes, batch_size: int, dtype: str) -> _Observed:
     """Run the layers forward and backward."""
     calls: list[Call] = []
     ops = ObservedOps(Ops(np), calls.append)

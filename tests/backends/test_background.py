@@ -304,7 +304,9 @@ def test_a_process_that_is_forked_while_it_compiles_compiles_for_itself(tmp_path
     assert end_of(process(FORK, tmp_path)) == ("", "", 0)
 
 
-def test_a_look_at_the_cache_reads_no_more_than_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checking_for_a_filled_cache_reads_at_most_one_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A fit looks before each of its first epochs: in a cache of 25,000 loops the list of names took 10 ms a look."""
     folder, read = tmp_path / "loops", list[str]()
     monkeypatch.setattr(llvm_target, "user_cache", lambda name: Cache(folder))

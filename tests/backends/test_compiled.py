@@ -69,7 +69,7 @@ ADDRESS = ctypes.cast(one_after_another, ctypes.c_void_p).value or 0
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)
-def test_same_bits_as_the_kernels(
+def test_compiled_fits_have_the_same_bits_as_the_kernels(
     name: str, dtype: str, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
@@ -87,7 +87,7 @@ def test_same_bits_as_the_kernels(
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("rows", [4097, 4160, 8192, 20_001])
-def test_same_bits_over_many_rows(
+def test_compiled_steps_over_many_rows_have_the_same_bits_as_the_kernels(
     rows: int, threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sums and products over more rows than usual come in blocks, and are recorded so."""
@@ -101,7 +101,7 @@ def test_same_bits_over_many_rows(
 
 
 @pytest.mark.parametrize("width", [3, 80])
-def test_several_steps_of_many_products_in_one_run(width: int, rng: np.random.Generator) -> None:
+def test_pointers_of_products_are_restored_for_each_step_of_a_run(width: int, rng: np.random.Generator) -> None:
     """NumPy's loop of products moves the pointers it is given: each step needs them as they were."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
@@ -118,7 +118,7 @@ def test_several_steps_of_many_products_in_one_run(width: int, rng: np.random.Ge
 @pytest.mark.thorough(keep=1)
 @pytest.mark.skipif(not lends(), reason="no OpenBLAS on Linux with a queue for others: no thread is lent")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_bits_on_the_threads_of_openblas(
+def test_compiled_steps_on_the_threads_of_openblas_have_the_same_bits(
     dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert openblas.library() is not None
@@ -465,7 +465,9 @@ def test_state_in_column_order_is_read_as_it_lies() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_pass_over_many_arrays(threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pass_over_many_arrays_is_compiled_with_the_same_bits(
+    threads: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.LEAST", 1)
     monkeypatch.setattr("bpengine_numpy.llvm_target.blas_threads.team", lambda: Team(ADDRESS, threads))
     layers = [*(bp.Dense(4, "tanh") for _ in range(26)), bp.Dense(2)]

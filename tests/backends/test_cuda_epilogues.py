@@ -33,7 +33,7 @@ def names(trained: Training) -> list[str]:
 
 
 @pytest.mark.parametrize("layers", [2, 3, 4, 6])
-def test_launches_of_a_step_with_epilogues_and_without(layers: int) -> None:
+def test_epilogues_reduce_the_launches_of_a_step_to_the_stated_number(layers: int) -> None:
     """L layers take the head, 3 L - 1 products, the loss and the tail; without, a pass more per hidden layer and direction."""
     assert len(training(mlp(layers), "float32", epilogues=True).text.calls) == 3 * layers + 2
     assert len(training(mlp(layers), "float32").text.calls) == 5 * layers
@@ -86,7 +86,7 @@ def test_training_with_epilogues_is_numpys_in_every_order_of_threads(dtype: str)
             assert away <= compiled_state_rtol(dtype, STEPS) * scale, path
 
 
-def test_only_what_has_their_form_is_taken_over() -> None:
+def test_epilogues_take_over_relu_in_float32_alone() -> None:
     """Neither another activation nor a layer whose outputs something else reads; in bfloat16 nothing: a pass rounds anyway."""
     layers = (bp.Dense(9, "gelu"), bp.Residual([bp.Dense(9, "relu")]), bp.Dense(7, "relu", bias=False), bp.Dense(5))
     other = training(Network(12, layers, "softmax_cross_entropy", 24, 5), "float32", epilogues=True)
@@ -96,7 +96,9 @@ def test_only_what_has_their_form_is_taken_over() -> None:
 
 
 @pytest.mark.usefixtures("played")
-def test_a_backend_takes_them_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+def test_backend_uses_epilogues_where_they_are_enabled(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
     players, calls = list[Player](), list[int]()
     played_cupy.play(monkeypatch, lambda: players.append(Player()) or players[-1])
     monkeypatch.setattr(compiled_function, "SMALL", 0)

@@ -201,7 +201,7 @@ def test_calls_run_one_by_one_without_graphs_and_warn_once() -> None:
 
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("forbidden", ["wait", "begin", "upload", "empty", "look", "download"])
-def test_the_played_device_refuses_what_a_capture_forbids(forbidden: str) -> None:
+def test_simulated_device_refuses_what_a_capture_forbids(forbidden: str) -> None:
     player = Player()
     args = {"upload": [np.zeros(1)], "empty": [8], "look": [0], "download": [np.zeros(1)]}
     with pytest.raises(WouldNotRun, match="while a stream is captured"):

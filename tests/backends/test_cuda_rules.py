@@ -90,7 +90,7 @@ def test_ctrl_c_waits_for_what_is_in_the_stream() -> None:
 
 
 @pytest.mark.usefixtures("played")
-def test_a_product_beside_the_others_is_met_before_a_call_outside_of_the_program(rng: np.random.Generator) -> None:
+def test_parallel_product_is_synchronised_before_a_call_of_a_host_function(rng: np.random.Generator) -> None:
     """The second stream joins the first also where such a product is the last call of a graph."""
     backend = NumpyBackend("float64")
 
@@ -360,7 +360,7 @@ def test_a_pass_over_more_than_two_to_the_31_numbers_counts_them_in_64_bits() ->
     ("left_out", "said"),
     [("join", "before the second stream has met the first"), ("fork", "its stream has not followed the first")],
 )
-def test_the_played_device_notices_streams_that_do_not_meet(left_out: str, said: str) -> None:
+def test_simulated_device_detects_streams_that_are_not_synchronised(left_out: str, said: str) -> None:
     trained = training(NETWORKS["relu, Adam"], "float32")
     player = type("Faulty", (Player,), {left_out: lambda self: None})()
     if left_out == "fork":

@@ -106,7 +106,7 @@ def test_staged_rows_give_the_bits_of_rows_on_the_gpu(
 
 
 @pytest.mark.usefixtures("played")
-def test_a_halt_ends_the_copies_too(resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halt_also_ends_the_copies_of_rows(resident: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staging, "PIECE_BYTES", 5 * 8 * ROW_BYTES)
     monkeypatch.setattr(staging, "RESERVE", 0)
     stop = bp.LossBelow(float(np.sort(resident[1].loss)[3]))

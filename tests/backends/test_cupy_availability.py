@@ -79,13 +79,13 @@ def test_other_errors_of_the_runtime_are_not_hidden() -> None:
         availability.check_runtime(machine)
 
 
-def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_cupy_is_reported_as_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "cupy", installed=False)
     assert CupyBackend.availability().reason == "not installed"
     assert_refused("not installed", "'cupy' is not installed", install_command("cuda"))
 
 
-def test_several_packages_of_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_installed_packages_of_cupy_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "cupy", installed=True)
     monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy", "cupy-cuda12x"])
     assert_refused(

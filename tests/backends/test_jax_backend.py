@@ -28,7 +28,7 @@ def run_python(code: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("missing", ["jax", "jaxlib"])
-def test_not_installed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_missing_jax_or_jaxlib_is_reported_as_not_installed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     original = importlib.util.find_spec
     hidden = ("jax", "jaxlib") if missing == "jax" else ("jaxlib",)
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *more: None if n in hidden else original(n, *more))
@@ -41,7 +41,9 @@ def test_not_installed(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 
 
 @pytest.mark.parametrize("error", ["ImportError", "RuntimeError", "AttributeError"])
-def test_jax_and_jaxlib_of_different_releases(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str) -> None:
+def test_jax_and_jaxlib_of_different_releases_are_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: str
+) -> None:
     for name, text in (("jax", f"raise {error}('jaxlib is version 0.4, but this JAX needs 0.9')"), ("jaxlib", "")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
@@ -53,7 +55,7 @@ def test_jax_and_jaxlib_of_different_releases(monkeypatch: pytest.MonkeyPatch, t
     assert install_command("jax", upgrade=True) in str(caught.value)
 
 
-def test_no_device(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_without_a_device_is_reported(jax: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def devices(*args: Any) -> Any:
         raise RuntimeError("Unable to initialize backend 'cuda'")
 

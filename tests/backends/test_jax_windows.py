@@ -108,7 +108,7 @@ def test_the_windows_of_a_gpu_halt_where_the_loop_does(jax: Any, halt_at: int) -
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("halt_at", [None, 3, 4, 11])
-def test_the_state_is_dead_afterwards_and_the_result_alive(jax: Any, halt_at: int | None) -> None:
+def test_donated_state_is_freed_and_the_result_is_not(jax: Any, halt_at: int | None) -> None:
     state, end, _ = trained(SHORT, descent(halt_at), 11, True, np.random.default_rng(1))
     assert end["kept"].tolist() == [3.0]
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))

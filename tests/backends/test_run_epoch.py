@@ -125,7 +125,9 @@ class TestRunEpoch:
         rest, _ = backend.run_epoch(counting(), half, rows(backend), None, rates(9)[len(reports["halt"]) :])
         assert result(backend, rest) == result(backend, whole)
 
-    def test_many_steps_on_all_rows(self, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_run_on_all_rows_may_have_more_steps_than_a_padded_length(
+        self, backend: Backend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """More steps than one padded length of any backend."""
         if backend.name == "jax":
             monkeypatch.setattr(import_module("bpengine_jax.epoch"), "ROUND", 8)

@@ -51,7 +51,9 @@ class StrictBackend(Backend):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("update", ["simultaneous", "sequential"])
-def test_a_fit_with_every_kind_of_layer(dtype: str, update: str, rng: np.random.Generator) -> None:
+def test_fit_with_every_kind_of_layer_runs_on_the_strict_namespace(
+    dtype: str, update: str, rng: np.random.Generator
+) -> None:
     x, y = labelled(rng)
     settings = {"batch_size": 16, "epochs": 4, "update": update, "track_step_size": True}
     strict = bp.Model(everything(), StrictBackend(dtype), dtype).fit(x, y, weights=np.ones(60), **settings)
@@ -60,7 +62,9 @@ def test_a_fit_with_every_kind_of_layer(dtype: str, update: str, rng: np.random.
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw"])
-def test_every_optimizer_with_clipping_and_rules(optimizer: str, rng: np.random.Generator) -> None:
+def test_every_optimizer_with_clipping_and_stopping_rules_runs_on_the_strict_namespace(
+    optimizer: str, rng: np.random.Generator
+) -> None:
     x, y = labelled(rng)
     network = bp.Network(5, [bp.Dense(8, "relu"), bp.Dense(3)], "softmax_cross_entropy")
     settings = {

@@ -62,7 +62,7 @@ denormals_are_what_they_are()
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("rounds", [2, 150])
-def test_two_fits_under_limits_that_change(rounds: int, tmp_path: Path) -> None:
+def test_two_fits_in_threads_keep_their_bits_while_thread_limits_change(rounds: int, tmp_path: Path) -> None:
     run(SHARED, tmp_path, str(rounds))
 
 

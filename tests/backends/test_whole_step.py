@@ -107,7 +107,9 @@ def test_a_network_of_a_handful_of_units_is_one_function(activation: str, dtype:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "nesterov"])
-def test_batches_of_a_few_rows_in_an_order(optimizer: str, calls: list[int], rng: np.random.Generator) -> None:
+def test_small_shuffled_batches_run_in_the_function_of_the_whole_step(
+    optimizer: str, calls: list[int], rng: np.random.Generator
+) -> None:
     layers = [bp.Dense(5, "elu"), bp.LayerNorm(), bp.Dense(3)]
     model = bp.Model(bp.Network(4, layers, "softmax_cross_entropy"), Watched(), seed=1)
     model.fit(rng.normal(size=(29, 4)), rng.integers(0, 3, 29), batch_size=8, epochs=3, optimizer=optimizer)
@@ -115,7 +117,7 @@ def test_batches_of_a_few_rows_in_an_order(optimizer: str, calls: list[int], rng
     assert all(calls)
 
 
-def test_numbers_far_from_zero_and_nans_take_numpys_exp(calls: list[int]) -> None:
+def test_exp_of_extreme_numbers_and_nan_calls_numpys_loop(calls: list[int]) -> None:
     """Where exp overflows, fades or is a NaN, NumPy's own loop is called, and its bits come out."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:

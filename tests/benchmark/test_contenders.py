@@ -24,7 +24,7 @@ SUITE = {  # as the design has it
 }
 
 
-def test_the_suite_of_the_gpu():
+def test_gpu_suite_has_its_documented_workloads():
     works = {work.name: work for work in SUITES["gpu"]}
     assert set(works) == {*SUITE, "xor"}
     for name, (sizes, batch) in SUITE.items():

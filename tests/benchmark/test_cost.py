@@ -39,7 +39,7 @@ def test_products_are_the_five_of_a_two_layer_network(cost):
     assert cost.product_flops == 2 * B * I * H * 2 + 2 * B * H * O * 3
 
 
-def test_operations_of_each_call(cost):
+def test_cost_of_each_call_counts_its_operations(cost):
     first, second = by_function(cost, "dense_fwd")
     assert (first.place, first.flops) == ("0", 2 * B * I * H + B * H)
     assert (second.place, second.flops) == ("1", 2 * B * H * O + B * O)
@@ -50,14 +50,14 @@ def test_operations_of_each_call(cost):
     assert sum(call.flops for call in by_function(cost, "adam_update")) == 14 * PARAMETERS
 
 
-def test_all_operations(cost):
+def test_cost_of_a_step_counts_all_operations(cost):
     dense = 2 * (2 * B * I * H + B * H) + 2 * B * H * O + B * O + 4 * B * H * O + B * O
     loss = sum(KERNELS["softmax_cross_entropy"].cost(way, B=B, O=O).flops for way in ("forward", "backward"))
     relu, adam, helpers = 3 * B * H, 14 * PARAMETERS, 4 + 2
     assert cost.flops == dense + loss + relu + adam + helpers
 
 
-def test_bytes_of_each_call(cost):
+def test_cost_of_each_call_counts_the_bytes_it_moves(cost):
     (first, _), (back_second, back_first) = by_function(cost, "dense_fwd"), by_function(cost, "dense_bwd")
     assert first.bytes == 4 * (B * I + I * H + H + B * H)
     assert back_second.bytes == 4 * (B * H + H * O + B * O + B * H + H * O + O)
@@ -69,7 +69,7 @@ def test_bytes_of_each_call(cost):
     assert sum(updates) == 4 * (7 * PARAMETERS + 4 * 2), "w, dw, m, v in; w, m, v out; and t and lr four times"
 
 
-def test_memory(cost):
+def test_memory_counts_parameters_state_activations_and_batch(cost):
     """Kept for the backward: the hidden layer's output, and what the loss keeps."""
     sample = make_sample(NETWORK)
     _, residual = KERNELS["softmax_cross_entropy"].forward(np, np.zeros((B, O), np.float32), sample.y)
@@ -93,13 +93,13 @@ def test_sgd_has_no_state_and_fewer_operations(cost):
     assert cost.flops - plain.flops == 12 * PARAMETERS
 
 
-def test_one_output():
+def test_cost_of_a_network_with_one_output_is_counted():
     cost = step_cost(make_sample(Workload("xor", (2, 2, 1), 4, optimizer="sgd", epoch_steps=1, activation="sigmoid")))
     assert cost.product_flops == 2 * 4 * (2 * 2 * 2 + 2 * 1 * 3)
     assert {call.function for call in cost.calls} >= {"sigmoid_cross_entropy_fwd", "sigmoid_bwd", "sgd_update"}
 
 
-def test_the_main_workloads_have_the_sizes_they_are_known_by():
+def test_main_workloads_have_their_documented_sizes():
     small = next(w for w in MAIN if w.name == "small")
     cost = step_cost(make_sample(replace(small, epoch_steps=1)))
     products = 2 * 32 * (2 * 64 * 64 + 3 * (64 * 64 + 64 * 10))

@@ -176,7 +176,7 @@ def test_without_limits_there_are_no_shares(recorded):
         (1234.5, "1,230"),
     ],
 )
-def test_three_figures(value, text):
+def test_numbers_are_rounded_to_three_significant_digits(value, text):
     assert report.figures(value) == text
 
 

@@ -29,7 +29,7 @@ def test_bandwidth_is_that_of_copies_that_move_at_least_so_much(limits, moved, r
     assert limits.bandwidth(moved) == rate
 
 
-def test_floors(limits):
+def test_floors_follow_from_rates_and_bandwidth(limits):
     calls = (
         CallCost("0", "dense_fwd", 2100, (FAST,), 150),  # 2 s of products, 0.75 s of copies
         CallCost("0", "dense_bwd", 1000, (SLOW,), 400),  # 1 s at the best rate, 4 s of copies

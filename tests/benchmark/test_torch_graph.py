@@ -62,7 +62,7 @@ def test_the_losses_of_an_epoch_lie_on_the_device(graph):
     assert losses[0] == pytest.approx(rows.loss(rows.initial), rel=1e-5)
 
 
-def test_more_steps_on_the_full_batch_than_losses_are_held(graph, monkeypatch):
+def test_training_continues_beyond_the_number_of_stored_losses(graph, monkeypatch):
     monkeypatch.setattr(graph, "LOSSES", 20)
     peer = trained(graph.TorchGraph, tiny.WHOLE, 40)
     eager = trained(graph.TorchEager, tiny.WHOLE, 40)

@@ -147,7 +147,7 @@ def test_every_focusable_element_has_a_name(opened: Opened) -> None:
     assert tab.locator("#said").get_attribute("aria-live") == "polite"
 
 
-def test_the_slider_and_playing(opened: Opened, expect: Any) -> None:
+def test_slider_shows_each_step_and_play_runs_to_the_last(opened: Opened, expect: Any) -> None:
     tab = opened(html())
     losses = [trace_loss(step) for step in (0, 9)]
     assert tab.locator("#now").text_content() == f"Step 1 of 40, loss {format_number(losses[0], 6)}"
@@ -174,7 +174,7 @@ def trace_loss(step: int) -> float:
     return float(model.trace(X, Y).loss)
 
 
-def test_stepping_forward_and_backward_through_the_network(opened: Opened) -> None:
+def test_stages_step_through_forward_loss_backward_and_update(opened: Opened) -> None:
     tab = opened(html())
     model = xor()
     traced = model.trace(X, Y)
@@ -196,7 +196,7 @@ def test_stepping_forward_and_backward_through_the_network(opened: Opened) -> No
         assert said.partition(": ")[2] == ("" if value is None else format_number(float(value)))
 
 
-def test_the_whole_batch(opened: Opened) -> None:
+def test_whole_batch_shows_a_term_for_each_row(opened: Opened) -> None:
     tab = opened(html())
     tab.locator("#sample").select_option("-1")
     traced = xor().trace(X, Y)
@@ -236,7 +236,7 @@ def test_the_language_can_be_changed(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_dark_and_light(opened: Opened, scheme: str) -> None:
+def test_button_switches_between_dark_and_light(opened: Opened, scheme: str) -> None:
     tab = opened(html(), color_scheme=scheme)
 
     def ground() -> int:
@@ -287,7 +287,7 @@ def everything(tab: Any) -> None:
     assert "undefined" not in tab.locator("body").inner_text()
 
 
-def test_layers_of_every_kind(opened: Opened, rng: np.random.Generator) -> None:
+def test_page_shows_layers_of_every_kind(opened: Opened, rng: np.random.Generator) -> None:
     inner = bp.Residual([bp.Dense(2, "tanh"), bp.BatchNorm()])
     layers = [bp.Dense(2, bias="column"), bp.Activation("relu"), inner, bp.LayerNorm(), bp.Dropout(0.4)]
     net = bp.Network(2, [*layers, bp.Dense(2, "softmax", bias=False)], "categorical_cross_entropy", bp.L2(0.1))
@@ -306,7 +306,7 @@ def test_layers_that_cannot_be_drawn_are_named(opened: Opened) -> None:
     everything(tab)
 
 
-def test_a_network_without_hidden_layers(opened: Opened) -> None:
+def test_page_shows_a_network_without_hidden_layers(opened: Opened) -> None:
     tab = opened(page(bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error")), X, Y, steps=2).html())
     assert "output layer" in tab.locator("#told h3").text_content()
     everything(tab)

@@ -65,7 +65,7 @@ def test_in_eighty_columns_nothing_is_cut(run: Any, monkeypatch: pytest.MonkeyPa
     assert any(line.startswith("0.weight   inner products ") for line in out.splitlines())
 
 
-def test_a_kernel_alone(run: Any) -> None:
+def test_check_of_one_kernel_passes(run: Any) -> None:
     code, out, err = run("check", "--kernel", "divide")
     assert (code, err) == (0, "")
     assert out.startswith("passed: gradients of kernel divide, value ")
@@ -82,14 +82,14 @@ def test_check_fails_with_code_1(run: Any) -> None:
 
 
 @pytest.mark.usefixtures("broken")
-def test_json(run: Any) -> None:
+def test_failing_checks_are_printed_as_json(run: Any) -> None:
     code, out, _ = run("check", "iris", "--layers", "3", "--rows", "8", "--json")
     assert (code, json.loads(out)["guilty"]["function"]) == (1, "relu_bwd")
     code, out, _ = run("compare", "iris", "--layers", "3", "--steps", "1", "--json")
     assert (code, json.loads(out)["first"]["array"]) == (1, "0.bias")
 
 
-def test_a_model_file(run: Any, tmp_path: Any) -> None:
+def test_model_file_is_checked(run: Any, tmp_path: Any) -> None:
     rows = bp.data.load("iris")
     path = tmp_path / "m.safetensors"
     bp.Model(bp.Network(4, [bp.Dense(3)], "softmax_cross_entropy"), dtype="float64").save(path)
@@ -111,7 +111,9 @@ def test_a_model_file(run: Any, tmp_path: Any) -> None:
         (bp.Network(4, [bp.Dense(3, "step")], "mean_squared_error"), (), "kernel 'step' has no backward"),
     ],
 )
-def test_a_model_file_that_cannot_be_checked(network: Any, args: Any, message: str, run: Any, tmp_path: Any) -> None:
+def test_model_file_that_cannot_be_checked_is_refused(
+    network: Any, args: Any, message: str, run: Any, tmp_path: Any
+) -> None:
     path, rows = tmp_path / "m.safetensors", tmp_path / "rows.npz"
     bp.Model(network).save(path)
     target = np.zeros(5, int) if network.loss.target == "classes" else np.ones((5, 3))

@@ -88,14 +88,14 @@ def test_a_network_that_float32_can_hardly_compute_raises_no_alarm(backend_name:
     assert max(d.error for d in comparison.differences) > 1e-5 or backend_name == "numpy"
 
 
-def test_weights_and_other_optimizers(rng: Any) -> None:
+def test_backends_are_compared_with_weights_and_other_optimizers(rng: Any) -> None:
     x, y = labelled(rng, 10)
     comparison = compare_backends(NET, x, y, ["numpy", "numpy"], optimizer=bp.SGD(0.1), weights=np.ones(10), steps=2)
     assert comparison.passed
     assert max(d.error for d in comparison.differences) == 0
 
 
-def test_refusals(rng: Any) -> None:
+def test_invalid_comparisons_are_refused(rng: Any) -> None:
     x, y = labelled(rng, 5)
     with pytest.raises(bp.ConfigError, match=r"requires a bp.Network, got 3"):
         compare_backends(3, x, y)

@@ -43,7 +43,7 @@ def test_layers_pass(layer: bp.Layer, rng: Any) -> None:
 
 
 @pytest.mark.thorough(keep=1)
-def test_every_kind_of_layer_at_once_on_every_backend(backend_name: str, rng: Any) -> None:
+def test_check_of_every_kind_of_layer_passes_on_every_backend(backend_name: str, rng: Any) -> None:
     report = check_gradients(bp.Model(everything(), backend_name), *labelled(rng, 12))
     assert report.passed, str(report)
     assert f"a copy of the float32 model on {backend_name}" in report.precision

@@ -85,7 +85,7 @@ def test_every_parameter_and_option_that_matters_is_forgotten() -> None:
 
 
 @pytest.mark.parametrize("name", ["dense", "relu", "batch_norm", "softmax_cross_entropy", "l1"])
-def test_autodiff_catches_it(name: str, jax: Any) -> None:
+def test_autodiff_detects_a_broken_kernel_and_names_it(name: str, jax: Any) -> None:
     mutant = Mutant(name, 0, "a lost term")
     report = check_in_network(mutant, ("autodiff", "differences"))
     assert mutant.escaped(report) is None, str(report)

@@ -110,7 +110,7 @@ def test_stated_convention_is_checked(rng: Any, jax: Any) -> None:
         assert check_gradients(stated, point(rng, 0.0)).passed == passed, side
 
 
-def test_kinks_in_several_places(rng: Any, jax: Any) -> None:
+def test_kinks_at_several_points_are_found(rng: Any, jax: Any) -> None:
     six = elementwise(
         "relu6", lambda xp, x: (xp.clip(x, 0.0, 6.0), x), lambda xp, x, dy: dy * xp.astype((x > 0) & (x < 6), x.dtype),
         flops=(2, 3), formula={}, source="none",
@@ -256,7 +256,7 @@ def in_a_network(layer: bp.Layer, rng: Any, **options: Any) -> Report:
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("root", [False, True])
-def test_a_layer_of_ones_own_in_a_network(root: bool, dtype: str, rng: Any, jax: Any) -> None:
+def test_own_layer_with_kinks_raises_no_false_alarm_in_a_network(root: bool, dtype: str, rng: Any, jax: Any) -> None:
     report = in_a_network(Folded(root), rng, dtype=dtype)
     assert report.passed, str(report)
     assert report.kinks.left_out > 0
@@ -318,7 +318,7 @@ class Half(bp.Layer):
 
 
 @pytest.mark.parametrize(("value", "right"), [(0.0, True), (0.7, True), (-3.0, False), (2.0, False)])
-def test_a_loss_of_ones_own_in_a_network_at_its_kink(value: float, right: bool) -> None:
+def test_slope_of_an_own_loss_at_its_kink_must_lie_between_the_one_sided_slopes(value: float, right: bool) -> None:
     """A perfect fit under |y - target|: what the backward says at 0 must lie between -1 and 1."""
 
     def backward(xp: Any, diff: Any, dloss: Any) -> Any:

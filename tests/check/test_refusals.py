@@ -34,7 +34,7 @@ class Bad(bp.Layer):
         return self.gives(dy)
 
 
-def test_nothing_to_train() -> None:
+def test_subject_without_parameters_is_refused() -> None:
     network = bp.Network(3, [bp.Activation("tanh"), bp.Dropout(0.5)], "mean_squared_error")
     for subject in (network, bp.Model(network)):
         with pytest.raises(
@@ -44,23 +44,23 @@ def test_nothing_to_train() -> None:
 
 
 @pytest.mark.parametrize(("x", "y", "missing"), [(X, None, "y, the targets"), (None, Y, "x, the inputs")])
-def test_rows_are_missing(x: Any, y: Any, missing: str) -> None:
+def test_missing_rows_are_refused(x: Any, y: Any, missing: str) -> None:
     with pytest.raises(bp.ConfigError, match=f"check_gradients requires {missing}, for a network, got None"):
         check_gradients(NET, x, y)
 
 
-def test_options_belong_to_a_kernel() -> None:
+def test_options_for_anything_but_a_kernel_are_refused() -> None:
     for subject in (NET, bp.Model(NET), bp.Dense(2)):
         with pytest.raises(bp.ConfigError, match="requires options for a kernel only, got alpha for something else"):
             check_gradients(subject, X, options={"alpha": 2.0})
 
 
-def test_rows_that_do_not_fit() -> None:
+def test_rows_that_do_not_fit_are_refused() -> None:
     with pytest.raises(bp.ShapeError):
         check_gradients(NET, X[:, :2], Y)
 
 
-def test_a_loss_that_is_not_finite() -> None:
+def test_loss_that_is_not_finite_is_reported() -> None:
     model = bp.Model(NET, dtype="float64")
     put(model, {"1.bias": [np.inf, 0.0]})
     with pytest.raises(bp.NonFiniteError, match=r"requires a finite loss .* got parameter '1.bias', element 0 = inf"):
@@ -69,7 +69,7 @@ def test_a_loss_that_is_not_finite() -> None:
         check_gradients("dense", {"x": X * np.inf, "w": np.ones((3, 2)), "b": np.ones(2)})
 
 
-def test_a_kernel_without_a_backward() -> None:
+def test_kernel_without_a_backward_is_refused() -> None:
     with pytest.raises(bp.ConfigError, match="kernel 'step' has no backward: "):
         check_gradients("step")
     with pytest.raises(bp.ConfigError, match="kernel 'adam' has no backward"):
@@ -84,7 +84,7 @@ def test_a_kernel_without_a_backward() -> None:
         check_gradients("rellu")
 
 
-def test_whole_numbers() -> None:
+def test_arrays_of_whole_numbers_are_refused() -> None:
     with pytest.raises(bp.ConfigError, match="kernel 'relu' requires x of floating-point numbers, got int64"):
         check_gradients("relu", np.ones((2, 2), dtype=int))
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_wrongly_described_kernel_is_refused() -> None:
         check_gradients(replace(KERNELS["tanh"], shapes={"y": ("B", "O")}))
 
 
-def test_arguments() -> None:
+def test_invalid_arguments_are_refused() -> None:
     with pytest.raises(bp.ConfigError, match="kernel 'dense' requires the arguments x, w, b, got none for b"):
         check_gradients("dense", (X, np.ones((3, 2))))
     with pytest.raises(bp.ConfigError, match="unknown argument of kernel 'dense': 'weight'"):

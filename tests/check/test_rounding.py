@@ -123,7 +123,7 @@ def test_the_constants_are_the_quantiles_they_are_said_to_be(rng: Any) -> None:
     assert 2 * math.exp(-(rounding.SUMS**2) / 2) == pytest.approx(1e-6, rel=2e-2)
 
 
-def test_units() -> None:
+def test_machine_epsilon_of_every_precision_is_the_published_one() -> None:
     assert [rounding.machine_epsilon(p) for p in ("float64", "float32", "tf32", "bfloat16")] == [
         2**-52,
         2**-23,

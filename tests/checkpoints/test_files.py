@@ -162,7 +162,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypa
     assert expected
 
 
-def test_checkpoints_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_are_written_every_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that goes on by itself: a second for each look."""
     from bpengine.training.checkpoints import checkpointer
 
@@ -173,7 +173,7 @@ def test_checkpoints_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert time.perf_counter() > 0
 
 
-def test_lines_and_a_model_file_taken_out(tmp_path: Path) -> None:
+def test_folder_lists_its_checkpoints_and_gives_a_model_file(tmp_path: Path) -> None:
     rule = {"stop": bp.NoImprovement(3), "epochs": 500, "optimizer": bp.Adam(0.05), "callbacks": ()}
     model = bp.Model(network())
     model.fit(*data(), **settings(**rule, run=bp.RunFolder(tmp_path / "run", every=3)))

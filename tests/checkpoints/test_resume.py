@@ -288,7 +288,7 @@ def test_other_versions_warn_and_go_on(tmp_path: Path, monkeypatch: pytest.Monke
         assert fitted(model("numpy"), epochs=4, run=tmp_path, resume=True) == expected
 
 
-def test_bad_settings() -> None:
+def test_invalid_checkpoint_settings_are_refused() -> None:
     with pytest.raises(bp.ConfigError, match=r"RunFolder requires keep of at least 2, got 1"):
         bp.RunFolder("run", keep=1)
     with pytest.raises(bp.ConfigError, match=r"every to be a whole number"):

@@ -38,7 +38,7 @@ def no_run(monkeypatch):
     monkeypatch.setattr(bench, "run", lambda *_: pytest.fail("run before the check"))
 
 
-def test_the_tables_and_the_files(cli, quickly, tmp_path):
+def test_bench_prints_tables_and_writes_three_files(cli, quickly, tmp_path):
     ended = cli(*quickly, "--peers", "sklearn", "--out", tmp_path / "new" / "results")
     assert ended.code == 0, ended.err
     files = {path.suffix: path for path in (tmp_path / "new" / "results").iterdir()}
@@ -86,7 +86,7 @@ def test_what_was_forced_is_recorded(cli, monkeypatch):
 
 
 @pytest.mark.usefixtures("ran")
-def test_nothing_forced_and_a_missing_contender(cli, monkeypatch):
+def test_bench_names_missing_contenders_and_says_that_no_blas_setting_is_forced(cli, monkeypatch):
     monkeypatch.setattr(blas_overrides, "cost", lambda: None)
     ended = cli("bench", "--no-files")
     assert ended.code == 0
@@ -219,7 +219,7 @@ def test_results_are_not_overwritten(mistake, monkeypatch, tmp_path):
         (["--rounds", "0"], "'--rounds'"),
     ],
 )
-def test_mistakes(mistake, args, text):
+def test_invalid_options_of_bench_are_refused(mistake, args, text):
     assert text in mistake("bench", *args, "--no-files")
 
 
@@ -239,6 +239,6 @@ def test_help_gives_every_option_a_line(cli):
     assert max(map(len, ended.out.splitlines())) <= 100
 
 
-def test_groups_and_workloads_by_name():
+def test_groups_and_workloads_are_chosen_by_name():
     names = [work.name for work in bench.chosen_workloads(["xor", "small", "main"])]
     assert names == ["xor", "small", "mlp-b128", "mlp-b1024", "wide-sgd", "wide-adam"]

@@ -21,7 +21,7 @@ def parameters(path: Path) -> dict[str, bytes]:
     return {name: value.tobytes() for name, value in bp.load(path).parameters.items()}
 
 
-def test_a_run_goes_on_and_is_over(cli, tmp_path: Path) -> None:
+def test_resumed_run_ends_with_the_parameters_of_an_undisturbed_one(cli, tmp_path: Path) -> None:
     whole, run = tmp_path / "whole.safetensors", tmp_path / "run"
     assert cli(*TRAIN, "--out", whole).code == 0
     checkpoints = ("--checkpoint", run, "--every", "20")
@@ -39,7 +39,7 @@ def test_a_run_goes_on_and_is_over(cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--resume",), ("--every", "5")])
-def test_options_that_need_a_folder(cli, options: tuple[str, ...]) -> None:
+def test_checkpoint_options_require_a_folder(cli, options: tuple[str, ...]) -> None:
     run = cli(*TRAIN, *options)
     assert run.code == 2
     assert f"{options[0]} requires --checkpoint FOLDER, got none." in run.err
@@ -77,7 +77,7 @@ def test_a_signal_ends_the_run_with_its_exit_code(number: int, code: int, tmp_pa
 PATH = os.pathsep.join(sys.path)
 
 
-def test_the_list_and_a_model_file(cli, tmp_path: Path) -> None:
+def test_checkpoint_command_lists_a_folder_and_writes_a_model_file(cli, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "m.safetensors"
     assert cli("checkpoint", run).code == 2
     cli(*TRAIN, "--checkpoint", run, "--every", "100", "--out", tmp_path / "whole.safetensors")

@@ -120,5 +120,5 @@ def test_a_backend_without_programs_says_so() -> None:
         backend_class("numpy").listing(*[()] * 5)
 
 
-def test_what_is_not_known_of_a_kernel_has_the_fields_of_what_is() -> None:
+def test_unknown_resources_of_a_kernel_have_the_same_fields_as_known_ones() -> None:
     assert vars(listing.NOTHING).keys() == vars(Resources(1, 2, 3)).keys()

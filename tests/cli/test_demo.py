@@ -63,7 +63,7 @@ def test_the_columns_are_explained(cli):
     assert explained == ["test accuracy", "samples/s", "vs NumPy", "vs autodiff"]
 
 
-def test_mistakes(mistake, monkeypatch):
+def test_invalid_options_of_demo_are_refused(mistake, monkeypatch):
     assert "unknown backend 'nunpy'. Did you mean 'numpy'" in mistake("demo", "--backends", "nunpy")
     assert "'--epochs'" in mistake("demo", "--epochs", "0")
     state = Availability("not installed", "it is not installed.", "Install it.")

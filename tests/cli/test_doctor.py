@@ -69,7 +69,7 @@ def test_a_busy_machine_is_a_warning_with_the_cure(cli, monkeypatch):
     assert "Cure: OPENBLAS_NUM_THREADS=1" in warning
 
 
-def test_the_report_as_json():
+def test_doctor_reports_backends_libraries_and_machine_as_json():
     ended = process("doctor", "--json")
     printed = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
@@ -87,7 +87,7 @@ def test_the_report_as_json():
 
 
 @pytest.mark.parametrize("width", ["80", "120"])
-def test_the_report_for_a_person(cli, monkeypatch, width):
+def test_doctor_prints_backends_and_machine_within_the_terminal_width(cli, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", width)
     ended = cli("doctor")
     assert (ended.code, ended.err) == (0, "")

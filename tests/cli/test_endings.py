@@ -74,7 +74,7 @@ def test_mistakes_are_reported_before_the_work(mistake, monkeypatch, args, text)
     assert text in mistake(*args)
 
 
-def test_a_target_of_many_digits(mistake, tmp_path):
+def test_target_with_too_many_digits_is_refused(mistake, tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,7\n")
     assert "--target requires whole numbers of at most 18" in mistake("train", tmp_path / "t.csv", "--target", MANY)
     assert "unknown data set '~nouser'" in mistake("train", "~nouser")

@@ -135,7 +135,7 @@ def test_the_help_of_train_gives_every_default(cli):
         (["doctor", "now"], "unexpected extra argument"),
     ],
 )
-def test_usage_mistakes(mistake, args, text):
+def test_usage_mistakes_are_named(mistake, args, text):
     assert text in mistake(*args)
 
 

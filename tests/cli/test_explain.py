@@ -14,7 +14,7 @@ import bpengine as bp
 XOR = ("2-3-1", "--data", "xor", "--activation", "sigmoid", "--loss", "half_sum_squares")
 
 
-def test_a_unit_in_words_and_as_json(cli: Callable[..., Any]) -> None:
+def test_unit_is_explained_in_words_and_as_json(cli: Callable[..., Any]) -> None:
     ended = cli("explain", *XOR, "--layer", 0, "--unit", 2, "--sample", 1, "--lang", "pt")
     assert ended.code == 0
     assert ended.out.startswith("Unidade 2 da camada 0 (Dense, sigmoid), camada oculta")
@@ -42,14 +42,14 @@ def test_an_optimizer_that_is_not_used_is_checked_as_well(cli: Callable[..., Any
     assert "unknown optimizer 'adm'" in cli("explain", *XOR, *view, "--optimizer", "adm").err
 
 
-def test_the_chain_rule_of_a_weight(cli: Callable[..., Any]) -> None:
+def test_weight_option_prints_the_chain_rule_of_a_weight(cli: Callable[..., Any]) -> None:
     ended = cli("explain", *XOR, "--weight", "0.weight[1,2]", "--terms", 1)
     assert "Chain rule of 0.weight[1,2]: the sum over 2 path(s)" in ended.out
     assert "1 other path(s)" in ended.out
     assert "they agree" in ended.out
 
 
-def test_a_sweep_of_one_and_of_two(cli: Callable[..., Any]) -> None:
+def test_sweep_option_takes_one_or_two_parameters(cli: Callable[..., Any]) -> None:
     printed = json.loads(cli("explain", *XOR, "--sweep", "1.bias=-1:1:3", "--json").out)
     assert printed["values"] == [[-1.0, 0.0, 1.0]]
     two = ("--sweep", "1.bias=0,1", "--sweep", "0.weight[0,0]=0:1:3")
@@ -57,7 +57,7 @@ def test_a_sweep_of_one_and_of_two(cli: Callable[..., Any]) -> None:
     assert (len(printed["loss"]), len(printed["loss"][0])) == (2, 3)
 
 
-def test_sensitivity(cli: Callable[..., Any]) -> None:
+def test_sensitivity_option_ranks_the_partial_derivatives(cli: Callable[..., Any]) -> None:
     ended = cli("explain", *XOR, "--sensitivity", "--terms", 3)
     assert "The largest partial derivatives" in ended.out
     assert len(json.loads(cli("explain", *XOR, "--sensitivity", "--json").out)["parameters"]) == 13
@@ -72,7 +72,7 @@ def test_a_graph_is_printed_as_it_is_or_written(cli: Callable[..., Any], tmp_pat
     assert file.read_text(encoding="utf-8") == printed
 
 
-def test_a_graph_in_portuguese(cli: Callable[..., Any]) -> None:
+def test_graph_is_labelled_in_portuguese(cli: Callable[..., Any]) -> None:
     assert "amostra(s), função de perda" in cli("explain", *XOR, "--graph", "dot", "--lang", "pt").out
 
 
@@ -93,7 +93,7 @@ def test_a_receipt_is_written_verified_and_a_changed_one_found(cli: Callable[...
     assert json.loads(cli("explain", "--verify", file, "--json").out)["line"] == number + 1
 
 
-def test_a_model_file_with_class_names(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_model_file_with_class_names_is_explained(cli: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "iris.safetensors"
     assert cli("train", "iris", "--layers", "4", "--epochs", 1, "--out", file).code == 0
     ended = cli("explain", file, "iris", "--rows", 5, "--layer", 1, "--unit", 0)
@@ -120,7 +120,7 @@ def test_mistakes_are_one_line(mistake: Callable[..., str], options: tuple[Any, 
     assert words in mistake("explain", *XOR, *options)
 
 
-def test_other_mistakes(mistake: Callable[..., str], tmp_path: Path) -> None:
+def test_invalid_arguments_of_explain_are_refused(mistake: Callable[..., str], tmp_path: Path) -> None:
     assert "requires the sizes 2-2-1, got 2-2-5" in mistake("explain", "2-2-5", "--data", "xor")
     assert "got 0 names" in mistake("explain")
     assert "got 3 names" in mistake("explain", "a", "b", "c")

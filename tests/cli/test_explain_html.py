@@ -82,7 +82,7 @@ def test_a_run_that_diverges_says_so_and_what_may_help(cli, tmp_path):
     assert "--output-activation sigmoid keeps the outputs between them" in ended.err
 
 
-def test_a_network_without_biases(cli, tmp_path):
+def test_page_of_a_network_without_biases_shows_none(cli, tmp_path):
     assert cli(*XOR, "--no-bias", "--html", tmp_path / "xor.html", "--steps", "1").code == 0
     assert [weight["name"] for weight in content_of(tmp_path / "xor.html")["weights"] if "bias" in weight["name"]] == []
 
@@ -132,7 +132,7 @@ def test_network_options_beside_a_model_file_are_refused(mistake, tmp_path):
         (["--html", "x.html", "--optimizer", "sdg"], "unknown optimizer 'sdg'. Did you mean 'sgd'"),
     ],
 )
-def test_mistakes(mistake, tmp_path, monkeypatch, args, text):
+def test_invalid_options_of_a_page_are_refused_and_nothing_is_written(mistake, tmp_path, monkeypatch, args, text):
     monkeypatch.chdir(tmp_path)
     assert text in mistake(*XOR, *args)
     assert list(tmp_path.iterdir()) == []

@@ -57,7 +57,7 @@ def test_a_resumed_run_goes_on_in_its_log(cli: Any, tmp_path: Path) -> None:
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3, 4]
 
 
-def test_layers_want_a_log_and_a_log_a_folder(mistake: Any, tmp_path: Path) -> None:
+def test_log_options_require_a_log_and_a_folder(mistake: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "--log-layers requires --log FOLDER or --tensorboard FOLDER" in mistake("train", "xor", "--log-layers")
     assert "--log requires a folder" in mistake("train", "xor", "--log", tmp_path / "file")

@@ -53,7 +53,7 @@ def test_predictions_in_files_equal_the_printed_ones(cli, iris, tmp_path):
     np.testing.assert_array_equal(stored, np.array([row[2:] for row in table(printed)[1:]], np.float32))
 
 
-def test_a_table_without_targets(cli, mistake, iris, tmp_path):
+def test_predict_takes_tables_and_arrays_without_targets(cli, mistake, iris, tmp_path):
     x = bp.data.load("iris", standardize=False).x
     path = tmp_path / "new.csv"
     np.savetxt(path, x, delimiter=",")
@@ -109,7 +109,7 @@ def test_a_model_without_names_has_class_numbers(cli, tmp_path):
     assert table(cli("predict", tmp_path / "m.safetensors", "iris").out)[0][2:] == ["p(0)", "p(1)", "p(2)"]
 
 
-def test_mistakes(mistake, iris, tmp_path):
+def test_invalid_arguments_of_predict_are_refused(mistake, iris, tmp_path):
     assert "there is no model file 'nope'" in mistake("predict", "nope", "iris")
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(iris.read_bytes()[:300])

@@ -94,7 +94,7 @@ def test_each_seed_stops_by_itself(cli: Any) -> None:
     assert report["epochs"] == next(r["epochs"] for r in report["seeds"] if r["seed"] == report["best_seed"])
 
 
-def test_the_table_for_a_person(cli: Any, tmp_path: Path) -> None:
+def test_several_seeds_print_a_table_with_mean_and_spread(cli: Any, tmp_path: Path) -> None:
     report = trained(cli, *SMALL, "--seeds", "2")
     ended = cli("train", *SMALL, "--seeds", "2", "--out-each", tmp_path / "each", "--figure", tmp_path / "loss.svg")
     lines = [line.split() for line in ended.out.splitlines()]
@@ -197,7 +197,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_options_of_several_seeds_are_refused(
     mistake: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, args: list[str], text: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -206,7 +206,7 @@ def test_what_makes_no_sense_is_refused(
 
 
 @pytest.mark.usefixtures("no_work")
-def test_files_are_checked_before_the_work(mistake: Any, tmp_path: Path) -> None:
+def test_files_are_checked_before_training(mistake: Any, tmp_path: Path) -> None:
     folder = tmp_path / "each"
     folder.mkdir()
     file = folder / "seed-1.safetensors"

@@ -96,7 +96,7 @@ def test_explain_to_a_file_is_escaped_too(cli, tmp_path, table, model):
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_every_encoding_of_stdout(table, model, encoding):
+def test_names_are_printed_in_every_encoding_of_stdout(table, model, encoding):
     how = {"PYTHONIOENCODING": encoding}
     settings = {**os.environ, **how}
     for args in (["predict", model, table], ["train", table, "--test-fraction", "0", "--epochs", "1", "--json"]):

@@ -31,7 +31,7 @@ def people(tmp_path):
     return path
 
 
-def test_digits_from_the_command_line(cli):
+def test_train_learns_the_digits(cli):
     report = trained(cli, "digits", "--epochs", "30", "--batch-size", "32")
     assert (report["rows"], report["held_out_rows"], report["scores_on"]) == (1438, 359, "held-out rows")
     assert report["network"] == [64, 64, 32, 10]
@@ -74,7 +74,7 @@ def test_dosage_is_learned(cli):
     assert trained(cli, "dosage", *args, "--epochs", "1000")["scores"]["rmse"] < 0.05
 
 
-def test_the_summary_for_a_person(cli, tmp_path):
+def test_train_prints_data_network_columns_and_scores(cli, tmp_path):
     ended = cli("train", "iris", "--layers", "", "--epochs", "2", "--out", tmp_path / "m.safetensors")
     lines = dict(line.split("  ", 1) for line in ended.out.splitlines() if "  " in line)
     assert lines["data"].strip() == "iris: 4 features"
@@ -116,18 +116,18 @@ def test_patience_ends_the_run_early(cli):
 
 
 @pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "binary_cross_entropy"])
-def test_two_classes_and_a_loss_on_yes_or_no(cli, loss):
+def test_two_classes_are_learned_with_a_loss_on_yes_or_no(cli, loss):
     report = trained(cli, "breast_cancer", "--loss", loss, "--epochs", "40")
     assert report["outputs"] == 1
     assert report["scores"]["accuracy"] > 0.9
 
 
-def test_probabilities_and_classes(cli):
+def test_network_that_ends_in_probabilities_is_trained(cli):
     report = trained(cli, "iris", "--loss", "categorical_cross_entropy", "--epochs", "60", "--learning-rate", "0.01")
     assert report["scores"]["accuracy"] > 0.8
 
 
-def test_a_table_with_a_named_target(cli, people):
+def test_target_of_a_table_is_chosen_by_name(cli, people):
     report = trained(cli, people, "--target", "kind", "--epochs", "100", "--learning-rate", "0.01")
     assert (report["task"], report["class_names"], report["features"]) == ("classification", ["short", "tall"], 2)
     assert report["scores"]["accuracy"] > 0.9
@@ -162,7 +162,7 @@ def no_training(monkeypatch):
 
 
 @pytest.mark.usefixtures("no_training")
-def test_outputs_are_checked_before_the_work(mistake, tmp_path):
+def test_output_options_are_checked_before_training(mistake, tmp_path):
     file = tmp_path / "m.safetensors"
     file.write_text("precious")
     assert "exists already" in mistake("train", "iris", "--out", file)
@@ -175,7 +175,7 @@ def test_outputs_are_checked_before_the_work(mistake, tmp_path):
 
 
 @pytest.mark.usefixtures("no_training")
-def test_a_picture_is_checked_before_the_work(mistake, tmp_path, monkeypatch):
+def test_figure_options_are_checked_before_training(mistake, tmp_path, monkeypatch):
     file = tmp_path / "loss.svg"
     file.write_text("precious")
     assert "exists already. Choose another --figure, or pass --force" in mistake("train", "iris", "--figure", file)
@@ -234,11 +234,11 @@ def test_force_overwrites(cli, tmp_path):
         (["--learning-rate", "1e30", "--optimizer", "sgd"], "training requires a finite loss"),
     ],
 )
-def test_mistakes(mistake, args, text):
+def test_invalid_options_of_train_are_refused(mistake, args, text):
     assert text in mistake("train", "iris", *args)
 
 
-def test_mistakes_about_data(mistake, people, tmp_path):
+def test_invalid_data_for_train_is_refused(mistake, people, tmp_path):
     assert "no.csv' does not exist" in mistake("train", "no.csv")
     assert "--test 0 holds none out" in mistake("train", "dosage", "--test-fraction", "0.1")
     assert "unknown target column" in mistake("train", people, "--target", "knid")
@@ -270,7 +270,7 @@ def test_an_interrupted_fit_draws_what_it_has(cli, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has devices and named pipes as files")
 @pytest.mark.usefixtures("no_training")
-def test_outputs_that_are_no_files_are_refused_before_the_work(mistake, tmp_path):
+def test_outputs_that_are_no_files_are_refused_before_training(mistake, tmp_path):
     os.mkfifo(tmp_path / "pipe.svg")
     os.mkfifo(tmp_path / "pipe.csv")
     devices = [Path(os.devnull), tmp_path / "pipe.svg"]

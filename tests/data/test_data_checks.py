@@ -107,7 +107,7 @@ def test_lists_tables_and_dlpack_are_accepted():
         ([[1.0, -INF], [NAN, INF]], DataError, "got -inf in row 0, column 1 (3 such values in all)"),
     ],
 )
-def test_features_refused(x, kind, message):
+def test_invalid_features_are_refused(x, kind, message):
     assert message in message_of(check_features, x, 2, kind=kind)
 
 
@@ -166,7 +166,7 @@ def test_announced_rows_change_nothing(mapped):
     prefetch_rows(np.zeros(3), np.array([1]))
 
 
-def test_same_length():
+def test_arrays_of_different_lengths_are_refused():
     check_same_length(np.ones((3, 2)), [1, 2, 3])
     message = message_of(check_same_length, np.ones((3, 2)), np.ones((4, 1)), kind=ShapeError)
     assert "same number of rows, got x (3, 2) and y (4, 1)" in message
@@ -177,7 +177,7 @@ def test_same_length():
     [[2, 0, 1], [2.0, 0.0, 1.0], [[2], [0], [1]], np.array([2, 0, 1], np.uint8), [[0, 0, 1], [1, 0, 0], [0, 1, 0.0]]],
     ids=["list", "floats", "column", "bytes", "one-hot"],
 )
-def test_labels_accepted(y):
+def test_valid_labels_are_accepted(y):
     labels = check_class_labels(y, 3)
     np.testing.assert_array_equal(labels, [2, 0, 1])
     assert labels.dtype.kind in "iu"
@@ -206,11 +206,11 @@ def test_labels_accepted(y):
         ([], DataError, "y requires at least one row"),
     ],
 )
-def test_labels_refused(y, kind, message):
+def test_invalid_labels_are_refused(y, kind, message):
     assert message in message_of(check_class_labels, y, 3, kind=kind)
 
 
-def test_targets_accepted():
+def test_valid_targets_are_accepted():
     assert check_targets([1.0, 2.0], 1).shape == (2, 1)
     y = np.ones((4, 3), np.float32)
     assert check_targets(y, 3) is y
@@ -235,11 +235,11 @@ def test_targets_accepted():
         (check_binary_targets, [-1, 1], 1, DataError, "got -1 in row 0. Targets -1 and 1 become"),
     ],
 )
-def test_targets_refused(check, y, outputs, kind, message):
+def test_invalid_targets_are_refused(check, y, outputs, kind, message):
     assert message in message_of(check, y, outputs, kind=kind)
 
 
-def test_weights():
+def test_valid_weights_are_accepted_and_others_refused():
     w = np.array([0.0, 2.0])
     assert check_weights(w, 2) is w
     assert "require shape (3,), got (2,)" in message_of(check_weights, w, 3, kind=ShapeError)

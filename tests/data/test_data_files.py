@@ -121,7 +121,7 @@ def test_other_byte_order_is_turned(tmp_path):
     np.testing.assert_array_equal(values_read, np.eye(2))
 
 
-def test_npz_keys(tmp_path):
+def test_arrays_of_an_npz_file_are_chosen_by_key(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((4, 2, 2)), labels=np.array([0, 1, 1, 0]))
     with pytest.raises(DataError, match="requires an array 'x', got images, labels"):
         load(tmp_path / "a.npz")
@@ -150,7 +150,7 @@ def test_garbage_is_a_data_error_that_names_the_file(tmp_path, name, content):
     assert str(tmp_path / name) in str(caught.value)
 
 
-def test_truncated_npy(tmp_path):
+def test_truncated_npy_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.eye(100))
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[:1000])
@@ -175,7 +175,7 @@ def test_inputs_alone_are_no_data_set(tmp_path):
         (np.eye(3), np.float64(1), "got x (3, 3) and y ()"),
     ],
 )
-def test_arrays_that_do_not_fit(tmp_path, x, y, message):
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path, x, y, message):
     np.savez(tmp_path / "a.npz", x=x, y=y)
     with pytest.raises(DataError) as caught:
         load(tmp_path / "a.npz")

@@ -27,14 +27,14 @@ def test_public_names_exist_and_are_sorted():
     assert all(hasattr(data, name) for name in data.__all__)
 
 
-def test_xor_rows():
+def test_xor_has_its_four_rows():
     xor = data.load("xor")
     np.testing.assert_array_equal(xor.x, [[0, 0], [0, 1], [1, 0], [1, 1]])
     np.testing.assert_array_equal(xor.y, [[0], [1], [1], [0]])
     assert xor.y.dtype == np.float64
 
 
-def test_dosage_rows():
+def test_dosage_has_its_three_rows():
     dosage = data.load("dosage")
     np.testing.assert_array_equal(dosage.x, [[0], [0.5], [1]])
     np.testing.assert_array_equal(dosage.y, [[0], [1], [0]])
@@ -57,7 +57,7 @@ def test_pixels_are_scaled_to_one(name):
     assert (dataset.x.min(), dataset.x.max()) == (0.0, 1.0)
 
 
-def test_known_rows():
+def test_first_rows_of_real_sets_are_the_published_ones():
     assert data.load("iris", standardize=False).x[0].tolist() == [5.1, 3.5, 1.4, 0.2]
     assert data.load("iris").class_names == ("setosa", "versicolor", "virginica")
     assert data.load("diabetes").y[0].tolist() == [151.0]
@@ -66,7 +66,7 @@ def test_known_rows():
 
 
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "diabetes", "linnerud"])
-def test_standardized_columns(name):
+def test_columns_of_named_sets_are_standardised(name):
     dataset = data.load(name)
     tolerance = value_rtol(np.float64, dataset.rows)
     np.testing.assert_allclose(dataset.x.std(axis=0), 1, rtol=tolerance)
@@ -88,7 +88,7 @@ def test_unknown_name_shows_the_nearest():
         data.load("irsi")
 
 
-def test_missing_path_says_so():
+def test_missing_path_is_named():
     with pytest.raises(DataError, match=r"'nowhere/x.npy' does not exist"):
         data.load("nowhere/x.npy", target="y.npy")
 
@@ -148,7 +148,7 @@ def test_split_keeps_the_number_of_classes():
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0, float("nan")])
-def test_split_refuses_fraction(fraction):
+def test_split_refuses_a_fraction_outside_0_to_1(fraction):
     with pytest.raises(ConfigError, match="a test_fraction above 0 and below 1"):
         data.load("iris").split(fraction)
 

@@ -128,7 +128,7 @@ def test_load_passes_options_on():
         ({"dtype": "nonsense"}, "got 'nonsense'"),
     ],
 )
-def test_settings_that_make_no_sense(options, message):
+def test_invalid_settings_of_synthetic_sets_are_refused(options, message):
     with pytest.raises(ConfigError) as caught:
         generate(**{"name": "spirals", "rows": 10, **options})
     assert message in str(caught.value)

@@ -49,38 +49,38 @@ def test_text_target_becomes_sorted_classes(csv, delimiter, name):
     assert dataset.feature_names == ("length", "width")
 
 
-def test_no_header(csv):
+def test_table_without_a_header_has_numbered_columns(csv):
     dataset = load(csv(FLOWERS.partition("\n")[2]))
     assert dataset.rows == 3
     assert dataset.feature_names == ("column 0", "column 1")
 
 
-def test_header_can_be_said(csv):
+def test_header_option_overrides_the_inferred_header(csv):
     path = csv("1998,1999\n1,2\n3,4\n")
     assert load(path).rows == 3
     dataset = load(path, header=True)
     assert (dataset.rows, dataset.feature_names) == (2, ("1998",))
 
 
-def test_byte_order_mark_quotes_and_hash(csv):
+def test_byte_order_mark_quotes_and_hash_are_read_as_csv_says(csv):
     dataset = load(csv('\ufeff"a, b",c,d\n1,2,"x, #1"\n3,4,y\n'))
     assert dataset.feature_names == ("a, b", "c")
     assert dataset.class_names == ("x, #1", "y")
 
 
 @pytest.mark.parametrize("target", ["species", 0, -3])
-def test_target_by_name_or_number(csv, target):
+def test_target_column_is_chosen_by_name_or_number(csv, target):
     dataset = load(csv("species,length,width\nb,1,2\na,3,4\n"), target=target)
     np.testing.assert_array_equal(dataset.x, [[1, 2], [3, 4]])
     np.testing.assert_array_equal(dataset.y, [1, 0])
 
 
-def test_target_in_the_middle(csv):
+def test_target_column_may_stand_in_the_middle(csv):
     dataset = load(csv("a,t,b\n1,u,2\n3,v,4\n"), target="t")
     np.testing.assert_array_equal(dataset.x, [[1, 2], [3, 4]])
 
 
-def test_table_without_target(csv):
+def test_table_without_a_target_gives_inputs_alone(csv):
     columns = read_arrays(csv("a,b\n1,2\n3,4\n"), target=False)
     np.testing.assert_array_equal(columns.x, [[1, 2], [3, 4]])
     assert columns.y is None
@@ -96,13 +96,13 @@ def test_table_without_target(csv):
         ([0.5, 1, 0.5, 1], "regression", None),
     ],
 )
-def test_task_of_numeric_targets(csv, values, task, y):
+def test_task_is_inferred_from_numeric_targets(csv, values, task, y):
     dataset = load(csv("a,t\n" + "".join(f"7,{value}\n" for value in values)))
     assert dataset.task == task
     np.testing.assert_array_equal(dataset.y, np.array(values, float)[:, None] if y is None else y)
 
 
-def test_task_can_be_said(csv):
+def test_task_option_overrides_the_inferred_task(csv):
     path = csv("a,t\n1,10\n2,20\n3,10\n")
     assert load(path).task == "regression"
     dataset = load(path, task="classification")
@@ -154,7 +154,7 @@ def test_columns_of_other_kinds_and_missing_cells_are_kept(csv, text, name, valu
         np.asarray(x)
 
 
-def test_unknown_target_column(csv):
+def test_unknown_target_column_is_refused(csv):
     path = csv(FLOWERS)
     with pytest.raises(ConfigError, match=r"'specie'\. Did you mean 'species'"):
         load(path, target="specie")
@@ -169,7 +169,7 @@ def test_a_name_like_an_address_is_only_a_missing_file():
         load("http://localhost/table.csv")
 
 
-def test_parquet_text_target(parquet):
+def test_text_target_of_a_parquet_file_becomes_classes(parquet):
     for kind in (pa.string(), pa.dictionary(pa.int8(), pa.string())):
         target = pa.array(["u", "v", "u"]).cast(kind)
         dataset = load(parquet(a=[1.0, 2.0, 3.0], b=[4, 5, 6], t=target))

@@ -139,7 +139,9 @@ def eigenvalues(jax: Any, subject: bp.Model, x: Any, y: Any, weights: Any = None
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", ["biases", "layers", "a sum", "own code"])
-def test_the_top_eigenvalue(name: str, backend_name: str, jax: Any, rng: Any) -> None:
+def test_top_eigenvalue_is_the_one_of_largest_magnitude_of_the_whole_hessian(
+    name: str, backend_name: str, jax: Any, rng: Any
+) -> None:
     network = NETWORKS[name]
     subject, (x, y, weights) = model(network, rng, backend_name), rows(network, rng)
     top_pair, every = subject.top_eigenvalue(x, y, weights), eigenvalues(jax, subject, x, y, weights)
@@ -152,7 +154,7 @@ def test_the_top_eigenvalue(name: str, backend_name: str, jax: Any, rng: Any) ->
     assert math.isclose(sum(float(np.sum(a**2)) for a in top_pair.vector.values()), 1.0, rel_tol=1e-6)
 
 
-def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
+def test_top_eigenvalue_may_be_negative_or_one_of_two_of_equal_magnitude(backend_name: str) -> None:
     """F = (w2 w1 - 1)^2 at 0 has the Hessian [[0, -2], [-2, 0]], with 2 and -2; tanh(w)^2 bends down at 2."""
     zero = [bp.Dense(1, bias=False, weight_init=[[0.0]]), bp.Dense(1, bias=False, weight_init=[[0.0]])]
     tie = bp.Model(bp.Network(1, zero, "sum_squared_residuals"), backend_name, "float64")
@@ -170,7 +172,7 @@ def test_a_negative_top_eigenvalue_and_a_tie(backend_name: str) -> None:
     assert exact.value == pytest.approx(top.value)
 
 
-def test_a_flat_loss_and_too_few_steps(rng: Any) -> None:
+def test_top_eigenvalue_of_a_flat_loss_is_0_and_too_few_steps_leave_a_residual(rng: Any) -> None:
     flat = bp.Network(2, [bp.Dense(1, "relu", weight_init=np.full((2, 1), -1.0))], "sum_squared_residuals")
     top_pair = bp.Model(flat, dtype="float64").top_eigenvalue([[1.0, 1.0]], [1.0])
     assert (top_pair.value, top_pair.residual, top_pair.steps) == (0.0, 0.0, 1)

@@ -33,7 +33,7 @@ def put_together(gradients: Any, network: bp.Network, weights: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "dtype"), [*((name, "float64") for name in NETWORKS), ("layers", "float32"), ("own code", "float32")]
 )
-def test_everything_agrees_with_jax(name: str, dtype: str, backend_name: str, jax: Any, rng: Any) -> None:
+def test_every_derivative_agrees_with_jax(name: str, dtype: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = NETWORKS[name]
     subject, (x, y, weights) = model(network, rng, backend_name, dtype), rows(network, rng)
     v, references = direction(subject, rng), References(jax, subject, x, y, weights)
@@ -52,7 +52,7 @@ def test_everything_agrees_with_jax(name: str, dtype: str, backend_name: str, ja
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("bent", BENT, ids=str)
-def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
+def test_derivatives_through_every_activation_agree_with_jax(bent: Any, jax: Any, rng: Any) -> None:
     network = bp.Network(INPUTS, [bp.Dense(4, bent), bp.Dense(2, "tanh")], "mean_squared_error")
     subject, (x, y, _) = model(network, rng), rows(network, rng)
     reference, v = References(jax, subject, x, y), direction(subject, rng)
@@ -62,7 +62,7 @@ def test_every_activation(bent: Any, jax: Any, rng: Any) -> None:
 
 @pytest.mark.thorough(keep=4)
 @pytest.mark.parametrize("loss", REDUCED, ids=str)
-def test_every_loss(loss: Any, jax: Any, rng: Any) -> None:
+def test_derivatives_of_every_loss_agree_with_jax(loss: Any, jax: Any, rng: Any) -> None:
     end = "softmax" if loss.kernel.output == "probabilities" else "identity"
     network = bp.Network(INPUTS, [bp.Dense(4, "tanh"), bp.Dense(2, end)], loss, [bp.L1(0.1), bp.L2(0.1)])
     subject, (x, y, weights) = model(network, rng), rows(network, rng)
@@ -92,7 +92,7 @@ def test_a_row_is_the_gradient_of_that_row_alone(name: str, backend_name: str, r
         assert_close({n: g[i] for n, g in per_sample.items()}, alone, derivative_rtol("float64"))
 
 
-def test_derivatives_of_chosen_parameters(rng: Any) -> None:
+def test_only_chooses_the_parameters_that_are_differentiated(rng: Any) -> None:
     subject, (x, y, _) = model(NETWORKS["layers"], rng), rows(NETWORKS["layers"], rng)
     every = subject.per_sample_gradients(x, y)
     for only, names in (("0.bias", ["0.bias"]), (["*.gamma", "4.weight"], ["1.gamma", "3.0.gamma", "4.weight"])):
@@ -116,7 +116,7 @@ def test_rows_in_pieces_are_the_same(name: str, backend_name: str, rng: Any, mon
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"])
-def test_a_jacobian_of_predictions(loss: str, backend_name: str, jax: Any, rng: Any) -> None:
+def test_jacobian_of_predictions_goes_through_the_link(loss: str, backend_name: str, jax: Any, rng: Any) -> None:
     network = bp.Network(INPUTS, [bp.Dense(4, "tanh"), bp.Dense(3)], loss)
     subject, (x, y, _) = model(network, rng, backend_name), rows(network, rng)
     reference = References(jax, subject, x, y)

@@ -29,7 +29,7 @@ STEP = bp.Model(bp.Network(3, [bp.Dense(2, "step"), bp.Dense(2)], "mean_squared_
     ],
     ids=str,
 )
-def test_directions(v: Any, kind: type[Exception], message: str) -> None:
+def test_invalid_direction_of_a_hessian_product_is_refused(v: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         MODEL.hvp(X, Y, v)
 
@@ -43,7 +43,7 @@ def test_directions(v: Any, kind: type[Exception], message: str) -> None:
         lambda m, x, y: m.top_eigenvalue(x, y),
     ],
 )
-def test_rows_are_checked_as_everywhere(call: Any) -> None:
+def test_rows_of_wrong_shape_or_with_nan_are_refused(call: Any) -> None:
     with pytest.raises(bp.ShapeError, match="3"):
         call(MODEL, np.ones((2, 4)), Y)
     with pytest.raises(bp.ShapeError):
@@ -57,7 +57,7 @@ def test_the_rows_of_a_jacobian_are_checked() -> None:
         MODEL.jacobian(np.ones((2, 4)))
 
 
-def test_a_network_without_a_backward(backend_name: str) -> None:
+def test_network_with_a_kernel_without_backward_is_refused(backend_name: str) -> None:
     step = STEP.to(backend_name)
     for call in (
         lambda: step.per_sample_gradients(X, Y),
@@ -71,7 +71,7 @@ def test_a_network_without_a_backward(backend_name: str) -> None:
             call()
 
 
-def test_a_network_without_parameters() -> None:
+def test_network_without_parameters_has_a_jacobian_but_no_parameter_derivatives() -> None:
     x = np.ones((2, 2))
     for who, call in (("per_sample_gradients", EMPTY.per_sample_gradients), ("top_eigenvalue", EMPTY.top_eigenvalue)):
         with pytest.raises(bp.ConfigError, match=f"{who} requires at least one parameter, got a network without any"):
@@ -81,7 +81,7 @@ def test_a_network_without_parameters() -> None:
 
 
 @pytest.mark.parametrize("only", ["0.weigth", ["0.bias", "9.*"], 3, [3]])
-def test_unknown_parameters(only: Any) -> None:
+def test_unknown_parameter_names_are_refused(only: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"unknown parameter|per_sample_gradients requires only to be a name"):
         MODEL.per_sample_gradients(X, Y, only=only)
 
@@ -98,12 +98,12 @@ def test_unknown_parameters(only: Any) -> None:
     ],
     ids=str,
 )
-def test_settings_of_the_power_iteration(settings: Any, message: str) -> None:
+def test_invalid_settings_of_the_power_iteration_are_refused(settings: Any, message: str) -> None:
     with pytest.raises(bp.ConfigError, match=f"top_eigenvalue requires {message}"):
         MODEL.top_eigenvalue(X, Y, **settings)
 
 
-def test_a_hessian_that_is_not_finite() -> None:
+def test_hessian_that_is_not_finite_is_reported() -> None:
     huge = bp.Network(1, [bp.Dense(1, bias=False, weight_init=[[1e200]]), bp.Dense(1)], "sum_squared_residuals")
     with pytest.raises(bp.NonFiniteError, match="top_eigenvalue requires a finite Hessian"):
         bp.Model(huge, dtype="float64").top_eigenvalue([[1.0]], [1.0])
@@ -126,6 +126,6 @@ def test_a_hessian_that_is_not_finite() -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_forward_mode(args: Any, options: Any, kind: type[Exception], message: str) -> None:
+def test_invalid_arguments_of_jvp_are_refused(args: Any, options: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         bp.jvp(*args, options=options)

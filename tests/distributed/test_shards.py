@@ -107,7 +107,9 @@ def test_frozen_statistics_stay_to_the_bit(rng: np.random.Generator) -> None:
         ({"shards": 2, "batch_size": 3, "over": "shard"}, r"at least 4 rows in a step with BatchNorm, got batch_size=3"),
     ],
 )  # fmt: skip
-def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generator) -> None:
+def test_invalid_sharding_settings_are_refused(
+    settings: dict[str, Any], message: str, rng: np.random.Generator
+) -> None:
     settings = dict(settings)
     over = settings.pop("over", "batch")
     x, y = labelled(rng, 12)

@@ -64,7 +64,7 @@ def test_additions_by_place_are_those_of_the_tree() -> None:
             assert values[0] == serial(shards), (shards, size)
 
 
-def test_cuts_take_every_row_once() -> None:
+def test_every_row_belongs_to_exactly_one_shard() -> None:
     for batch in (0, 1, 2, 7, 64, 100, 250):
         for shards in (1, 2, 3, 12, 16, 64):
             whole = Cut.of(batch, shards)

@@ -37,7 +37,7 @@ def test_bold_is_the_best_of_all_that_the_record_has(page: Page) -> None:
 
 
 @EVERY_PAGE
-def test_links_of_the_comparison(page: Page) -> None:
+def test_links_of_the_comparison_lead_somewhere(page: Page) -> None:
     check_links(page)
 
 

@@ -41,7 +41,7 @@ def test_a_kernel_with_a_backward_has_a_page_to_itself(kernel: Kernel) -> None:
 
 
 @EVERY_PAGE
-def test_session(page: Page, names: dict[str, Any]) -> None:
+def test_sessions_of_a_page_run_as_shown(page: Page, names: dict[str, Any]) -> None:
     check_session(page, names.copy())
 
 
@@ -55,12 +55,12 @@ def test_the_session_shows_the_kernel(kernel: Kernel) -> None:
 
 
 @EVERY_PAGE
-def test_quoted_code(page: Page) -> None:
+def test_quoted_code_is_that_of_the_kernel(page: Page) -> None:
     check_code(page)
 
 
 @EVERY_KERNEL
-def test_row_of_the_table(kernel: Kernel) -> None:
+def test_formulas_of_a_page_are_those_of_the_kernels_row(kernel: Kernel) -> None:
     check_row(HOME[kernel.name], kernel)
 
 
@@ -74,7 +74,7 @@ EVERY_FILE = pytest.mark.parametrize("path", sorted(DOCS.rglob("*.md")), ids=lam
 
 
 @EVERY_FILE
-def test_links(path: Path) -> None:
+def test_links_of_a_page_lead_somewhere(path: Path) -> None:
     check_links(Page.read(path))
 
 

@@ -47,7 +47,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.thorough(keep=4)
 @EVERY_PAGE
-def test_what_a_guide_runs(page: Page, request: pytest.FixtureRequest) -> None:
+def test_sessions_and_commands_of_a_guide_print_what_it_shows(page: Page, request: pytest.FixtureRequest) -> None:
     if any('"jax"' in example.source for example in page.examples):
         request.getfixturevalue("jax")
     check_what_is_run(page)
@@ -75,7 +75,7 @@ def test_examples_that_a_guide_names_exist(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", READMES, ids=lambda page: page.path.name)
-def test_links_of_the_readmes(page: Page) -> None:
+def test_links_of_the_readmes_lead_somewhere(page: Page) -> None:
     check_links(page)
 
 

@@ -66,7 +66,7 @@ IN_DOCSTRINGS = [
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.thorough) if n in TAKES_SECONDS else n for n in IN_DOCSTRINGS]
 )
-def test_the_example_of_a_docstring(
+def test_example_of_every_docstring_runs_as_shown(
     name: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,7 +82,7 @@ def test_the_example_of_a_docstring(
     assert not failed, "".join(output)
 
 
-def test_the_examples_of_training_and_data(tmp_path: Path, monkeypatch: Any) -> None:
+def test_examples_of_the_training_and_data_page_run_as_shown(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     check_session(PAGE, {})
 

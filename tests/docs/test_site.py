@@ -229,7 +229,7 @@ def test_every_public_name_is_on_the_site_with_its_example(site: Path) -> None:
 
 
 @pytest.mark.thorough
-def test_every_page_is_mended(site: Path) -> None:
+def test_every_page_has_the_accessibility_corrections(site: Path) -> None:
     for path in site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert mended(text) == text, path

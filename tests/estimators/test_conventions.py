@@ -38,7 +38,7 @@ for estimator in ESTIMATORS:
 
 @pytest.mark.thorough(keep=50)
 @parametrize_with_checks(ESTIMATORS)
-def test_conventions(estimator: Any, check: Any) -> None:
+def test_estimators_pass_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     assert why_not_run(estimator, check) in (None, *NOT_RUN)
 
 
@@ -52,7 +52,7 @@ def why_not_run(estimator: Any, check: Any) -> str | None:
 
 
 @pytest.mark.thorough(keep=0)
-def test_conventions_with_array_api_dispatch() -> None:
+def test_estimators_pass_the_checks_with_array_api_dispatch() -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", WITH_ARRAY_API],
         env={**os.environ, "SCIPY_ARRAY_API": "1"}, capture_output=True, text=True, check=False,

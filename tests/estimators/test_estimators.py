@@ -154,7 +154,7 @@ def test_a_column_that_counts_the_rows_is_left_out_with_a_warning() -> None:
         classifier().fit(frame, SPECIES)
 
 
-def test_a_network_of_ones_own() -> None:
+def test_own_network_is_trained_as_given() -> None:
     network = bp.Network(4, [bp.Dense(6, "tanh"), bp.LayerNorm(), bp.Dense(3, "softmax")], "categorical_cross_entropy")
     fitted = classifier(network=network, epochs=40).fit(IRIS, SPECIES)
     assert fitted.model_.network is network
@@ -213,7 +213,7 @@ def test_small_tables_are_seen_more_often_unless_epochs_are_given() -> None:
     assert classifier(**how).partial_fit(IRIS, SPECIES, [0, 1, 2]).n_iter_ == 1
 
 
-def test_an_optimizer_and_its_learning_rate() -> None:
+def test_optimizer_is_given_by_name_or_object_and_learning_rate_overrides_its_own() -> None:
     by_name = classifier(optimizer="momentum", learning_rate=0.1).fit(IRIS, SPECIES)
     by_object = classifier(optimizer=bp.Momentum(5.0), learning_rate=0.1).fit(IRIS, SPECIES)
     assert same(by_name, by_object)
@@ -232,7 +232,7 @@ def test_the_precision_is_that_of_the_rows_unless_it_is_given(precision: str | N
         assert fitted.predict_proba(IRIS).dtype == (precision or dtype)
 
 
-def test_a_backend_by_name_or_as_a_handle(jax: Any) -> None:
+def test_backend_is_given_by_name_or_as_a_handle(jax: Any) -> None:
     handles = {"jax": "jax", "handle": bp.get_backend("jax", precision="float64")}
     there = [classifier(backend=handle).fit(IRIS, SPECIES) for handle in handles.values()]  # which compiles twice
     assert {fitted.model_.backend.name for fitted in there} == {"jax"}
@@ -412,7 +412,7 @@ def test_rows_that_are_read_only_once_are_refused() -> None:
         fitted.predict(row for row in x)
 
 
-def test_small_and_odd_inputs() -> None:
+def test_unusual_inputs_are_fitted_or_refused_as_scikit_learn_does() -> None:
     assert classifier().fit(IRIS[:, 2:3], SPECIES).predict(IRIS[:, 2:3]).shape == (150,)
     with pytest.warns(DataConversionWarning):
         assert classifier().fit(IRIS, SPECIES[:, None]).predict(IRIS).shape == (150,)

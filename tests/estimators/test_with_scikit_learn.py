@@ -25,7 +25,7 @@ from bpengine.sklearn import BackpropClassifier, BackpropRegressor
 SMALL: dict[str, Any] = {"hidden_layer_sizes": (8,), "epochs": 40, "learning_rate": 0.1, "random_state": 0}
 
 
-def test_a_pipeline_and_its_parameters() -> None:
+def test_estimator_works_in_a_pipeline_with_its_parameters() -> None:
     x, y = load_wine(return_X_y=True)
     pipeline = make_pipeline(StandardScaler(), BackpropClassifier(**SMALL))
     pipeline.set_params(backpropclassifier__epochs=40, backpropclassifier__optimizer=bp.Nesterov(0.1))
@@ -70,7 +70,7 @@ def test_a_grid_is_searched_in_two_processes() -> None:
 
 
 @pytest.mark.thorough(keep=0)
-def test_scores_by_name() -> None:
+def test_cross_validation_scores_by_name_work() -> None:
     x, y = load_breast_cancer(return_X_y=True)
     assert cross_val_score(BackpropClassifier(**SMALL), x, y, cv=2, scoring="roc_auc").min() > 0.95
     assert cross_val_predict(BackpropClassifier(**SMALL), x, y, cv=2, method="predict_proba").shape == (len(x), 2)
@@ -84,7 +84,7 @@ def test_probabilities_are_calibrated() -> None:
     assert calibrated.score(x, y) > 0.95
 
 
-def test_importance_by_permutation() -> None:
+def test_permutation_importance_finds_the_petals() -> None:
     x, y = load_iris(return_X_y=True, as_frame=True)
     fitted = BackpropClassifier(**SMALL).fit(x, y)
     importance = permutation_importance(fitted, x, y, n_repeats=2, random_state=0)
@@ -92,7 +92,7 @@ def test_importance_by_permutation() -> None:
 
 
 @pytest.mark.thorough(keep=0)
-def test_estimators_of_estimators() -> None:
+def test_bagging_voting_stacking_and_multi_output_take_the_estimators() -> None:
     x, y = load_iris(return_X_y=True)
     bagged = BaggingClassifier(BackpropClassifier(**SMALL), n_estimators=3, random_state=0).fit(x, y)
     assert bagged.score(x, y) > 0.9

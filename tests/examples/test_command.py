@@ -68,7 +68,7 @@ def test_one_example_shows_numbers_notes_and_errata(cli: Cli) -> None:
     assert "The text lost minus signs" in out
 
 
-def test_of_a_large_array_the_worst_number_is_shown(cli: Cli) -> None:
+def test_worst_number_of_a_large_array_is_shown(cli: Cli) -> None:
     assert "adam_m[2, 3] (worst of 20)" in cli("cs231n_optimisers")[1]
 
 
@@ -110,7 +110,7 @@ def test_non_finite_numbers_are_null_in_json(cli: Cli) -> None:
     assert (code, row["ours"], row["difference"], row["reproduced"]) == (1, None, None, "no")
 
 
-def test_mistakes(cli: Cli) -> None:
+def test_unknown_names_are_refused_with_the_nearest(cli: Cli) -> None:
     for args, text in (
         (("mazur",), "unknown example 'mazur'. Did you mean 'mazur_222'"),
         (("rashid_333", "--backend", "nunpy"), "unknown backend 'nunpy'. Did you mean 'numpy'"),

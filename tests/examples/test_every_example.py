@@ -17,7 +17,7 @@ NOT_COMPUTED = {
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("name", COUNTS)
-def test_example(name: str, backend_name: str) -> None:
+def test_every_example_reproduces_or_explains_its_published_numbers(name: str, backend_name: str) -> None:
     """The judgement is made here once more, from the table itself, so that it does not rest on `Result` alone."""
     result, entry = examples.run(name, backend_name), table()[name]
     assert (result.name, result.backend) == (name, backend_name)
@@ -41,6 +41,6 @@ def test_example(name: str, backend_name: str) -> None:
 
 
 def test_every_published_number_is_accounted_for() -> None:
-    """99 are reproduced and 6 explained: what `test_example` asserts for each adds up to 105."""
+    """99 are reproduced and 6 explained: what the test above asserts for each adds up to 105."""
     assert sum(COUNTS.values()) - sum(EXPLAINED.values()) == 99
     assert sum(EXPLAINED.values()) == 6

@@ -45,12 +45,12 @@ def table() -> dict[str, Any]:
     ]
 
 
-def test_all_22_examples_are_there_and_can_be_run() -> None:
+def test_names_are_those_of_the_22_examples() -> None:
     assert tuple(COUNTS) == examples.names()
     assert examples.EXAMPLES.keys() == COUNTS.keys()
 
 
-def test_105_published_numbers() -> None:
+def test_examples_have_105_published_numbers() -> None:
     counts = {name: sum("published" in row for row in entry["expected"].values()) for name, entry in table().items()}
     assert counts == COUNTS
     assert sum(counts.values()) == 105
@@ -81,6 +81,6 @@ def test_examples_without_published_numbers_say_why() -> None:
     assert all(known(name).reason for name in silent)
 
 
-def test_a_name_that_does_not_exist() -> None:
+def test_unknown_example_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"unknown example 'mazur'\. Did you mean 'mazur_222'"):
         examples.run("mazur")

@@ -198,7 +198,7 @@ def test_loss_curve_scale_follows_the_losses() -> None:
     assert figures.loss_curve(bp.History(np.array([3.0, 0.0]))).axes[0].get_yscale() == "linear"
 
 
-def test_loss_curve_of_several_with_epochs_and_validation(rng: np.random.Generator) -> None:
+def test_loss_curve_of_several_fits_draws_steps_epochs_and_validation(rng: np.random.Generator) -> None:
     runs = {}
     for name, rule in (("fast", bp.Adam(0.01)), ("slow", bp.SGD(0.01))):
         model, x, y = planes(rng, 3)
@@ -318,7 +318,7 @@ def test_sweep_marks_losses_that_are_not_finite(two: bool) -> None:
     assert any(t.startswith(f"not finite: {1 + two}, first at 1e+200") for t in words)
 
 
-def test_sweep_refuses_another_thing() -> None:
+def test_sweep_figure_refuses_what_is_not_a_sweep() -> None:
     with pytest.raises(ConfigError, match=r"requires a Sweep, as bp\.sweep returns it"):
         figures.sweep(bp.History())
 
@@ -558,7 +558,7 @@ def test_an_unknown_language_is_refused() -> None:
         figures.loss_curve(bp.History(np.ones(2)), lang="fr")
 
 
-def test_nothing_global_changes(tmp_path: Path) -> None:
+def test_figures_change_no_global_setting_of_matplotlib(tmp_path: Path) -> None:
     code = (
         "import sys, matplotlib\n"
         "names = set(matplotlib.rcParams) - {'backend'}  # to read that one loads pyplot\n"

@@ -171,7 +171,7 @@ def test_many_steps_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(("count", "wanted", "chosen"), [(5, 9, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 4, [0])])
-def test_an_even_selection(count: int, wanted: int, chosen: list[int]) -> None:
+def test_steps_are_selected_evenly(count: int, wanted: int, chosen: list[int]) -> None:
     assert spread(count, wanted) == chosen
 
 
@@ -253,7 +253,7 @@ def test_gradient_computed_outside_of_kernels_is_shown_without_terms() -> None:
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'. Did you mean 'sgd'"),
     ],
 )
-def test_settings_that_make_no_sense(settings: dict[str, Any], said: str) -> None:
+def test_invalid_page_settings_are_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(said)):
         page(xor(), X, Y, **settings)
 

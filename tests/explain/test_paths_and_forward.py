@@ -228,7 +228,7 @@ def test_gradient_computed_outside_of_kernels_is_a_separate_term() -> None:
     assert "layer 1, outside of kernels" in explained.text()
 
 
-def test_the_forward_pass_of_the_source_text() -> None:
+def test_forward_pass_of_the_xor_network_has_the_published_sums() -> None:
     model, x, y = xor()
     passed = forward(model, x, y, sample=1).text()
     assert "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.8995288044" in passed

@@ -301,7 +301,7 @@ LOSSES = [
 
 
 @pytest.mark.parametrize(("kernel", "reduction"), LOSSES, ids=lambda part: getattr(part, "name", part))
-def test_of_a_batch_in_which_every_row_weighs_nothing_the_loss_is_0(kernel: Any, reduction: str) -> None:
+def test_batch_of_rows_with_weight_0_has_loss_0(kernel: Any, reduction: str) -> None:
     """As a small batch of rows with weights may be: no row is left, and 0 / 0 is not computed."""
     y = np.array([[0.25, 0.75], [0.5, 0.5]])
     target = np.array([0, 1]) if kernel.target == "classes" else np.array([[1.0, 0.0], [0.0, 1.0]])
@@ -324,7 +324,7 @@ def test_receipt_with_weighted_statistics_is_verified() -> None:
     assert "average of moving_average" in str(judged(lines))
 
 
-def test_of_a_batch_in_which_every_row_weighs_nothing_the_statistics_are_those_of_all_rows() -> None:
+def test_statistics_of_a_batch_of_rows_with_weight_0_are_those_of_all_rows() -> None:
     rng = np.random.default_rng(0)
     x, gamma, beta, dy = (rng.normal(size=shape) for shape in ((4, 3), 3, 3, (4, 3)))
     inputs = {"x": x, "gamma": gamma, "beta": beta, "weights": np.zeros(4)}

@@ -16,7 +16,7 @@ from tests.not_finite import put
 from tests.tolerances import agreement_rtol, published_atol
 
 
-def test_the_sweep_of_the_source_text() -> None:
+def test_sweep_of_the_dosage_network_has_the_published_losses() -> None:
     model, x, y = dosage()
     swept = bp.sweep(model, x, y, "1.bias", [0, 1, 2, 3])
     np.testing.assert_allclose(swept.loss, [20.4236, 7.7685, 1.1134, 0.4583], rtol=0, atol=published_atol(4))
@@ -28,7 +28,7 @@ def test_the_sweep_of_the_source_text() -> None:
     assert model.parameters["1.bias"][0] == 0.0
 
 
-def test_descent_of_the_sweep_is_the_textbook_one() -> None:
+def test_descent_of_the_sweep_has_the_published_steps() -> None:
     model, x, y = dosage()
     walk = Walk(model, "1.bias")
     rule = bp.StepSizeBelow(1e-3)
@@ -81,7 +81,7 @@ def test_two_parameters_make_a_surface(backend_name: str) -> None:
     assert len(swept.to_rows()) == 6
 
 
-def test_trajectory_of_two_parameters() -> None:
+def test_walk_records_the_trajectory_of_two_parameters() -> None:
     model, x, y = dosage()
     names = ["1.bias", "1.weight[0,0]"]
     walk = Walk(model, names)

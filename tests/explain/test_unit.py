@@ -76,7 +76,7 @@ def test_the_sums_over_the_batch_are_those_of_the_definition() -> None:
     assert weights.bias == (False, False, True)
 
 
-def test_the_worked_row_of_the_exclusive_or() -> None:
+def test_explanation_of_the_xor_network_has_the_published_numbers() -> None:
     model, x, y = xor(slice(1, 2))
     output = model.explain(x, y, layer=1, unit=0)
     np.testing.assert_allclose(output.dz, [-0.1233517184], rtol=0, atol=published_atol(10))
@@ -172,7 +172,7 @@ def test_terms_left_out_are_one_term_and_the_sum_adds_up() -> None:
     assert [explained.incoming.terms(0, largest).left_out for largest in (38, 39, 40)] == [2, 0, 0]
 
 
-def test_one_row_or_all_of_them() -> None:
+def test_explanation_covers_one_row_or_all_rows() -> None:
     model, x, y = xor()
     whole, one = (model.explain(x, y, layer=0, unit=1, sample=s) for s in (None, 2))
     assert (whole.rows, one.rows) == ((0, 1, 2, 3), (2,))
@@ -239,7 +239,7 @@ def test_unknown_layer_unit_or_row_is_refused_with_the_range(
         model.explain(np.zeros((4, 2)), np.zeros((4, 3)), layer=layer, unit=unit, sample=sample)
 
 
-def test_a_network_without_hidden_layers_and_one_without_parameters() -> None:
+def test_networks_without_hidden_layers_or_parameters_are_explained() -> None:
     single = bp.Model(bp.Network(2, [bp.Dense(1)], "half_sum_squares")).explain([[1, 2]], [[0]], layer=0, unit=0)
     assert "output layer" in single.text()
     assert "from the loss" in single.text()

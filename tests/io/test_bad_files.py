@@ -80,33 +80,33 @@ def test_the_intact_file_loads(path: Path) -> None:
     assert bp.load(path).network == NETWORK
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_missing_model_file_is_reported(tmp_path: Path) -> None:
     assert_refused(tmp_path / "nothing", "there is no model file")
 
 
-def test_a_folder(tmp_path: Path) -> None:
+def test_folder_is_refused_as_a_model_file(tmp_path: Path) -> None:
     assert_refused(tmp_path)
 
 
-def test_an_empty_file(path: Path) -> None:
+def test_empty_file_is_refused(path: Path) -> None:
     path.write_bytes(b"")
     assert_refused(path, "corrupt or truncated", "Save the model again")
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
-def test_random_bytes(path: Path, size: int, rng: np.random.Generator) -> None:
+def test_random_bytes_are_refused(path: Path, size: int, rng: np.random.Generator) -> None:
     path.write_bytes(rng.bytes(size))
     assert_refused(path, "corrupt or truncated")
 
 
-def test_a_truncated_file(path: Path) -> None:
+def test_truncated_file_is_refused(path: Path) -> None:
     content = path.read_bytes()
     for length in [*range(0, len(content), 37), len(content) - 1]:
         path.write_bytes(content[:length])
         assert_not_loaded(path, "corrupt or truncated")
 
 
-def test_bytes_too_many(path: Path) -> None:
+def test_trailing_bytes_are_refused(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"more")
     assert_refused(path, "corrupt or truncated")
 
@@ -144,7 +144,7 @@ def test_foreign_file_with_an_unknown_dtype_is_refused(path: Path, dtype: str, s
     assert_refused(path)
 
 
-def test_a_later_format(path: Path) -> None:
+def test_later_format_is_refused(path: Path) -> None:
     header, arrays = split(path)
     header["__metadata__"]["format"] = "bpengine model 2"
     join(path, header, arrays)
@@ -176,7 +176,7 @@ def test_a_pickle_is_refused_and_not_run(path: Path, tmp_path: Path, protocol: i
 
 @pytest.mark.parametrize("part", ["network", "settings"])
 @pytest.mark.parametrize("text", [None, "", "{", "not json", "[" * 100_000])
-def test_damaged_json(path: Path, part: str, text: str | None) -> None:
+def test_damaged_json_is_refused(path: Path, part: str, text: str | None) -> None:
     header, arrays = split(path)
     if text is None:
         del header["__metadata__"][part]
@@ -194,7 +194,7 @@ def test_description_of_another_thing_is_refused(path: Path, network: Any) -> No
     assert_refused(path)
 
 
-def test_an_unknown_layer(path: Path) -> None:
+def test_unknown_layer_is_named(path: Path) -> None:
     change(path, "network", lambda n: n["layers"][0].update(type="Convolution"))
     assert_not_loaded(path, "uses the layer 'Convolution', which is not known here", "layers={'Convolution': ...}")
 
@@ -209,7 +209,7 @@ def test_an_unknown_layer(path: Path) -> None:
         ({"activations": {3: None}}, "load requires activations as a dict by name"),
     ],
 )
-def test_code_of_one_s_own_is_given_by_name(path: Path, own: Any, words: str) -> None:
+def test_own_code_must_be_given_by_name(path: Path, own: Any, words: str) -> None:
     with pytest.raises(bp.ConfigError, match=words):
         bp.load(path, **own)
 
@@ -235,7 +235,7 @@ def test_code_of_one_s_own_is_given_by_name(path: Path, own: Any, words: str) ->
         lambda n: n["penalties"][0].update(strength=-1),
     ],
 )
-def test_settings_that_a_layer_refuses(path: Path, edit: Any) -> None:
+def test_settings_that_a_layer_refuses_are_refused(path: Path, edit: Any) -> None:
     change(path, "network", edit)
     assert_not_loaded(path)
 
@@ -256,7 +256,7 @@ def test_settings_that_a_layer_refuses(path: Path, edit: Any) -> None:
         lambda s: 5,
     ],
 )
-def test_settings_that_are_missing_or_make_no_sense(path: Path, edit: Any) -> None:
+def test_missing_or_invalid_settings_are_refused(path: Path, edit: Any) -> None:
     change(path, "settings", edit)
     assert_not_loaded(path)
 
@@ -273,19 +273,19 @@ def without(path: Path, name: str, **extra: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["params/0.weight", "params/1.0.gamma", "running/1.0.mean"])
-def test_a_missing_array(path: Path, name: str) -> None:
+def test_missing_array_is_named(path: Path, name: str) -> None:
     without(path, name)
     kind = "parameter" if name.startswith("params") else "running statistic"
     assert_refused(path, f"{kind} {name.split('/')[1]!r}", "None in the file")
 
 
 @pytest.mark.parametrize("name", ["params/0.weight", "params/2.weight", "running/1.0.variance"])
-def test_an_array_of_another_shape(path: Path, name: str) -> None:
+def test_array_of_another_shape_is_named(path: Path, name: str) -> None:
     without(path, name, **{name: np.ones((5, 4), np.float32)})
     assert_refused(path, f"{name.split('/')[1]!r} has the shape", "(5, 4) in the file")
 
 
-def test_an_array_too_many(path: Path) -> None:
+def test_surplus_array_is_named(path: Path) -> None:
     without(path, "", **{"params/7.weight": np.ones(2, np.float32)})
     assert_refused(path, "parameter '7.weight' has the shape None in the network and (2,) in the file")
 
@@ -307,7 +307,7 @@ def test_an_array_too_many(path: Path) -> None:
         ),
     ],
 )
-def test_parameters_of_another_network(path: Path, other: bp.Network, named: str) -> None:
+def test_parameters_of_another_network_are_refused(path: Path, other: bp.Network, named: str) -> None:
     bp.Model(other).save(path)
     model = bp.Model(NETWORK, seed=9)
     before = model.parameters
@@ -319,7 +319,7 @@ def test_parameters_of_another_network(path: Path, other: bp.Network, named: str
         np.testing.assert_array_equal(model.parameters[name], value)
 
 
-def test_initialisers_may_differ(path: Path) -> None:
+def test_parameters_of_a_network_with_other_initialisers_are_loaded(path: Path) -> None:
     layers = [bp.Dense(3, bp.Activation("elu", alpha=0.5), weight_init="zeros"), *NETWORK.layers[1:]]
     model = bp.Model(bp.Network(2, layers, NETWORK.loss, NETWORK.penalties))
     model.load_parameters(path)

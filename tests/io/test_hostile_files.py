@@ -142,7 +142,7 @@ def test_unmodified_file_loads(path: Path) -> None:
     assert bp.load(path).class_names == ("no", "yes")
 
 
-def test_an_array_named_twice(path: Path) -> None:
+def test_array_named_twice_is_refused(path: Path) -> None:
     content = path.read_bytes()
     header, arrays = files.split(content)
     length = int.from_bytes(content[:8], "little")
@@ -153,7 +153,7 @@ def test_an_array_named_twice(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_numbers_that_are_not_finite(path: Path, number: float) -> None:
+def test_numbers_that_are_not_finite_are_refused(path: Path, number: float) -> None:
     _, arrays = files.split(path.read_bytes())
     values = np.frombuffer(arrays, "<f4").copy()
     values[-1] = number
@@ -168,7 +168,7 @@ def test_numbers_that_are_not_finite(path: Path, number: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["1.variance", "2.0.variance"])
-def test_a_variance_below_0(name: str, tmp_path: Path) -> None:
+def test_negative_variance_is_refused(name: str, tmp_path: Path) -> None:
     layers = [bp.Dense(3), bp.BatchNorm(), bp.Residual([bp.BatchNorm()]), bp.Dense(1)]
     model, path = bp.Model(bp.Network(2, layers, "mean_squared_error")), tmp_path / "model"
     model._running = {

@@ -119,7 +119,7 @@ def interrupted(action: Callable[[], Any], after: int) -> bool:
 
 
 @pytest.mark.skipif(not failing.possible(), reason="bytecodes are counted by CPython's own interface, on Linux")
-def test_a_number_without_an_owner_is_seen(tmp_path: Path) -> None:
+def test_leaked_file_descriptor_is_detected(tmp_path: Path) -> None:
     """What the test above would miss if nothing were interrupted between the opening and the name."""
     path, before = str(tmp_path), open_files()
 

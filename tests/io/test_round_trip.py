@@ -99,7 +99,7 @@ def test_a_model_moves_from_backend_to_backend(backend_name: str, dtype: str, da
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_every_loss(loss: str, path: Path) -> None:
+def test_every_loss_is_read_back_with_every_reduction(loss: str, path: Path) -> None:
     kernel = bp.Loss(loss).kernel
     ending = "softmax" if kernel.output == "probabilities" else "identity"
     for reduction in kernel.reductions:
@@ -109,7 +109,7 @@ def test_every_loss(loss: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("initializer", [*INITIALIZERS, bp.initializers.Uniform(0.3), bp.initializers.Orthogonal(2.0)])
-def test_every_initialiser(initializer: Any, path: Path) -> None:
+def test_every_initialiser_is_read_back(initializer: Any, path: Path) -> None:
     model = bp.Model(
         bp.Network(3, [bp.Dense(2, weight_init=initializer, bias_init=initializer)], "mean_squared_error"), seed=3
     )
@@ -127,7 +127,9 @@ def explicit(request: pytest.FixtureRequest) -> bp.Model:
     return bp.Model(bp.Network(2, [bp.Residual([layer])], "mean_squared_error"))
 
 
-def test_explicit_initial_values(explicit: bp.Model, path: Path, data: Any) -> None:
+def test_model_with_explicit_initial_values_is_read_back_without_them(
+    explicit: bp.Model, path: Path, data: Any
+) -> None:
     explicit.save(path)
     loaded = bp.load(path)
     assert_same(loaded, explicit)
@@ -162,7 +164,7 @@ class Scale(bp.Layer):
         return dx, {"weight": dw}
 
 
-def test_a_layer_of_ones_own(path: Path, data: Any) -> None:
+def test_own_layer_is_read_back_by_name(path: Path, data: Any) -> None:
     model = bp.Model(bp.Network(4, [bp.Residual([Scale(2.5)]), bp.Dense(3)], "mean_squared_error"))
     model.fit(*data, steps=2)
     model.save(path)

@@ -75,7 +75,7 @@ def test_an_interruption_leaves_the_old_file_and_nothing_else(path: Path, monkey
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_missing_folder(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     target = tmp_path / "no" / "model"
     with pytest.raises(bp.ModelFileError, match=r"there is no folder '.*no'\. Create it first") as caught:
         bp.Model(NETWORK).save(target)
@@ -83,19 +83,19 @@ def test_a_missing_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+def test_folder_in_place_of_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bp.ModelFileError, match=r"it is a folder\. Give a file name") as caught:
         bp.Model(NETWORK).save(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_place_of_a_folder(path: Path) -> None:
+def test_file_in_place_of_a_folder_is_refused(path: Path) -> None:
     with pytest.raises(bp.ModelFileError, match="cannot write"):
         bp.Model(NETWORK).save(path / "model")
 
 
-def test_a_name_that_is_too_long(tmp_path: Path) -> None:
+def test_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bp.ModelFileError, match="cannot write"):
         bp.Model(NETWORK).save(tmp_path / ("n" * 300))
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +198,7 @@ def test_two_files_are_replaced_together(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX limits what a process may write")
-def test_a_file_that_grows_beyond_what_is_allowed(tmp_path: Path) -> None:
+def test_exceeded_file_size_limit_leaves_no_file(tmp_path: Path) -> None:
     """A real failure in the middle of a write, in a process of its own."""
     ended = run(
         "import resource, signal, sys\n"
@@ -349,7 +349,7 @@ def test_threads_that_write_one_file_leave_one_whole_file(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-def test_a_name_as_long_as_it_may_be(tmp_path: Path) -> None:
+def test_longest_allowed_name_is_written_and_zero_byte_refused(tmp_path: Path) -> None:
     for name in ("n" * 255, "\u00e9" * 127, "a b\n\udcff"):
         writing.write_whole(tmp_path / name, b"x")
         assert (tmp_path / name).read_bytes() == b"x"

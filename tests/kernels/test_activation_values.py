@@ -55,13 +55,13 @@ def slope(name: str, x: Any, **options: Any) -> Any:
     return KERNELS[name].backward(np, residual, np.ones_like(x))
 
 
-def test_every_activation_has_a_closed_form_here() -> None:
+def test_every_activation_is_compared_with_a_closed_form() -> None:
     names = {k.name for k in KERNELS.values() if k.kind == "activation"}
     assert names == CLOSED_FORMS.keys() | {"softmax", "log_softmax"}
 
 
 @pytest.mark.parametrize("name", CLOSED_FORMS)
-def test_closed_form(name: str) -> None:
+def test_every_activation_has_the_values_of_its_closed_form(name: str) -> None:
     expected = np.vectorize(CLOSED_FORMS[name], otypes=[np.float64])(POINTS)
     np.testing.assert_allclose(apply(name, POINTS), expected, rtol=value_rtol(np.float64, 64), atol=0)
 
@@ -176,7 +176,7 @@ def test_elu_with_alpha_one_is_smooth_at_zero_for_the_oracle(jax: Any) -> None:
     np.testing.assert_array_equal(gradient(np.zeros((2, 2))), np.ones((2, 2)))
 
 
-def test_saturated_slopes() -> None:
+def test_slopes_of_saturated_activations_are_0_or_1() -> None:
     x = np.array([[-1e4, 1e4]])
     for name in ("relu", "elu", "celu", "softplus", "gelu", "gelu_tanh", "silu", "mish"):
         np.testing.assert_allclose(slope(name, x), [[0.0, 1.0]], atol=1e-280, err_msg=name)
@@ -184,7 +184,7 @@ def test_saturated_slopes() -> None:
         np.testing.assert_allclose(slope(name, x), [[0.0, 0.0]], atol=1e-280, err_msg=name)
 
 
-def test_softmax_by_hand() -> None:
+def test_softmax_gives_the_values_computed_by_hand() -> None:
     y = apply("softmax", [[0.0, math.log(2.0), math.log(5.0)]])
     np.testing.assert_allclose(y, [[1 / 8, 2 / 8, 5 / 8]], rtol=value_rtol(np.float64))
 
@@ -198,13 +198,13 @@ def test_softmax_backward_is_the_whole_jacobian(rng: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_softmax_extremes(dtype: Any) -> None:
+def test_softmax_of_extreme_scores_is_finite(dtype: Any) -> None:
     y = apply("softmax", np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype))
     np.testing.assert_allclose(y, [[1.0, 0.0, 0.0], [1 / 3] * 3], rtol=value_rtol(dtype))
     np.testing.assert_array_equal(apply("softmax", np.array([[7.0]], dtype=dtype)), [[1.0]])
 
 
-def test_log_softmax_by_hand() -> None:
+def test_log_softmax_gives_the_values_computed_by_hand() -> None:
     x = np.log([[1.0, 2.0, 5.0]])
     np.testing.assert_allclose(apply("log_softmax", x), np.log([[1 / 8, 2 / 8, 5 / 8]]), rtol=value_rtol(np.float64))
     _, residual = KERNELS["log_softmax"].forward(np, x)
@@ -222,7 +222,7 @@ def test_log_softmax_backward_is_the_whole_jacobian(rng: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_log_softmax_extremes(dtype: Any) -> None:
+def test_log_softmax_of_extreme_scores_keeps_its_precision(dtype: Any) -> None:
     """Log p of an unlikely class is finite where p is 0; that of a likely one keeps the sum of the others."""
     y = apply("log_softmax", np.array([[1e4, -1e4, 0.0], [-1e4, -1e4, -1e4]], dtype=dtype))
     np.testing.assert_allclose(y, [[0.0, -2e4, -1e4], [-math.log(3.0)] * 3], rtol=value_rtol(dtype))
@@ -260,7 +260,7 @@ def test_normal_cdf_keeps_its_relative_precision(rng: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_normal_cdf_in_the_far_tail(dtype: Any) -> None:
+def test_normal_cdf_agrees_with_published_values_in_the_far_tail(dtype: Any) -> None:
     tail = {x: p for x, p in TAIL.items() if p > np.finfo(dtype).smallest_normal}
     got = normal_cdf(np, np.array(list(tail), dtype=dtype))
     assert got.dtype == dtype

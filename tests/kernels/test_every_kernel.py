@@ -79,7 +79,7 @@ def test_no_argument_is_written(case: Case, rng: Any) -> None:
 
 
 @every()
-def test_namespaces_agree(case: Case, xp: Any, rng: Any) -> None:
+def test_every_namespace_gives_the_values_of_numpy(case: Case, xp: Any, rng: Any) -> None:
     dims = DIMENSIONS[0]
     arrays = case.arguments(rng, dims)
     theirs = {name: xp.asarray(a) for name, a in arrays.items()}
@@ -149,7 +149,7 @@ def assert_backward_agrees_with_vjp(case: Case, arrays: dict[str, Any], jax: Any
 
 @DIMS_AND_LARGE
 @every(backward=True)
-def test_dot_test(case: Case, dims: Any, rng: Any) -> None:
+def test_backward_agrees_with_central_differences_in_a_random_direction(case: Case, dims: Any, rng: Any) -> None:
     arrays = case.arguments(rng, dims)
     y, residual = run(case, np, arrays)
     d_output = cotangent(rng, y)
@@ -164,7 +164,7 @@ def test_dot_test(case: Case, dims: Any, rng: Any) -> None:
 
 @DIMS_AND_LARGE
 @every(backward=True, analytic=True)
-def test_complex_step(case: Case, dims: Any, rng: Any) -> None:
+def test_backward_agrees_with_the_complex_step_in_a_random_direction(case: Case, dims: Any, rng: Any) -> None:
     arrays = case.arguments(rng, dims)
     y, residual = run(case, np, arrays)
     d_output = cotangent(rng, y)
@@ -231,7 +231,7 @@ def test_formulas_say_what_the_code_does(case: Case, dims: Any, rng: Any) -> Non
 class TestRow:
     """What a row of the table must state."""
 
-    def test_names_agree(self, kernel: Any) -> None:
+    def test_functions_and_file_are_named_after_the_kernel(self, kernel: Any) -> None:
         module = kernel.forward.__module__.rsplit(".", 1)[-1]
         assert module == kernel.name
         suffix = {"update": "_update", "helper": ""}.get(kernel.kind, "_fwd")

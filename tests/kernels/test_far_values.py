@@ -111,7 +111,9 @@ def by_definition(rule: str, zero: tuple[str, ...], gradients: list[float]) -> f
 
 @DTYPES
 @pytest.mark.parametrize(("rule", "zero"), FORGETFUL, ids=str)
-def test_update_rules_with_options_0(rule: str, zero: tuple[str, ...], dtype: str, xp: Any) -> None:
+def test_update_rules_with_options_0_follow_their_definition(
+    rule: str, zero: tuple[str, ...], dtype: str, xp: Any
+) -> None:
     def array(value: float) -> Any:
         return xp.asarray([value], dtype=getattr(xp, dtype))
 
@@ -167,7 +169,7 @@ def test_training_goes_through_batches_without_weight(backend_name: str, rng: An
 
 @DTYPES
 @pytest.mark.parametrize("size", [0.5, 1e-3, 1e3, "largest", "smallest", "subnormal"])
-def test_global_norm_of_any_size(size: Any, dtype: str, xp: Any) -> None:
+def test_global_norm_is_right_for_values_of_any_size(size: Any, dtype: str, xp: Any) -> None:
     """A right-angled box with sides 2, 3, 6 has the diagonal 7: in every unit of length."""
     limits = np.finfo(dtype)
     unit = {
@@ -187,7 +189,7 @@ def test_global_norm_of_any_size(size: Any, dtype: str, xp: Any) -> None:
 
 
 @DTYPES
-def test_global_norm_at_the_ends(dtype: str, xp: Any) -> None:
+def test_global_norm_of_zero_the_largest_number_infinity_and_nan(dtype: str, xp: Any) -> None:
     def norm(*values: float) -> float:
         return float(KERNELS["global_norm"].forward(xp, xp.asarray(np.array(values, dtype=dtype)))[0])
 

@@ -28,7 +28,7 @@ def both(name: str, *args: Any, dy: Any, **options: Any) -> tuple[Any, Any]:
     return y, KERNELS[name].backward(np, residual, dy)
 
 
-def test_dense_by_hand() -> None:
+def test_dense_gives_the_values_computed_by_hand() -> None:
     y, (dx, dw, db) = both("dense", X, W, B, dy=DY)
     for got, expected in ((y, Y), (dx, DX), (dw, DW), (db, DB)):
         np.testing.assert_array_equal(got, expected)
@@ -52,14 +52,14 @@ def test_dense_bias_column_refuses_another_place() -> None:
         KERNELS["dense_bias_column"].forward(np, X, W, ones="middle")
 
 
-def test_add_by_hand() -> None:
+def test_add_gives_the_values_computed_by_hand() -> None:
     y, (da, db) = both("add", X, 2.0 * X, dy=DY[:, :2])
     np.testing.assert_array_equal(y, 3.0 * X)
     np.testing.assert_array_equal(da, DY[:, :2])
     np.testing.assert_array_equal(db, DY[:, :2])
 
 
-def test_divide_by_hand() -> None:
+def test_divide_gives_the_values_computed_by_hand() -> None:
     y, (da, db) = both("divide", np.array([[3.0, -2.0]]), np.array([[4.0, -0.5]]), dy=np.array([[1.0, 0.5]]))
     for got, expected in ((y, [[0.75, 4.0]]), (da, [[0.25, -1.0]]), (db, [[-0.1875, 4.0]])):
         np.testing.assert_array_equal(got, expected)
@@ -78,7 +78,7 @@ def normalized(values: list[float], eps: float) -> list[float]:
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
-def test_norms_by_loops(eps: float, rng: Any) -> None:
+def test_norms_give_the_values_of_plain_loops(eps: float, rng: Any) -> None:
     x, gamma, beta = rng.normal(size=(6, 4)), rng.normal(size=4), rng.normal(size=4)
     columns = np.array([normalized(c, eps) for c in x.T.tolist()]).T
     rows = np.array([normalized(r, eps) for r in x.tolist()])

@@ -68,7 +68,7 @@ def passed(xp: Any, name: str, dtype: str, *args: Any, dy: Any = None) -> tuple[
     return np.asarray(out), None if back is None else np.asarray(back)
 
 
-def test_every_activation_and_loss_of_real_numbers_is_here() -> None:
+def test_every_activation_and_loss_of_real_numbers_is_tried_at_its_limits() -> None:
     activations = {name for name, kernel in KERNELS.items() if kernel.kind == "activation"}
     losses = {n for n, k in KERNELS.items() if k.kind == "loss" and k.domain.get("y", "real") == "real"}
     assert activations == {*LIMITS, "softmax", "log_softmax"}
@@ -77,7 +77,7 @@ def test_every_activation_and_loss_of_real_numbers_is_here() -> None:
 
 @DTYPES
 @pytest.mark.parametrize("name", LIMITS)
-def test_activation(xp: Any, name: str, dtype: str) -> None:
+def test_activations_of_infinity_and_nan_are_the_limits(xp: Any, name: str, dtype: str) -> None:
     (values, slopes), rtol = LIMITS[name], value_rtol(dtype)
     y, dx = passed(xp, name, dtype, [[-INF, INF]])
     np.testing.assert_allclose(y[0], values, rtol=rtol)
@@ -89,7 +89,7 @@ def test_activation(xp: Any, name: str, dtype: str) -> None:
 
 
 @DTYPES
-def test_softmax(xp: Any, dtype: str) -> None:
+def test_softmax_of_infinity_and_nan_is_the_limit(xp: Any, dtype: str) -> None:
     rows = [[INF, 1, 2], [-INF, 1, 1], [INF, -INF, 0], [NAN, 1, 2]]
     y, dx = passed(xp, "softmax", dtype, rows, dy=np.array([[1, 2, 3]] * 4, dtype))
     np.testing.assert_allclose(y, [[1, 0, 0], [0, 0.5, 0.5], [1, 0, 0], [NAN] * 3], rtol=value_rtol(dtype))
@@ -97,7 +97,7 @@ def test_softmax(xp: Any, dtype: str) -> None:
 
 
 @DTYPES
-def test_log_softmax(xp: Any, dtype: str) -> None:
+def test_log_softmax_of_infinity_and_nan_is_the_limit(xp: Any, dtype: str) -> None:
     """It is the logarithm of softmax: of two certain classes each has a half, of three ruled out each a third."""
     rows = [[INF, 1, 2], [-INF, 1, 1], [INF, -INF, 0], [INF, INF, 0], [-INF] * 3, [NAN, 1, 2]]
     y, dx = passed(xp, "log_softmax", dtype, rows, dy=np.array([[1, 2, 3]] * 6, dtype))
@@ -110,7 +110,7 @@ def test_log_softmax(xp: Any, dtype: str) -> None:
 
 @DTYPES
 @pytest.mark.parametrize("case", LOSSES, ids=str)
-def test_loss(xp: Any, case: tuple[Any, ...], dtype: str) -> None:
+def test_losses_of_infinity_and_nan_are_the_limits(xp: Any, case: tuple[Any, ...], dtype: str) -> None:
     name, y, target, value, slope = case
     loss, dy = passed(xp, name, dtype, [y], target)
     np.testing.assert_allclose(loss, value, rtol=value_rtol(dtype))
@@ -120,14 +120,14 @@ def test_loss(xp: Any, case: tuple[Any, ...], dtype: str) -> None:
     assert np.isnan(dy).all()
 
 
-def test_two_certain_classes_are_taken_for_equal(xp: Any) -> None:
+def test_two_infinite_scores_count_as_equally_probable(xp: Any) -> None:
     loss, _ = passed(xp, "softmax_cross_entropy", "float32", [[INF, INF, 2]], [0])
     np.testing.assert_allclose(loss, np.log(2), rtol=value_rtol("float32"))
 
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("activation", ["sigmoid", "softplus", "gelu", "silu"])
-def test_numpys_own_settings_do_not_matter_and_stay(activation: str, tmp_path: Any) -> None:
+def test_numpy_error_settings_do_not_affect_training_and_are_left_unchanged(activation: str, tmp_path: Any) -> None:
     x, y = np.array([[200.0, 1e-30], [-200.0, 3e-30], [90.0, 2.0], [1e-38, 0.5]]), np.array([0, 1, 1, 0])
     net = bp.Network(2, [bp.Dense(3, activation), bp.Dense(2)], "softmax_cross_entropy", bp.L2(1e-30))
     with np.errstate(all="raise"):

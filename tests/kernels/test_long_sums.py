@@ -28,7 +28,9 @@ def rows(kind: str, columns: int, rng: np.random.Generator, count: int = MANY) -
 
 @pytest.mark.parametrize("kind", ["equal", "noise"])
 @pytest.mark.parametrize("columns", [1, 3])
-def test_a_million_rows(xp: Any, kind: str, columns: int, rng: np.random.Generator) -> None:
+def test_sums_and_means_of_a_million_rows_are_precise(
+    xp: Any, kind: str, columns: int, rng: np.random.Generator
+) -> None:
     a = rows(kind, columns, rng)
     exact, size = a.sum(axis=0, dtype=np.float64), np.abs(a).sum(axis=0, dtype=np.float64)
     limit = agreement_rtol(np.float32, LEVELS * BLOCK) / 8
@@ -38,7 +40,7 @@ def test_a_million_rows(xp: Any, kind: str, columns: int, rng: np.random.Generat
 
 @pytest.mark.parametrize("count", [65_536, 1_000_003])
 @pytest.mark.parametrize("kind", ["equal", "noise"])
-def test_a_product_over_many_rows(xp: Any, kind: str, count: int, rng: np.random.Generator) -> None:
+def test_products_over_many_rows_are_precise(xp: Any, kind: str, count: int, rng: np.random.Generator) -> None:
     x, dy = rows(kind, 3, rng, count), rows(kind, 4, rng, count)
     exact, size = (a.T @ b for a, b in ((x.astype("f8"), dy.astype("f8")), (np.abs(x).astype("f8"), np.abs(dy))))
     assert error(row_product(xp, xp.asarray(x), xp.asarray(dy)), exact, size) < agreement_rtol(np.float32, LONGEST)
@@ -52,7 +54,7 @@ def test_a_product_over_a_million_rows_is_as_exact_as_one_over_few(xp: Any) -> N
 
 
 @pytest.mark.parametrize("kernel", ["dense", "dense_no_bias", "dense_bias_column", "batch_norm", "layer_norm"])
-def test_the_gradients_of_a_million_equal_rows(kernel: str) -> None:
+def test_gradients_of_a_million_equal_rows_are_precise(kernel: str) -> None:
     dims = {"B": MANY // 10, "I": 2, "O": 3}
     row = KERNELS[kernel]
     count = {"I+1": 3, **dims}

@@ -73,7 +73,7 @@ NAME_AND_REDUCTION = pytest.mark.parametrize(
 
 @pytest.mark.parametrize("outputs", [1, 3])
 @NAME_AND_REDUCTION
-def test_value(name: str, reduction: str, outputs: int, rng: Any) -> None:
+def test_every_loss_has_the_value_of_its_definition(name: str, reduction: str, outputs: int, rng: Any) -> None:
     y, target = data(name, rng, outputs=outputs)
     rows = per_sample(name, y, target)
     for weights in (None, np.array([0.5, 2.0, 0.0, 1.0, 3.0])):
@@ -83,7 +83,7 @@ def test_value(name: str, reduction: str, outputs: int, rng: Any) -> None:
 
 
 @NAME_AND_REDUCTION
-def test_weight_two_is_the_row_twice_and_weight_zero_the_row_left_out(name: str, reduction: str, rng: Any) -> None:
+def test_weight_two_counts_a_row_twice_and_weight_zero_leaves_it_out(name: str, reduction: str, rng: Any) -> None:
     y, target = data(name, rng, batch=3)
     loss, dy = loss_and_gradient(name, y, target, np.array([2.0, 0.0, 1.0]), reduction=reduction)
     rows = [0, 0, 2]
@@ -140,7 +140,7 @@ def test_sigmoid_cross_entropy_of_logits_is_binary_of_sigmoid(rng: Any) -> None:
     np.testing.assert_allclose(dy, chained, rtol=value_rtol(np.float64, 15), atol=value_rtol(np.float64))
 
 
-def test_confident_logits() -> None:
+def test_loss_of_confident_logits_keeps_its_precision() -> None:
     y, one = np.array([[50.0]]), np.array([[1.0]])
     np.testing.assert_allclose(loss_and_gradient("sigmoid_cross_entropy", y, one)[0], math.exp(-50.0), rtol=1e-15)
     loss, dy = loss_and_gradient("sigmoid_cross_entropy", -1e4 * one, one)
@@ -153,7 +153,7 @@ def test_confident_logits() -> None:
     np.testing.assert_array_equal(dy, [[0.0], [0.0]])
 
 
-def test_kinks_and_corners() -> None:
+def test_slopes_of_losses_at_their_kinks_are_the_stated_ones() -> None:
     same = np.array([[1.5, -2.0]])
     np.testing.assert_array_equal(loss_and_gradient("mean_absolute_error", same, same)[1], [[0.0, 0.0]])
     y, zero = np.array([[1.0, -1.0, 3.0, -3.0, 0.5]]), np.zeros((1, 5))
@@ -172,7 +172,7 @@ def test_an_unknown_reduction_is_refused(name: str, rng: Any) -> None:
 
 
 @pytest.mark.parametrize("bias_row", [None, "first", "last"])
-def test_penalties(bias_row: str | None) -> None:
+def test_penalties_have_the_value_and_gradient_of_their_definition(bias_row: str | None) -> None:
     w = np.array([[1.0, -2.0], [0.0, 4.0], [-3.0, 0.5]])
     kept = {None: [1.0, 1.0, 1.0], "first": [0.0, 1.0, 1.0], "last": [1.0, 1.0, 0.0]}[bias_row]
     rows = np.array(kept)[:, None]
@@ -199,7 +199,7 @@ def test_weights_of_samples_divide_a_penalty_by_their_sum(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
-def test_penalty_of_a_vector_and_of_an_unknown_row(name: str) -> None:
+def test_penalty_takes_a_vector_and_refuses_an_unknown_bias_row(name: str) -> None:
     loss, residual = KERNELS[name].forward(np, np.array([3.0]), strength=2.0)
     assert loss == {"l1": 6.0, "l2": 9.0}[name]
     assert KERNELS[name].backward(np, residual, np.float64(1.0)).shape == (1,)

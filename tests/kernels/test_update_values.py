@@ -73,13 +73,13 @@ def train(name: str, w: Any, gradients: list[float], dtype: Any = np.float64, **
     return w
 
 
-def test_every_rule_has_a_loop_here() -> None:
+def test_every_update_rule_is_compared_with_a_loop() -> None:
     assert RULES.keys() == {k.name for k in KERNELS.values() if k.kind == "update"}
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", RULES)
-def test_rule_against_a_loop(name: str, dtype: Any) -> None:
+def test_every_update_rule_gives_the_values_of_a_plain_loop(name: str, dtype: Any) -> None:
     got = train(name, [[1.0, -2.0]], GRADIENTS, dtype)
     expected = [[RULES[name](1.0, GRADIENTS), RULES[name](-2.0, GRADIENTS)]]
     assert got.dtype == dtype
@@ -98,7 +98,7 @@ def test_a_zero_gradient_at_rest_moves_nothing_but_decay(name: str) -> None:
     assert moved[0] == (1.0 - LR * 0.01 if name == "adamw" else 1.0)
 
 
-def test_first_adaptive_steps_by_hand() -> None:
+def test_first_steps_of_adam_and_rmsprop_have_the_values_computed_by_hand() -> None:
     np.testing.assert_allclose(train("adam", [1.0], [5.0]), [0.9], rtol=1e-8)
     np.testing.assert_allclose(train("rmsprop", [1.0], [5.0]), [1.0 - LR / math.sqrt(0.1)], rtol=1e-8)
 
@@ -107,7 +107,7 @@ def helper(name: str, *args: Any, **options: Any) -> Any:
     return KERNELS[name].forward(np, *args, **options)
 
 
-def test_global_norm_and_clipping() -> None:
+def test_global_norm_and_clipping_give_the_values_computed_by_hand() -> None:
     grads = np.array([[3.0, 0.0]]), np.array([4.0]), np.array([[12.0]])
     norm = helper("global_norm", *grads)
     assert norm.shape == (1,)
@@ -123,7 +123,7 @@ def test_global_norm_and_clipping() -> None:
     )
 
 
-def test_step_size_moving_average_and_advance() -> None:
+def test_step_size_moving_average_and_advance_give_the_values_computed_by_hand() -> None:
     change = helper("step_size", np.array([[1.0, 5.0]]), np.array([[1.5, 2.0]]))
     np.testing.assert_array_equal(change, [3.0])
     average = helper("moving_average", np.array([10.0, 0.0]), np.array([20.0, 1.0]), momentum=0.75)

@@ -268,7 +268,7 @@ def test_a_language_has_many_names(
         ({"LANG": "de_DE.UTF-8"}, "en"),
     ],
 )
-def test_the_locale(variables: dict[str, str], expected: str) -> None:
+def test_language_is_taken_from_the_locale(variables: dict[str, str], expected: str) -> None:
     assert of_locale(variables) == expected
 
 

@@ -273,7 +273,7 @@ def test_own_exception_names_the_layer(backend_name: str, rng: np.random.Generat
         ),
     ],
 )
-def test_initial_parameters(init: Callable[[], Any], message: str) -> None:
+def test_invalid_initial_parameters_are_refused(init: Callable[[], Any], message: str) -> None:
     class Given(bp.Layer):
         def init(self, rng: np.random.Generator, inputs: int) -> Any:
             return init()
@@ -282,7 +282,7 @@ def test_initial_parameters(init: Callable[[], Any], message: str) -> None:
         bp.Model(bp.Network(3, [Given(), bp.Dense(1)], "mean_squared_error"))
 
 
-def test_a_penalty_on_a_parameter_that_is_not_there() -> None:
+def test_penalty_on_an_unknown_parameter_is_refused() -> None:
     class Typo(bp.Layer):
         def penalized(self) -> dict[str, str | None]:
             return {"weigth": None}

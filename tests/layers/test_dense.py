@@ -83,7 +83,7 @@ def test_the_gradient_of_the_input_is_the_same_function_too(bias: bool | str, rn
         ("column-first", {"0.weight": (4, 2)}),
     ],
 )
-def test_names_and_shapes_of_parameters(bias: bool | str, shapes: Any) -> None:
+def test_parameters_and_gradients_have_the_stated_names_and_shapes(bias: bool | str, shapes: Any) -> None:
     subject = model(bias)
     assert {name: value.shape for name, value in subject.parameters.items()} == shapes
     assert {name: value.shape for name, value in subject.loss_and_gradients(X, Y)[1].items()} == shapes

@@ -32,7 +32,7 @@ def draw(name: str, rng: np.random.Generator, shape: tuple[int, ...] = SHAPE) ->
 
 
 @pytest.mark.parametrize("name", STANDARD_DEVIATIONS)
-def test_mean_and_standard_deviation(name: str, rng: np.random.Generator) -> None:
+def test_initialisers_have_the_stated_mean_and_standard_deviation(name: str, rng: np.random.Generator) -> None:
     values = draw(name, rng) / STANDARD_DEVIATIONS[name]
     assert values.shape == SHAPE
     assert values.dtype == np.float64
@@ -48,7 +48,7 @@ def test_the_distribution_is_the_one_named(name: str, rng: np.random.Generator) 
     assert abs(np.mean(values < 1) - inside) < correlation_atol(values.size)
 
 
-def test_settings_of_initialisers(rng: np.random.Generator) -> None:
+def test_settings_of_normal_and_uniform_scale_what_is_drawn(rng: np.random.Generator) -> None:
     drawn = {kind: kind(rng, SHAPE) for kind in (bp.initializers.Normal(2.0), bp.initializers.Uniform(3.0))}
     normal, uniform = drawn.values()
     assert abs(normal.std() / 2.0 - 1) < correlation_atol(normal.size)
@@ -57,7 +57,9 @@ def test_settings_of_initialisers(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4), (1, 3), (3, 1)])
 @pytest.mark.parametrize("gain", [1.0, 2.0])
-def test_orthogonal_rows_or_columns(shape: tuple[int, int], gain: float, rng: np.random.Generator) -> None:
+def test_orthogonal_weights_have_orthogonal_rows_or_columns(
+    shape: tuple[int, int], gain: float, rng: np.random.Generator
+) -> None:
     w = bp.initializers.Orthogonal(gain)(rng, shape)
     assert w.shape == shape
     product = w.T @ w if shape[0] >= shape[1] else w @ w.T
@@ -71,7 +73,7 @@ def test_orthogonal_is_drawn_evenly(rng: np.random.Generator) -> None:
     assert abs(np.mean(signs)) < correlation_atol(200)
 
 
-def test_zeros(rng: np.random.Generator) -> None:
+def test_zeros_are_all_zero(rng: np.random.Generator) -> None:
     assert not draw("zeros", rng).any()
 
 
@@ -200,7 +202,7 @@ def test_an_initialiser_that_draws_nothing_says_so() -> None:
         bp.Model(net(bp.Dense(2, weight_init=Empty())))
 
 
-def test_an_initialiser_of_ones_own() -> None:
+def test_own_initialiser_gives_the_weights() -> None:
     class Diagonal(Initializer):
         def __call__(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
             return np.eye(*shape)

@@ -82,7 +82,7 @@ def test_frozen_parameters_do_not_freeze_the_statistics(x: Any) -> None:
     assert (model.parameters["0.gamma"] == 1).all()
 
 
-def test_gradients_belong_to_training_or_not(x: Any, jax: Any) -> None:
+def test_gradients_agree_with_autodiff_in_training_and_outside(x: Any, jax: Any) -> None:
     from bpengine.check import autodiff_gradients, largest_difference
     from tests.tolerances import oracle_rtol
 
@@ -97,7 +97,7 @@ def test_gradients_belong_to_training_or_not(x: Any, jax: Any) -> None:
     assert model.loss_and_gradients(x, y, training=False)[0] != ours
 
 
-def test_names_inside_a_residual(x: Any) -> None:
+def test_running_statistics_inside_a_residual_are_named_by_their_place(x: Any) -> None:
     model = bp.Model(net(bp.Residual([bp.BatchNorm(), bp.Residual([bp.BatchNorm()])]), bp.Dense(1)))
     assert list(model.running) == ["0.0.mean", "0.0.variance", "0.1.0.mean", "0.1.0.variance"]
     model.fit(x, np.zeros(12), steps=1)

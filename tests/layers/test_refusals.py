@@ -18,13 +18,13 @@ def net(layers: Any, loss: Any = "mean_squared_error", penalties: Any = ()) -> b
 
 
 @pytest.mark.parametrize("layers", [[], (), iter([])])
-def test_no_layers(layers: Any) -> None:
+def test_network_without_layers_is_refused(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=f"Network requires at least one layer, got none. {EXAMPLE}"):
         net(layers)
 
 
 @pytest.mark.parametrize("layers", [["Dense"], ["dense"], "Dense"])
-def test_a_layer_given_by_name(layers: Any) -> None:
+def test_layer_given_by_name_is_refused(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"unknown layer '[Dd]ense'"):
         net(layers)
 
@@ -35,7 +35,7 @@ def test_a_misspelt_layer_name_finds_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("layers", [[bp.Dense], [bp.Dense(3), bp.Dense], bp.Dense])
-def test_a_class_in_place_of_a_layer(layers: Any) -> None:
+def test_class_in_place_of_a_layer_is_refused(layers: Any) -> None:
     with pytest.raises(bp.ConfigError, match=r"got the class Dense\. Call it: Dense\(\.\.\.\)"):
         net(layers)
 
@@ -55,7 +55,7 @@ def test_invalid_number_of_inputs_is_refused(inputs: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["mean_square_error", "MSE", None, 3, ""])
-def test_an_unknown_loss(name: Any) -> None:
+def test_unknown_loss_is_refused_with_the_nearest_name(name: Any) -> None:
     with pytest.raises(bp.ConfigError, match=f"unknown loss {name!r}"):
         net([bp.Dense(1)], name)
     with pytest.raises(bp.ConfigError, match="Did you mean 'mean_squared_error'"):
@@ -63,7 +63,7 @@ def test_an_unknown_loss(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_reduction_that_the_loss_does_not_allow(name: str) -> None:
+def test_reduction_that_the_loss_does_not_allow_is_refused(name: str) -> None:
     allowed = KERNELS[name].reductions
     assert bp.Loss(name).reduction == allowed[0]
     assert [bp.Loss(name, reduction).reduction for reduction in allowed] == list(allowed)
@@ -72,7 +72,7 @@ def test_a_reduction_that_the_loss_does_not_allow(name: str) -> None:
             bp.Loss(name, reduction)
 
 
-def test_an_unknown_option_of_a_loss() -> None:
+def test_unknown_option_of_a_loss_is_refused() -> None:
     with pytest.raises(bp.ConfigError, match=r"option of loss 'huber': 'delda'\. Did you mean 'delta'"):
         bp.Loss("huber", delda=1.0)
     with pytest.raises(bp.ConfigError, match="option of loss 'mean_squared_error': 'delta'"):
@@ -80,7 +80,7 @@ def test_an_unknown_option_of_a_loss() -> None:
 
 
 @pytest.mark.parametrize("delta", ["1", None, True, [1.0]])
-def test_an_option_of_a_loss_that_is_no_number(delta: Any) -> None:
+def test_option_of_a_loss_that_is_no_number_is_refused(delta: Any) -> None:
     with pytest.raises(bp.ConfigError, match="delta"):
         bp.Loss("huber", delta=delta)
 

@@ -177,7 +177,7 @@ def test_explanation_shows_the_sum_over_the_uses(rng: np.random.Generator) -> No
     assert "parâmetro compartilhado, a soma de todos os seus usos" in tied.text("pt")
 
 
-def test_sweeps_frozen_parameters_and_initial_values(rng: np.random.Generator) -> None:
+def test_shared_parameters_are_swept_frozen_and_set_by_their_first_name(rng: np.random.Generator) -> None:
     network = twice()
     model = bp.Model(network, dtype="float64")
     x, y = rows_for(network, rng)

@@ -90,7 +90,7 @@ def predicted(model: bp.Model, rows: Any) -> Any:
     ],
     ids=str,
 )
-def test_columns_of_every_kind(settings: dict[str, Any], dtype: str, tmp_path: Path) -> None:
+def test_columns_of_every_kind_are_encoded_as_features_do(settings: dict[str, Any], dtype: str, tmp_path: Path) -> None:
     features = bp.Features(**settings)
     model = trained(features, classes(), dtype)
     running = exported(model, tmp_path)
@@ -122,7 +122,7 @@ def test_values_come_back_in_their_own_unit(dtype: str, tmp_path: Path) -> None:
     assert "no or yes" in about["inputs"]["paid"]
 
 
-def test_a_row_that_predict_refuses_is_not_a_number(tmp_path: Path) -> None:
+def test_row_that_predict_refuses_gives_nan(tmp_path: Path) -> None:
     frame = people().fillna(
         {"label": 0.0, "city": "Oslo", "paid": "no", "since": pd.Timestamp("2020-01-01"), "code": 0.0}
     )
@@ -167,7 +167,7 @@ def test_rows_of_numbers_without_names_are_one_input(tmp_path: Path) -> None:
     assert_same(outputs(exported(model, tmp_path), feeds)["prediction"], wanted)
 
 
-def test_a_single_output_of_yes_or_no(tmp_path: Path) -> None:
+def test_single_yes_or_no_output_is_exported_with_its_label(tmp_path: Path) -> None:
     features = bp.Features().fit(people(), np.random.default_rng(5).choice([True, False], ROWS))
     model = bp.Model(bp.Network(features.inputs, bp.Dense(1), "sigmoid_cross_entropy"), features=features)
     label, probabilities = outputs(exported(model, tmp_path), fed(features, people(1))).values()
@@ -175,7 +175,7 @@ def test_a_single_output_of_yes_or_no(tmp_path: Path) -> None:
     assert label.tolist() == [str(bool(p)) for p in predicted(model, people(1))[:, 0] > 0.5]
 
 
-def test_categories_alone_and_no_rows(tmp_path: Path) -> None:
+def test_model_of_categories_alone_takes_also_no_rows(tmp_path: Path) -> None:
     frame = people()[["city", "paid"]]
     features = bp.Features(categorical=["paid"], rare=1).fit(frame, classes())
     model = bp.Model(bp.Network(features.inputs, bp.Dense(3), "softmax_cross_entropy"), features=features)

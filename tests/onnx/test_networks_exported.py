@@ -107,7 +107,7 @@ def test_a_loss_gives_its_predictions(loss: Any, dtype: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_layers_in_layers_and_shared_ones(dtype: str, tmp_path: Path) -> None:
+def test_nested_and_shared_layers_are_exported(dtype: str, tmp_path: Path) -> None:
     shared, encoder = bp.Dense(16, "gelu"), bp.Dense(6, "silu")
     inner = bp.Residual(
         [bp.LayerNorm(), bp.Dense(16, bp.Residual([bp.Dense(16, "mish")])), bp.Dropout(0.5), bp.BatchNorm()]
@@ -171,7 +171,7 @@ def test_several_outputs_are_decided_one_by_one(tmp_path: Path) -> None:
     assert list(check(model, tmp_path)) == ["probabilities"]
 
 
-def test_a_network_without_a_computation(tmp_path: Path) -> None:
+def test_network_without_a_computation_is_exported(tmp_path: Path) -> None:
     check(bp.Model(bp.Network(4, bp.Dropout(0.5), "mean_squared_error")), tmp_path)
 
 

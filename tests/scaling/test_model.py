@@ -25,7 +25,7 @@ Form = Callable[[float, int, Node], Cost]
 
 
 @pytest.mark.parametrize("form", [model.engine, model.slices, model.ring, model.halving_doubling, model.two_level])
-def test_a_large_exchange_moves_a_rings_bytes_and_one_node_none(form: Form) -> None:
+def test_large_exchange_moves_as_many_bytes_as_a_ring_and_one_node_none(form: Form) -> None:
     assert form(1e6, 4, NODE).bandwidth == pytest.approx(2 * 3 / 4 * 1e-3)
     assert form(1e6, 4, NODE).additions == pytest.approx(3 * 3 / 4 * 1e-4)
     assert form(1e6, 1, NODE) == Cost()
@@ -55,7 +55,7 @@ def test_short_exchanges_are_one_call() -> None:
     assert long.latency == pytest.approx(4 * NODE.latency)
 
 
-def test_all_roots_are_sent() -> None:
+def test_cost_of_an_exchange_counts_all_roots_of_the_tree() -> None:
     one, several = model.engine(1e6, 3, NODE), model.engine(1e6, 3, NODE, model.roots(16, 3))
     assert model.roots(16, 3) == (2, 3, 2)
     assert several.latency == one.latency
@@ -67,7 +67,7 @@ def test_all_roots_are_sent() -> None:
     assert model.engine(2**13, 3, NODE).latency < model.engine(2**13, 3, NODE, [3, 3, 3]).latency  # 24 KB, and 72 KB
 
 
-def test_links_inside_a_node_and_between_nodes() -> None:
+def test_cost_of_an_exchange_counts_links_inside_and_between_nodes() -> None:
     share, others = 1e6 / 16, 15  # of 16 processes on 2 nodes
     assert model.engine(1e6, 1, GPUS).bandwidth == pytest.approx(2 * 7 / 8 * 1e-5)
     assert model.engine(1e6, 2, GPUS).bandwidth == pytest.approx(2 * 7 / 8 * 1e-5 + 2 * share / 1e9)  # neighbours first
@@ -99,7 +99,7 @@ def test_halving_with_neighbours_first_has_the_trees_bits(count: int) -> None:
     assert count == 2 or not np.array_equal(far[0], tree.total())
 
 
-def test_rows_that_hide_an_exchange() -> None:
+def test_number_of_rows_that_hide_an_exchange_follows_from_its_cost() -> None:
     for node in (NODE, replace(NODE, half=100, start=1e-3), GPUS):
         rows, each = model.rows_to_hide(1e6, 64, node), model.rows_for(0.9, 1e6, 64, node)
         assert 4e6 * rows / node.flops == pytest.approx(model.engine(4e6, 64, node).total)
@@ -141,7 +141,7 @@ def test_further_shards_cost_additions_and_start() -> None:
     )  # the process with two of three is waited for
 
 
-def test_checkpoint_intervals() -> None:
+def test_checkpoint_intervals_are_those_of_young_and_daly() -> None:
     assert model.young(2.0, 100.0) == pytest.approx(20)
     assert model.daly(2.0, 100.0) == pytest.approx(20 * (1 + 0.1 / 3 + 0.01 / 9) - 2)
     assert model.daly(200.0, 100.0) == 100.0

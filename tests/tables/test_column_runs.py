@@ -18,7 +18,7 @@ def number(name: str, mean: float = 1.5, gap: str = "") -> tuple[str, str, str]:
     return name, "number", f"standardised: mean {mean:g}, deviation 2e-05{gap}"
 
 
-def test_a_run_is_one_line() -> None:
+def test_consecutive_columns_of_one_kind_share_a_line() -> None:
     gap = "; missing: {:g}, and an input that says so"
     lines = [*(number(f"p_{i}", i) for i in range(70)), *(number(f"p_{i}", i, gap.format(i)) for i in range(70, 75))]
     assert in_runs(lines) == [
@@ -38,7 +38,7 @@ def test_other_columns_have_a_line_each() -> None:
         assert in_runs(lines) == lines
 
 
-def test_digits_are_told_in_a_few_lines(cli: Any, tmp_path: Path) -> None:
+def test_columns_of_digits_are_summarised_in_one_line(cli: Any, tmp_path: Path) -> None:
     saved = tmp_path / "m.safetensors"
     ended = cli("train", "digits", "--epochs", "1", "--layers", "4", "--out", saved)
     lines = [line for line in ended.out.splitlines() if "pixel" in line]

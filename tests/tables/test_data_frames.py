@@ -105,7 +105,7 @@ def test_models_take_frames_by_name(library: Library) -> None:
         model.predict(library.ordered(x, list(CELLS)[1:]))
 
 
-def test_targets_of_every_kind(library: Library) -> None:
+def test_targets_of_every_kind_are_taken_from_every_frame_library(library: Library) -> None:
     x = library.frame({"a": list(range(ROWS))})
     values = [i * 0.25 for i in range(ROWS)]
     learned = bp.Features().fit(x, library.column(values)).to_json()["target"]

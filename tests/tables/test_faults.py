@@ -125,7 +125,7 @@ def test_headers_are_found(put: Any) -> None:
         assert bp.data.read_arrays(put(name, content), target=False).feature_names == names
 
 
-def test_separators_may_be_runs_of_blanks(put: Any) -> None:
+def test_runs_of_blanks_separate_cells(put: Any) -> None:
     path = put("ws.txt", b" 1  2\t0 \n3  4  1\n")
     for options in ({}, {"delimiter": r"\s+"}, {"sep": r"\s+"}):
         np.testing.assert_array_equal(bp.data.read_arrays(path, target=False, **options).x, [[1, 2, 0], [3, 4, 1]])
@@ -257,7 +257,7 @@ def test_checksums_of_parquet_are_verified(tmp_path: Path) -> None:
     assert "CRC" in refused(tmp_path / "t.parquet")
 
 
-def test_idx_of_many_axes_and_without_values(put: Any) -> None:
+def test_idx_with_too_many_axes_or_no_values_is_refused(put: Any) -> None:
     def idx(*lengths: int) -> bytes:
         return bytes([0, 0, 8, len(lengths)]) + b"".join(struct.pack(">I", n) for n in lengths)
 
@@ -315,7 +315,7 @@ def test_decompression_bombs_stop_early(put: Any, kind: str) -> None:
     assert int(kilobytes) < 2**20
 
 
-def test_the_limit_can_be_set(put: Any, tmp_path: Path) -> None:
+def test_max_bytes_limits_every_format(put: Any, tmp_path: Path) -> None:
     path = put("t.csv", TABLE)
     assert bp.data.load(path, max_bytes=len(TABLE)).rows == 2000
     assert "more than 1,000 bytes" in refused(path, max_bytes=1000)

@@ -108,7 +108,7 @@ def test_missing_cells_are_filled(fill: str | float, value: float) -> None:
     ]
 
 
-def test_rare_unknown_and_missing_categories() -> None:
+def test_rare_unknown_and_missing_categories_have_inputs_of_their_own() -> None:
     frame = pd.DataFrame({"c": ["a"] * 9 + ["b"] * 6 + ["x", "y"] + [None] * 3})
     features = bp.Features().fit(frame)
     assert features.input_names == ("c = a", "c = b", "c = (other)", "c = (missing)")
@@ -119,7 +119,7 @@ def test_rare_unknown_and_missing_categories() -> None:
         assert plain.transform(pd.DataFrame({"c": ["new"]})).tolist() == [[0, 0]]
 
 
-def test_numbers_as_categories_and_columns_to_leave_out() -> None:
+def test_columns_can_be_declared_categorical_or_dropped() -> None:
     frame = pd.DataFrame({"zip": [10, 20, 10, 20] * 5, "b": range(20)})
     features = bp.Features(categorical=["zip"], drop=["b"]).fit(frame)
     assert features.input_names == ("zip = 10", "zip = 20")
@@ -158,7 +158,7 @@ def test_columns_are_taken_by_name(model: bp.Model) -> None:
         model.predict(frame.drop(columns=["city"]).rename(columns={"age": "Age"}))
 
 
-def test_a_file_holds_the_features(model: bp.Model, tmp_path: Path) -> None:
+def test_features_survive_a_round_trip_through_a_model_file(model: bp.Model, tmp_path: Path) -> None:
     model.save(tmp_path / "m.safetensors")
     again = bp.load(tmp_path / "m.safetensors")
     assert again.features.to_json() == model.features.to_json()
@@ -230,7 +230,7 @@ def test_networks_of_another_width_are_refused() -> None:
         bp.Model(bp.Network(2, [bp.Dense(1)], "sigmoid_cross_entropy"), features=values)
 
 
-def test_a_frame_says_the_names_of_a_model_without_features() -> None:
+def test_model_without_features_finds_the_columns_of_a_frame_by_name() -> None:
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [2.0, 1.0, 0.0]})
     model = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"))
     plain = bp.Model(bp.Network(2, [bp.Dense(1)], "mean_squared_error"))
@@ -386,7 +386,7 @@ def test_columns_with_the_same_cure_share_a_warning() -> None:
     assert one.startswith("the column 'other' is taken as text: 3 of 4 cells are numbers, the others are '-'. ")
 
 
-def test_nothing_is_said_while_dates_are_tried() -> None:
+def test_recognising_dates_raises_no_warning() -> None:
     for form in ("%d/%m/%Y", "%d-%m-%Y", "%m/%d/%Y"):
         texts = [day.strftime(form) for day in pd.date_range("2020-01-20", periods=40)]
         with warnings.catch_warnings():

@@ -96,7 +96,9 @@ def test_given_options_override_kept_ones(model: Path, folder: Path, cli: Any, m
     assert "utf-16" in mistake("predict", model, folder / "train.csv", "--encoding", "utf-16")
 
 
-def test_standard_input_is_read_so_too(model: Path, folder: Path, cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_is_read_with_the_kept_options(
+    model: Path, folder: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected, _ = predicted(cli, model, folder / "train.csv")
     piped = io.TextIOWrapper(io.BytesIO((folder / "train.csv").read_bytes()))
     monkeypatch.setattr("sys.stdin", piped)
@@ -105,7 +107,7 @@ def test_standard_input_is_read_so_too(model: Path, folder: Path, cli: Any, monk
     assert "standard input is read as the training file was" in said
 
 
-def test_every_command_that_takes_a_model_reads_so(model: Path, folder: Path, cli: Any) -> None:
+def test_every_command_that_takes_a_model_reads_with_the_kept_options(model: Path, folder: Path, cli: Any) -> None:
     for args in (("predict", model, folder / "train.csv", "--evaluate"), ("check", model, folder / "train.csv", "--rows", "2"),
                  ("explain", model, folder / "train.csv", "--layer", "0", "--unit", "1")):  # fmt: skip
         ended = cli(*args)

@@ -45,7 +45,7 @@ def written(folder: Path, content: str, name: str = "t.csv") -> Path:
         ("a::b\n1.5::2\n-2.25::3\n", {"sep": "::"}),
     ],
 )
-def test_dialects(tmp_path: Path, content: str, options: dict[str, Any]) -> None:
+def test_text_files_of_every_dialect_give_the_same_table(tmp_path: Path, content: str, options: dict[str, Any]) -> None:
     columns = bp.data.read_arrays(written(tmp_path, content, "t.data"), target=False, **options)
     assert columns.feature_names == ("a", "b")
     np.testing.assert_array_equal(columns.x, [[1.5, 2], [-2.25, 3]])
@@ -76,7 +76,7 @@ def lines(row: str, head: str = "") -> str:
         (lines("the cat sat on mat #", "text\n"), (12, 1)),
     ],
 )
-def test_separators_of_public_files(tmp_path: Path, content: str, shape: tuple[int, int]) -> None:
+def test_separators_of_public_files_are_recognised(tmp_path: Path, content: str, shape: tuple[int, int]) -> None:
     assert bp.data.read_arrays(written(tmp_path, content), target=False).x.shape == shape
 
 
@@ -100,7 +100,7 @@ def test_the_decimal_mark_may_separate_numbers_in_quotation_marks(tmp_path: Path
     assert table["a"].values[:3].tolist() == [1.0, 1.1, 1.2]
 
 
-def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None:
+def test_decimal_and_thousands_marks_and_na_values_are_read_as_stated(tmp_path: Path) -> None:
     path = written(tmp_path, 'a;b\n1.234,5;-99\n"2.000";7\n')
     columns = bp.data.read_arrays(path, target=False, decimal=",", thousands=".", na_values=["-99"]).x
     assert [columns[name].values.tolist() for name in columns] == [
@@ -113,7 +113,7 @@ def test_marks_within_numbers_and_texts_of_missing_cells(tmp_path: Path) -> None
         bp.data.read_arrays(path, header="first")
 
 
-def test_columns_of_every_kind(tmp_path: Path) -> None:
+def test_numbers_truth_values_dates_and_categories_are_recognised(tmp_path: Path) -> None:
     x = bp.data.load(written(tmp_path, KINDS)).x
     assert x.names == ("n", "flag", "day", "city")
     np.testing.assert_array_equal(x["n"].values, [1.5, np.nan, 3.5])
@@ -216,7 +216,7 @@ def test_rows_without_a_target_are_refused_or_left_out(tmp_path: Path) -> None:
         assert bp.data.load(path, drop_empty=True).y.tolist() == [0, 1]
 
 
-def test_several_targets_by_name(tmp_path: Path) -> None:
+def test_several_target_columns_are_chosen_by_name(tmp_path: Path) -> None:
     path = written(tmp_path, "a,u,v\n1,0.5,2\n2,1.5,3\n")
     for target in (["v", "u"], "v,u"):
         dataset = bp.data.load(path, target=target)
@@ -224,7 +224,7 @@ def test_several_targets_by_name(tmp_path: Path) -> None:
         assert (dataset.feature_names, dataset.target_names) == (("a",), ("v", "u"))
 
 
-def test_data_frames_of_other_libraries() -> None:
+def test_arrow_tables_are_read_and_ambiguous_columns_refused() -> None:
     table = bp.data.table_of(
         pa.table({"n": [1, None], "s": pa.array(["b", "a"]).dictionary_encode(), "f": [True, None]})
     )
@@ -244,7 +244,7 @@ def test_importing_loads_no_library_of_tables() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_is_read_from_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Piped:
         buffer = io.BytesIO(KINDS.encode())
 

@@ -59,7 +59,7 @@ def test_scores_of_values_are_in_their_own_unit(cli: Any, tmp_path: Path) -> Non
     assert (scores["r2"], scores["mae"]) == pytest.approx(wanted, rel=value_rtol("float32", len(truth)))
 
 
-def test_a_person_sees_a_line_for_each_score(cli: Any, tmp_path: Path) -> None:
+def test_printed_table_has_a_line_for_each_score(cli: Any, tmp_path: Path) -> None:
     path, target = samples.adult(tmp_path, 200)
     ended = cli("train", path, "--target", target, *FEW, "--metrics", "f1_weighted,recall", "--validation", "0.2")
     lines = [line.split() for line in ended.out.splitlines()]
@@ -92,7 +92,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("options", MISTAKES, ids=" ".join)
-def test_a_mistake_is_one_line(options: tuple[str, ...], mistake: Any, tmp_path: Path) -> None:
+def test_invalid_metric_options_are_refused_in_one_line(options: tuple[str, ...], mistake: Any, tmp_path: Path) -> None:
     path, target = samples.adult(tmp_path, 100)
     assert MISTAKES[options] in mistake("train", path, "--target", target, *options)
 

@@ -89,7 +89,7 @@ def test_text_beside_an_array_names_the_classes(cli: Any, tmp_path: Path) -> Non
     assert "requires a target of numbers, got text" in cli("train", x, "--target", y, "--task", "regression").err
 
 
-def test_splits_are_drawn_or_files(cli: Any, tmp_path: Path) -> None:
+def test_validation_and_test_rows_are_drawn_or_come_from_files(cli: Any, tmp_path: Path) -> None:
     path, target = samples.penguins(tmp_path, 200)
     report = trained(cli, path, "--target", target, *FEW, "--validation", "0.2", "--test", "0.1")
     assert (report["rows"], report["validation_rows"], report["held_out_rows"]) == (140, 40, 20)
@@ -171,7 +171,7 @@ def test_rows_with_missing_cells_may_be_left_out(cli: Any, tmp_path: Path) -> No
     assert f"{200 - len(kept)} of 200 rows have missing cells and are left out" in ended.err
 
 
-def test_the_network_has_what_was_asked_for(cli: Any, tmp_path: Path) -> None:
+def test_network_options_of_train_build_the_network_they_name(cli: Any, tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     args = ("--layers", "5", "--batch-norm", "--dropout", "0.1", "--l1", "0.01", "--l2", "0.1", "--epochs", "2")
     trained(cli, "diabetes", *args, "--output-activation", "softplus", "--out", out)
@@ -186,7 +186,7 @@ def test_the_network_has_what_was_asked_for(cli: Any, tmp_path: Path) -> None:
     assert not loaded.features.target.scaled  # type: ignore[union-attr]
 
 
-def test_classes_may_count_the_same(cli: Any, mistake: Any, tmp_path: Path) -> None:
+def test_balanced_class_weight_finds_more_rows_of_the_rare_class(cli: Any, mistake: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"a": rng.normal(size=400)})
     frame["y"] = np.where(frame.a + rng.normal(size=400) > 2.2, "rare", "usual")
@@ -327,7 +327,7 @@ def test_limit_on_rows_is_reported(cli: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "option", ["--features", "--drop", "--categorical", "--target", "--loss", "--output-activation"]
 )
-def test_an_empty_text_is_no_name(option: str, mistake: Any, tmp_path: Path) -> None:
+def test_empty_column_name_is_refused(option: str, mistake: Any, tmp_path: Path) -> None:
     path, _ = samples.adult(tmp_path, 60)
     said = mistake("train", path, option, "", *FEW)
     assert option in said or "unknown" in said
@@ -342,7 +342,7 @@ def test_probabilities_may_be_left_out(cli: Any, tmp_path: Path) -> None:
     assert {row[1] for row in rows} <= {"Adelie", "Chinstrap", "Gentoo"}
 
 
-def test_options_of_the_text_and_keys_of_archives(cli: Any, mistake: Any, tmp_path: Path) -> None:
+def test_options_of_text_files_and_archive_keys_are_used_and_checked(cli: Any, mistake: Any, tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("note\na_b;é\n'1';x\n'2';y\n".encode("latin-1") * 1)
     args = (
         "--sep",

@@ -82,7 +82,7 @@ def test_running_statistics_see_every_part(backend_name: str, rng: np.random.Gen
     np.testing.assert_allclose(model.running["0.mean"], expected, rtol=1e-12)
 
 
-def test_parts() -> None:
+def test_batch_is_cut_into_parts_of_the_smallest_allowed_size() -> None:
     assert parts(12, 4, 1) == [(0, 4), (4, 8), (8, 12)]
     assert parts(14, 4, 1) == [(0, 4), (4, 8), (8, 12), (12, 14)]
     assert parts(13, 4, 2) == [(0, 4), (4, 8), (8, 13)]
@@ -97,7 +97,9 @@ def test_parts() -> None:
         ({"accumulate": 2, "batch_size": 4, "update": "sequential"}, "takes them one by one"),
     ],
 )
-def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generator) -> None:
+def test_invalid_accumulation_settings_are_refused(
+    settings: dict[str, Any], message: str, rng: np.random.Generator
+) -> None:
     with pytest.raises(bp.ConfigError, match=message):
         bp.Model(PLAIN).fit(*labelled(rng), epochs=1, **settings)
 
@@ -157,7 +159,9 @@ def test_parameters_without_a_gradient_stay(backend_name: str) -> None:
         ),
     ],
 )
-def test_bad_gradients(gradients: Any, settings: Any, message: str, backend_name: str) -> None:
+def test_invalid_gradients_are_refused_and_change_no_parameter(
+    gradients: Any, settings: Any, message: str, backend_name: str
+) -> None:
     model = bp.Model(PLAIN, backend_name)
     before = model.parameters
     with pytest.raises(bp.BpError, match=message):

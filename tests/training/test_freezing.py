@@ -78,7 +78,9 @@ def test_frozen_statistics_need_no_batch(rng: np.random.Generator) -> None:
         ({"only": [3]}, r"only to be a name such as .*got \[3\]"),
     ],
 )
-def test_refusals(settings: dict[str, Any], message: str, rng: np.random.Generator) -> None:
+def test_invalid_settings_for_frozen_layers_are_refused(
+    settings: dict[str, Any], message: str, rng: np.random.Generator
+) -> None:
     model = bp.Model(NORMED)
     with pytest.raises(bp.ConfigError, match=message):
         model.fit(*labelled(rng), epochs=1, **settings)

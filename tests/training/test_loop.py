@@ -36,7 +36,9 @@ def test_same_seed_same_backend_is_bit_identical(backend_name: str, rng: np.rand
 
 @pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_same_seed_other_backend_same_losses(dtype: str, backend_name: str, rng: np.random.Generator) -> None:
+def test_same_seed_gives_the_same_losses_on_another_backend_but_for_rounding(
+    dtype: str, backend_name: str, rng: np.random.Generator
+) -> None:
     """Same initial weights, shuffles and masks: after hundreds of steps the losses differ by rounding only."""
     x, y = labelled(rng)
     models = [bp.Model(everything(), name, dtype, seed=1) for name in ("numpy", backend_name)]
@@ -88,7 +90,9 @@ def test_only_named_parameters_are_trained(update: str, backend_name: str, rng: 
     assert changed == {"1.weight", "1.bias"}
 
 
-def test_sequential_updates_of_every_kind_of_layer(backend_name: str, rng: np.random.Generator) -> None:
+def test_sequential_updates_leave_the_last_layer_of_every_network_as_in_a_simultaneous_step(
+    backend_name: str, rng: np.random.Generator
+) -> None:
     """The last layer's update is that of a simultaneous step; the layers below use its new weights."""
     x, y = labelled(rng)
     together, in_turn = (bp.Model(everything(), backend_name, "float64") for _ in range(2))
@@ -194,7 +198,7 @@ def test_runs_of_full_batch_steps_are_as_long_as_their_speed_allows(monkeypatch:
 @pytest.mark.parametrize(
     ("steps", "taken", "fit"), [(1, 0.01, 20), (50, 0.001, 10_000), (4, 100.0, 1), (7, 0.0, 2**14)]
 )
-def test_how_many_steps_fit_into_a_run(steps: int, taken: float, fit: int) -> None:
+def test_number_of_steps_in_a_run_follows_their_measured_time(steps: int, taken: float, fit: int) -> None:
     assert loop._steps_in(loop.LONG_ENOUGH, steps, taken) == fit
 
 
@@ -243,7 +247,9 @@ def test_a_second_fit_goes_on_in_another_order(rng: np.random.Generator) -> None
 
 @pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("batch_size", [None, 16])
-def test_a_loss_that_is_not_finite(batch_size: int | None, backend_name: str, rng: np.random.Generator) -> None:
+def test_loss_that_is_not_finite_is_named_and_the_last_finite_state_restored(
+    batch_size: int | None, backend_name: str, rng: np.random.Generator
+) -> None:
     """The error names step, layer and array; the model has the parameters of the last step whose loss was finite."""
     x = rng.normal(size=(64, 2)) * 10
     network = bp.Network(2, [bp.Dense(1)], "mean_squared_error")
@@ -264,7 +270,7 @@ def test_a_loss_that_is_not_finite(batch_size: int | None, backend_name: str, rn
 def test_the_step_before_a_segment_is_found_again(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     """When the first step of a segment fails, the last good step lies in the segment before."""
     monkeypatch.setattr(loop, "LONGEST", 1)
-    test_a_loss_that_is_not_finite(None, "numpy", rng)
+    test_loss_that_is_not_finite_is_named_and_the_last_finite_state_restored(None, "numpy", rng)
 
 
 def test_a_gradient_that_is_not_finite_is_named() -> None:

@@ -138,7 +138,7 @@ def test_ten_thousand_compiled_steps_take_no_more_memory_than_a_thousand() -> No
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system does not say")
-def test_the_peak_of_a_compiled_fit() -> None:
+def test_peak_memory_of_a_compiled_fit_stays_within_a_quarter_of_what_it_needs() -> None:
     """Parameters, optimiser state, gradients, activations and one batch, and a quarter more for all else.
 
     That is one more copy of the parameters, which the model keeps until the fit has succeeded, and none of the state.

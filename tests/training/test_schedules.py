@@ -23,11 +23,11 @@ EXPECTED = [
 
 
 @pytest.mark.parametrize(("schedule", "formula"), EXPECTED, ids=lambda v: type(v).__name__)
-def test_formula(schedule: object, formula: object) -> None:
+def test_every_schedule_follows_its_formula(schedule: object, formula: object) -> None:
     np.testing.assert_allclose(schedule(STEPS), [formula(int(s)) for s in STEPS], rtol=value_rtol(float))
 
 
-def test_a_function_of_the_step_number() -> None:
+def test_function_of_the_step_number_is_a_schedule() -> None:
     schedule = bp.SGD(lambda step: 0.1 / (step + 1)).schedule
     np.testing.assert_array_equal(schedule(STEPS), 0.1 / (STEPS + 1))
 
@@ -41,6 +41,6 @@ def test_a_number_is_a_constant_and_a_name_has_its_default() -> None:
 @pytest.mark.parametrize(
     "build", [lambda: bp.WarmUp(0, 0.1), lambda: bp.WarmUp(3, -0.1), lambda: bp.StepDecay(0.1, 2, -1)]
 )
-def test_refusals(build: object) -> None:
+def test_invalid_schedules_are_refused(build: object) -> None:
     with pytest.raises(bp.ConfigError, match=r"requires (a|steps)"):
         build()

@@ -62,7 +62,9 @@ class Linear(bp.Layer):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_residual(form: str, backend_name: str, rng: np.random.Generator) -> None:
+def test_sequential_updates_work_with_every_form_of_residual(
+    form: str, backend_name: str, rng: np.random.Generator
+) -> None:
     x, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
     own = bp.Network(3, [Linear(4, form), bp.Activation("tanh"), Linear(2, form)], "mean_squared_error")
     starts = [np.random.default_rng([n, 7]).standard_normal((n, units)) for n, units in ((3, 4), (4, 2))]
@@ -82,7 +84,9 @@ def test_every_form_of_a_residual(form: str, backend_name: str, rng: np.random.G
 
 
 @pytest.mark.parametrize("bias", ["column", "column-first"])
-def test_a_bias_in_the_weight(bias: str, backend_name: str, rng: np.random.Generator) -> None:
+def test_sequential_updates_use_the_new_weight_also_where_it_holds_the_bias(
+    bias: str, backend_name: str, rng: np.random.Generator
+) -> None:
     """The weight without its bias row is a slice; it must be the new one, as it is for a bias of its own."""
     x, y = rng.standard_normal((8, 3)), rng.standard_normal((8, 2))
     starts = [np.random.default_rng(n).standard_normal((n + 1, units)) for n, units in ((3, 4), (4, 2))]

@@ -38,7 +38,7 @@ def test_xor_training_classifies_all_four_rows(backend_name: str) -> None:
     np.testing.assert_array_equal(model.predict(data.x) > 0.5, data.y > 0.5)
 
 
-def test_dosage_descent(backend_name: str) -> None:
+def test_dosage_descent_has_the_published_steps(backend_name: str) -> None:
     """From 0 at learning rate 0.1: 1.5655, 2.1917, ..., and after 10 steps 2.6089, the step size being below 0.001."""
     data, seen = bp.data.load("dosage"), []
     model = bp.Model(dosage(), backend_name, "float64")
@@ -67,7 +67,7 @@ def test_dosage_stops_at_the_same_step_without_callbacks(backend_name: str) -> N
 
 
 @pytest.mark.parametrize("strength", [0.0, 3.0])
-def test_course_gradients(strength: float, backend_name: str) -> None:
+def test_course_network_has_the_published_gradients(strength: float, backend_name: str) -> None:
     """The 38 gradients of the course's gradient check (3-5-3, sigmoid, sums of sines as weights), lambda / 2m penalty."""
     theta = [_sines(5, 4), _sines(3, 6)]
     layers = [bp.Dense(n, "sigmoid", bias="column-first", weight_init=t.T) for n, t in zip((5, 3), theta, strict=True)]
@@ -84,7 +84,7 @@ def _sines(rows: int, columns: int) -> np.ndarray:
     return (np.sin(np.arange(1, rows * columns + 1)) / 10).reshape(columns, rows).T
 
 
-def test_simultaneous_and_sequential_updates(backend_name: str) -> None:
+def test_simultaneous_and_sequential_updates_give_the_published_losses(backend_name: str) -> None:
     """One step of Mazur's network: 0.291027774 when all weights move at once, 0.291027924 when the output moves first."""
     for update, expected in (("simultaneous", 0.29102777369359933), ("sequential", 0.29102792390544197)):
         model = bp.Model(mazur(), backend_name, "float64")

@@ -9,7 +9,7 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from threading import RLock
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from bpengine_steps.disk import cache_folder
@@ -23,6 +23,43 @@ from bpengine_cupy.cuda_target.cublaslt.library import WORKSPACE, CublasLt, Desc
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
 
 Look = Callable[[], bool]
+Launchable: TypeAlias = (
+    Callable[..., object] | DescribedProduct
+)  # a kernel of CuPy's, a product, a function of the host
+
+
+class CudaStream(Protocol):
+    """What is asked of a stream of CuPy, which states no types."""
+
+    def wait_event(self, event: CudaEvent) -> None:
+        """Let what follows wait for an event."""
+
+
+class CudaEvent(Protocol):
+    """What is asked of an event of CuPy."""
+
+    def record(self, stream: CudaStream) -> None:
+        """Stand for all that is in the stream by now."""
+
+    def synchronize(self) -> None:
+        """Wait for that."""
+
+
+class CudaGraph(Protocol):
+    """What is asked of a graph of CuPy."""
+
+    def launch(self, stream: CudaStream) -> None:
+        """Put its calls into the stream."""
+
+    def upload(self, stream: CudaStream) -> None:
+        """Bring it to the device before its first launch."""
+
+
+class CudaModule(Protocol):
+    """What is asked of a loaded module of CuPy."""
+
+    def get_function(self, name: str) -> Callable[..., object]:
+        """Return a kernel."""
 
 
 class Driver(Protocol):
@@ -50,16 +87,16 @@ class Driver(Protocol):
     def copy(self, to: int, source: int, size: int) -> None:
         """Put a copy within the device into the first stream."""
 
-    def kernels(self, source: str) -> Mapping[str, Any]:
+    def kernels(self, source: str) -> Mapping[str, Launchable]:
         """Load generated text; the kernels by name."""
 
     def known(self, source: str) -> bool:
         """Say whether generated text was compiled before."""
 
-    def product(self, product: MatrixProduct, base: int) -> Any:
+    def product(self, product: MatrixProduct, base: int) -> DescribedProduct:
         """Describe a product and choose its algorithm."""
 
-    def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, launchable: Launchable, memory: int, run: int) -> None:
         """Put a kernel, or a described product, into its stream."""
 
     def fork(self) -> None:
@@ -68,10 +105,10 @@ class Driver(Protocol):
     def join(self) -> None:
         """Let the first stream wait for the second."""
 
-    def capture(self, work: Callable[[], None]) -> Any:
+    def capture(self, work: Callable[[], None]) -> CudaGraph:
         """Return a graph of the calls that `work` makes, none of which runs."""
 
-    def replay(self, graph: Any) -> None:
+    def replay(self, graph: CudaGraph) -> None:
         """Put a graph into the first stream."""
 
     def look(self, address: int) -> Look:
@@ -83,19 +120,19 @@ class Driver(Protocol):
     def pinned(self, size: int) -> HostArray:
         """Return so many bytes of page-locked memory of the host."""
 
-    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: Any) -> Any:
+    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: CudaEvent | None) -> CudaEvent:
         """Put copies of page-locked arrays to addresses into the copies' stream, `behind` a mark unless that is None.
 
         Return what `after` and `finish` wait for.
         """
 
-    def after(self, sent: Any) -> None:
+    def after(self, sent: CudaEvent) -> None:
         """Let the first stream wait for copies."""
 
-    def mark(self) -> Any:
+    def mark(self) -> CudaEvent:
         """Return what `send` may wait for: all that is in the first stream by now."""
 
-    def finish(self, sent: Any) -> None:
+    def finish(self, sent: CudaEvent) -> None:
         """Wait for copies; any thread may."""
 
     def between(self, work: Callable[[], None]) -> None:
@@ -161,7 +198,7 @@ class CupyDriver:
         """See `Driver`."""
         return compiler.compiled_before(source, self._arch)
 
-    def kernels(self, source: str) -> Mapping[str, Any]:
+    def kernels(self, source: str) -> Mapping[str, Launchable]:
         """See `Driver`."""
         from cupy.cuda import function
 
@@ -169,7 +206,7 @@ class CupyDriver:
         module.load(compiler.cubin(source, self._arch))
         return _Functions(module)
 
-    def product(self, product: MatrixProduct, base: int) -> Any:
+    def product(self, product: MatrixProduct, base: int) -> DescribedProduct:
         """See `Driver`."""
         described = DescribedProduct(self._lt, product, base, self._precision)
         described.choose(self._chosen, self._seconds, self._streams[0].ptr, self.address(self._workspaces[0]))
@@ -187,9 +224,9 @@ class CupyDriver:
             times.append(float(self._cupy.cuda.get_elapsed_time(begin, end)))
         return min(times[1:])
 
-    def call(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+    def call(self, call: StepCall, launchable: Launchable, memory: int, run: int) -> None:
         """See `Driver`."""
-        if call.product is not None:
+        if isinstance(launchable, DescribedProduct):
             launchable.launch(self._streams[call.beside].ptr, self.address(self._workspaces[call.beside]))
             return
         launchable(call.grid, call.block, (np.uint64(memory), np.uint64(run)), stream=self._streams[0])
@@ -202,10 +239,10 @@ class CupyDriver:
         """See `Driver`."""
         self._meet(self._streams[1], self._streams[0])
 
-    def _meet(self, first: Any, then: Any) -> None:
+    def _meet(self, first: CudaStream, then: CudaStream) -> None:
         then.wait_event(self._event(first))
 
-    def capture(self, work: Callable[[], None]) -> Any:
+    def capture(self, work: Callable[[], None]) -> CudaGraph:
         """See `Driver`. Garbage is not collected meanwhile: freeing an array may not be captured."""
         stream, collecting = self._streams[0], gc.isenabled()
         gc.disable()
@@ -215,14 +252,14 @@ class CupyDriver:
                 try:
                     work()
                 finally:
-                    graph = stream.end_capture()
+                    graph: CudaGraph = stream.end_capture()
         finally:
             if collecting:
                 gc.enable()
         graph.upload(stream)
         return graph
 
-    def replay(self, graph: Any) -> None:
+    def replay(self, graph: CudaGraph) -> None:
         """See `Driver`."""
         graph.launch(self._streams[0])
 
@@ -248,7 +285,7 @@ class CupyDriver:
         """See `Driver`."""
         return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(max(size, 1)), np.uint8, size)
 
-    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: Any) -> Any:
+    def send(self, pairs: Sequence[tuple[int, HostArray]], behind: CudaEvent | None) -> CudaEvent:
         """See `Driver`."""
         runtime = self._cupy.cuda.runtime
         if behind is not None:
@@ -257,20 +294,20 @@ class CupyDriver:
             runtime.memcpyAsync(to, source.ctypes.data, source.nbytes, runtime.memcpyHostToDevice, self._copies.ptr)
         return self._event(self._copies)
 
-    def after(self, sent: Any) -> None:
+    def after(self, sent: CudaEvent) -> None:
         """See `Driver`."""
         self._streams[0].wait_event(sent)
 
-    def mark(self) -> Any:
+    def mark(self) -> CudaEvent:
         """See `Driver`."""
         return self._event(self._streams[0])
 
-    def finish(self, sent: Any) -> None:
+    def finish(self, sent: CudaEvent) -> None:
         """See `Driver`."""
         sent.synchronize()
 
-    def _event(self, stream: Any) -> Any:
-        event = self._cupy.cuda.Event(disable_timing=True)
+    def _event(self, stream: CudaStream) -> CudaEvent:
+        event: CudaEvent = self._cupy.cuda.Event(disable_timing=True)
         event.record(stream)
         return event
 
@@ -284,13 +321,13 @@ class CupyDriver:
         self._streams[0].synchronize()
 
 
-class _Functions(dict[str, Any]):
+class _Functions(dict[str, Launchable]):
     """A module's functions, looked up once each."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: CudaModule) -> None:
         super().__init__()
         self._module = module
 
-    def __missing__(self, name: str) -> Any:
+    def __missing__(self, name: str) -> Launchable:
         self[name] = self._module.get_function(name)
         return self[name]

@@ -16,7 +16,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bpengine_steps.ir import RecordedStep, StepGraph, StepNode, needed
+import numpy as np
+from bpengine_steps.ir import DType, RecordedStep, StepGraph, StepNode, needed
 
 MASK, BIAS_GRADIENT = "mask", "bias_gradient"
 PITCH = 128  # bits: what the distance between two rows of a mask must be a multiple of
@@ -140,7 +141,7 @@ class _Rewriting:
             return self._product(product, self._new[bias.number], how)
         if node.number in forms.backward:
             product, y = forms.backward[node.number]
-            mask = self._side(y, (y.shape[0], mask_pitch(y.shape[1]) // 8), "u1", MASK)
+            mask = self._side(y, (y.shape[0], mask_pitch(y.shape[1]) // 8), np.dtype(np.uint8), MASK)
             return self._product(product, mask, "drelu_bgrad" if node.number in self._summed else "drelu")
         if node.number in forms.sums:
             return self._side(forms.sums[node.number], node.shape, node.dtype, BIAS_GRADIENT)
@@ -150,5 +151,5 @@ class _Rewriting:
         inputs = [*(self._new[operand.number] for operand in product.inputs), further]
         return self._graph.add("matmul", inputs, product.shape, product.dtype, how)
 
-    def _side(self, product: StepNode, shape: tuple[int, ...], dtype: Any, what: str) -> StepNode:
+    def _side(self, product: StepNode, shape: tuple[int, ...], dtype: DType, what: str) -> StepNode:
         return self._graph.add("side", [self._new[product.number]], shape, dtype, what)

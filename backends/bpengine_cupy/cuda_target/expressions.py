@@ -6,7 +6,6 @@ Templates: {0}, {1} operands, {t} the result's type. Names with `m_` are overloa
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from bpengine_steps.ir import DType, StepNode
@@ -112,7 +111,7 @@ def expression(node: StepNode, operands: list[str]) -> str:
     return f"{kind}({template.format(*operands, t=kind)})"
 
 
-def literal(value: Any) -> str:
+def literal(value: np.generic) -> str:
     """Return a NumPy scalar as a CUDA C literal, exact to the bit: floats in hexadecimal."""
     dtype: DType = np.dtype(value.dtype)
     kind = c_type(dtype)

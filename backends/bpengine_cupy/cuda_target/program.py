@@ -20,7 +20,7 @@ from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
-from bpengine_cupy.cuda_target.driver import Driver, Look
+from bpengine_cupy.cuda_target.driver import Driver, Launchable, Look
 from bpengine_cupy.cuda_target.staging import MIB, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
@@ -94,10 +94,11 @@ class CudaProgram:
                 f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
             ) from None
 
-    def _launchable(self, call: StepCall, kernels: Mapping[str, Any], base: int) -> Any:
+    def _launchable(self, call: StepCall, kernels: Mapping[str, Launchable], base: int) -> Launchable:
         """Return what the driver launches for a call, or the function outside of the program."""
         if call.outside is not None:
-            return call.outside.info
+            function: Launchable = call.outside.info
+            return function
         return kernels[call.name] if call.product is None else self._driver.product(call.product, base)
 
     def pieces(self) -> Pieces:

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from bpengine.benchmark.workloads import EPS
+from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 
 INSTALLED = find_spec("optax") is not None
 NOTE = "optax's update rules" if INSTALLED else "update rules written by hand, for optax is not installed"
@@ -19,16 +21,17 @@ BETA1, BETA2 = 0.9, 0.999
 class Rule(NamedTuple):
     """An update rule as optax writes it: init(params) -> slots, update(gradients, slots, params) -> (updates, slots)."""
 
-    init: Callable[[Any], Any]
-    update: Callable[[Any, Any, Any], Any]
+    init: Callable[[Tree], Tree]
+    update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
 
 
-def make(optimizer: str, rate: float) -> Any:
+def make(optimizer: str, rate: float) -> Rule:
     """Return the rule of an optimiser, "adam" or "sgd"."""
     if INSTALLED:
         import optax
 
-        return optax.adam(rate, eps=EPS) if optimizer == "adam" else optax.sgd(rate)
+        rule = optax.adam(rate, eps=EPS) if optimizer == "adam" else optax.sgd(rate)
+        return Rule(rule.init, rule.update)
     return by_hand(optimizer, rate)
 
 
@@ -39,22 +42,22 @@ def by_hand(optimizer: str, rate: float) -> Rule:
     return Rule(_adam_init, lambda gradients, slots, params: _adam(rate, gradients, slots))
 
 
-def _map(function: Callable[..., Any], *trees: Any) -> Any:
+def _map(function: Callable[..., Array], *trees: Any) -> Tree:
     return jax.tree.map(function, *trees)
 
 
-def _adam_init(params: Any) -> Any:
+def _adam_init(params: Tree) -> Tree:
     zeros = _map(jnp.zeros_like, params)
     return jnp.zeros((), jnp.int32), zeros, _map(jnp.copy, zeros)
 
 
-def _adam(rate: float, gradients: Any, slots: Any) -> Any:
+def _adam(rate: float, gradients: Tree, slots: Tree) -> tuple[Tree, Tree]:
     count, m, v = slots
     count = count + 1
     m = _map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, gradients)
     v = _map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, gradients)
 
-    def change(m: Any, v: Any) -> Any:
+    def change(m: Array, v: Array) -> Array:
         t = count.astype(m.dtype)
         return -rate * (m / (1 - BETA1**t)) / (jnp.sqrt(v / (1 - BETA2**t)) + EPS)
 

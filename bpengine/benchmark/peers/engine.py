@@ -6,7 +6,7 @@ import math
 from importlib import import_module
 from typing import Any
 
-from bpengine.backend import Backend, backend_class, get_backend
+from bpengine.backend import Backend, HostArray, State, backend_class, get_backend
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer, installed
 from bpengine.model import Model
@@ -117,7 +117,7 @@ class CupyEvents:
         self._started = False
         run = backend.run_epoch
 
-        def watched(*args: Any, **options: Any) -> Any:
+        def watched(*args: Any, **options: Any) -> tuple[State, dict[str, HostArray]]:
             if not self._started:
                 self._begin.record()
                 self._started = True

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from bpengine.backend import HostArray
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
@@ -53,10 +54,10 @@ class KerasJax(Peer):
         flat = [np.asarray(array) for array in self._model.get_weights()]
         return list(zip(flat[::2], flat[1::2], strict=True))
 
-    def _fit(self, x: Any, y: Any) -> None:
+    def _fit(self, x: HostArray, y: HostArray) -> None:
         self._model.fit(x, y, batch_size=self.workload.batch, epochs=1, shuffle=False, verbose=0)
 
-    def _optimizer(self) -> Any:
+    def _optimizer(self) -> keras.optimizers.Optimizer:
         if self.workload.optimizer == "sgd":
             return keras.optimizers.SGD(self.workload.rate)
         return keras.optimizers.Adam(self.workload.rate, epsilon=EPS)

@@ -19,11 +19,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 SECONDS, REPEATS = 0.03, 4  # the least time of all repetitions, and the least number of waits
 TOGETHER, MOST = 0.001, 64  # calls between two waits: about so many seconds of them, at most so many
 CUPY_TF32 = 7  # cupy._core.COMPUTE_TYPE_TF32, which has no public name
+Array: TypeAlias = Any  # of the library whose products are timed
 
 
 class NumpyLimits:
@@ -57,20 +59,20 @@ class NumpyLimits:
         parts = list(zip(*(self.xp.array_split(a, self._threads) for a in (source, target)), strict=True))
         return min(alone, self._shortest(lambda: list(self._pool.map(lambda pair: self._copy(*pair), parts))))
 
-    def _library(self) -> Any:
+    def _library(self) -> ModuleType:
         """Import the library and set the precision of its products; raise ValueError where it has none such."""
         if self.precision != self.dtype:
             raise ValueError(f"NumPy multiplies in float32 or float64, not in {self.precision}")
         return import_module("numpy")
 
-    def _copy(self, source: Any, target: Any) -> Any:
+    def _copy(self, source: Array, target: Array) -> None:
         target[...] = source
 
-    def _factor(self, rows: int, columns: int) -> Any:
+    def _factor(self, rows: int, columns: int) -> Array:
         """Return a random matrix in the dtype of the products."""
         return self._random((rows, columns))
 
-    def _random(self, shape: tuple[int, ...]) -> Any:
+    def _random(self, shape: tuple[int, ...]) -> Array:
         return self.xp.random.default_rng(0).standard_normal(shape, self.dtype)
 
     def _shortest(self, work: Callable[[], Any]) -> float:
@@ -106,7 +108,7 @@ class NumpyLimits:
 class CupyLimits(NumpyLimits):
     """The same with CuPy; in tf32 by a setting that CuPy does not document."""
 
-    def _library(self) -> Any:
+    def _library(self) -> ModuleType:
         if self.precision == "bfloat16":
             raise ValueError("products in bfloat16 are not measured with CuPy: install PyTorch to measure them")
         if self.precision == "tf32":
@@ -120,22 +122,22 @@ class CupyLimits(NumpyLimits):
 class TorchLimits(NumpyLimits):
     """The same with PyTorch; on a GPU all calls between two waits are one CUDA graph, so that launching them costs nothing."""
 
-    def _library(self) -> Any:
-        torch: Any = import_module("torch")
+    def _library(self) -> ModuleType:
+        torch = import_module("torch")
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
         torch.manual_seed(0)
         self._place = "cuda" if self.device == "gpu" else "cpu"
         torch.empty(1, device=self._place)
         return torch
 
-    def _copy(self, source: Any, target: Any) -> Any:
-        return target.copy_(source)
+    def _copy(self, source: Array, target: Array) -> None:
+        target.copy_(source)
 
-    def _factor(self, rows: int, columns: int) -> Any:
+    def _factor(self, rows: int, columns: int) -> Array:
         matrix = self._random((rows, columns))
         return matrix.bfloat16() if self.precision == "bfloat16" else matrix
 
-    def _random(self, shape: tuple[int, ...]) -> Any:
+    def _random(self, shape: tuple[int, ...]) -> Array:
         return self.xp.randn(shape, device=self._place, dtype=getattr(self.xp, self.dtype))
 
     def _together(self, work: Callable[[], Any], calls: int) -> Callable[[], Any]:

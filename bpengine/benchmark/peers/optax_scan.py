@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 
 from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.optax_step import OptaxStep
+from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 
 UNROLLED = 8  # steps between two tests of the loop's condition, which on a GPU the host makes
 SMALL_BYTES = (
@@ -29,13 +31,13 @@ class OptaxScan(OptaxStep):
         f"{UNROLLED} steps an iteration; {adam_rule.NOTE}"
     )
 
-    def compiled(self) -> Any:
+    def compiled(self) -> Callable[..., Tree]:
         """Return the jitted epoch: (state, data, order, length) -> (state, losses)."""
         on_gpu = self.device == "gpu"
         before = self.sample.x[: self.workload.batch].nbytes < SMALL_BYTES and not on_gpu
         scan = partial(jax.lax.scan, unroll=UNROLLED if on_gpu else 1)
 
-        def epoch(state: Any, data: Any, order: Any, length: int) -> Any:
+        def epoch(state: Tree, data: tuple[Array, Array], order: Array | None, length: int) -> Tree:
             if order is None:
                 return scan(lambda state, _: self.step(state, data, None), state, length=length)
             if before:
@@ -43,7 +45,8 @@ class OptaxScan(OptaxStep):
                 return scan(lambda state, batch: self.step(state, batch, None), state, taken)
             return scan(lambda state, rows: self.step(state, data, rows), state, order)
 
-        return jax.jit(epoch, donate_argnums=0, static_argnums=3)
+        jitted: Callable[..., Tree] = jax.jit(epoch, donate_argnums=0, static_argnums=3)
+        return jitted
 
     def train(self, steps: int) -> None:
         """Call the compiled epoch for every epoch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,6 +12,8 @@ import numpy as np
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers import adam_rule
 from bpengine.benchmark.peers.peer import Peer
+from bpengine.kernels._kernel import Array
+from bpengine.kernels._trees import Tree
 
 MATMUL = {"full": "highest", "tf32": "TF32_TF32_F32", "bfloat16": "BF16_BF16_F32"}
 
@@ -36,9 +39,10 @@ class OptaxStep(Peer):
         """Return versions and the device."""
         return {**super().about(argument, device), "device": str(jax.devices()[0])}
 
-    def compiled(self) -> Any:
+    def compiled(self) -> Callable[..., Tree]:
         """Return the jitted function."""
-        return jax.jit(self.step, donate_argnums=0)
+        jitted: Callable[..., Tree] = jax.jit(self.step, donate_argnums=0)
+        return jitted
 
     def reset(self) -> None:
         """Bring the initial weights to the device, with new optimiser slots."""
@@ -53,7 +57,7 @@ class OptaxStep(Peer):
                 state, _ = self._run(state, self._data, None if epoch.order is None else epoch.order[i])
         self._state = jax.block_until_ready(state)
 
-    def step(self, state: Any, data: Any, rows: Any) -> Any:
+    def step(self, state: Tree, data: tuple[Array, Array], rows: Array | None) -> tuple[Tree, Array]:
         """Train one step; return the new state and the loss."""
         params, slots = state
         x, target = data if rows is None else (array[rows] for array in data)
@@ -61,7 +65,7 @@ class OptaxStep(Peer):
         updates, slots = self._rule.update(gradients, slots, params)
         return (jax.tree.map(jnp.add, params, updates), slots), loss
 
-    def _loss(self, params: Any, x: Any, target: Any) -> Any:
+    def _loss(self, params: Tree, x: Array, target: Array) -> Array:
         for w, b in params[:-1]:
             x = self._activation(x @ w + b)
         w, b = params[-1]

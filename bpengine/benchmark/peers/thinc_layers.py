@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from thinc.api import SGD, Adam, Linear, NumpyOps, Relu, Sigmoid, chain, set_current_ops
 
+from bpengine.backend import HostArray
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
@@ -48,14 +49,14 @@ class ThincLayers(Peer):
                 backprop(self._gradient(logits, y[rows]))
                 self._model.finish_update(self._rule)
 
-    def _gradient(self, logits: Any, target: Any) -> Any:
+    def _gradient(self, logits: HostArray, target: HostArray) -> HostArray:
         """Return the gradient of the mean cross-entropy with respect to the logits."""
         if self.workload.binary:
-            return (1 / (1 + np.exp(-logits)) - target) / len(logits)
+            return np.asarray((1 / (1 + np.exp(-logits)) - target) / len(logits))
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         e /= e.sum(axis=1, keepdims=True)
         e[np.arange(len(e)), target] -= 1
-        return e / len(e)
+        return np.asarray(e / len(e))
 
     def weights(self) -> Weights:
         """Return the parameters, weights as (inputs, units)."""

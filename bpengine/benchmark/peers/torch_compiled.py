@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
-from bpengine.benchmark.peers.torch_eager import TorchEager
+from bpengine.benchmark.peers.torch_eager import Loss, TorchEager
 
 
 class TorchCompiled(TorchEager):
@@ -15,10 +15,11 @@ class TorchCompiled(TorchEager):
     note = f"torch.compile of the loss function, on a GPU mode reduce-overhead; {TorchEager.note}"
     mode: ClassVar[str] = "reduce-overhead"
 
-    def compiled(self, loss: Any) -> Any:
+    def compiled(self, loss: Loss) -> Loss:
         """Return the loss function, compiled."""
         torch._dynamo.reset()
-        return torch.compile(loss, mode=self.mode if self.device == "gpu" else None, dynamic=False)
+        compiled: Loss = torch.compile(loss, mode=self.mode if self.device == "gpu" else None, dynamic=False)
+        return compiled
 
 
 class TorchAutotuned(TorchCompiled):

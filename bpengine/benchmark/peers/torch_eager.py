@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
 
 MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" stands for TF32 on a GPU
+
+Loss: TypeAlias = Callable[..., torch.Tensor]  # (inputs, targets) -> a scalar
 
 
 class TorchEager(Peer):
@@ -43,7 +46,7 @@ class TorchEager(Peer):
             about["versions"] |= {"CUDA": torch.version.cuda, "cuDNN": str(torch.backends.cudnn.version())}
         return {**about, "threads": torch.get_num_threads(), "device": place}
 
-    def compiled(self, loss: Any) -> Any:
+    def compiled(self, loss: Loss) -> Loss:
         """Return the loss function in the form that is called."""
         return loss
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from bpengine.benchmark.inputs import EpochOrder
-from bpengine.benchmark.peers.torch_eager import TorchEager
+from bpengine.benchmark.peers.torch_eager import Loss, TorchEager
 from bpengine.benchmark.workloads import EPS
 
 TOGETHER = 16  # steps in one graph; the remainder of an epoch is replayed step by step
@@ -112,8 +112,9 @@ class TorchGraphAutotuned(TorchGraph):
 
     note = f"torch.compile of the loss function, mode max-autotune-no-cudagraphs; {TorchGraph.note}"
 
-    def compiled(self, loss: Any) -> Any:
+    def compiled(self, loss: Loss) -> Loss:
         """Return the loss function, compiled; the graph is this class's own."""
         torch._dynamo.reset()
         mode = "max-autotune-no-cudagraphs" if self.device == "gpu" else None
-        return torch.compile(loss, mode=mode, dynamic=False)
+        compiled: Loss = torch.compile(loss, mode=mode, dynamic=False)
+        return compiled

@@ -10,12 +10,15 @@ from importlib.util import find_spec
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bpengine.errors import BackendUnavailable
 from bpengine.extras import cure
 from bpengine.output.dark_svg import with_dark
 from bpengine.output.writing import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Record = dict[str, Any]
 APART = 0.72  # of a workload's room, over which the dots of its contenders are spread
@@ -72,7 +75,7 @@ def _contenders(record: Record) -> dict[str, Any]:
     return {**record.get("fit_contenders", {}), **record["contenders"]}
 
 
-def _fits(axis: Any, works: list[Record], styles: dict[str, dict[str, Any]]) -> None:
+def _fits(axis: Axes, works: list[Record], styles: dict[str, dict[str, Any]]) -> None:
     """Draw one group of points for every workload of whole fits: seconds; hollow where the cache was empty."""
     names = list(dict.fromkeys(name for work in works for name in work["results"]))
     beside = APART / max(1, len(names) - 1)
@@ -113,7 +116,7 @@ def _works(record: Record, group: str) -> list[Record]:
     return [work for work in record["workloads"] if work["group"] == group]
 
 
-def _sweep(axis: Any, works: list[Record], group: str, styles: dict[str, dict[str, Any]]) -> None:
+def _sweep(axis: Axes, works: list[Record], group: str, styles: dict[str, dict[str, Any]]) -> None:
     for name, style in styles.items():
         results = [(work, work["results"][name]) for work in works if name in work["results"]]
         points = [_point(group, work, result) for work, result in results if result["valid"]]
@@ -139,7 +142,7 @@ def _place(group: str, work: Record) -> int:
     return int(work["batch"] if group == "batches" else work["sizes"][0])
 
 
-def _shares(axis: Any, record: Record, styles: dict[str, dict[str, Any]]) -> None:
+def _shares(axis: Axes, record: Record, styles: dict[str, dict[str, Any]]) -> None:
     """Draw one group of points for every other workload: the share of the matrix products' floor that is reached."""
     works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
     beside = APART / max(1, len(styles) - 1)  # contenders stand side by side: their dots do not cover each other

@@ -54,7 +54,7 @@ class NetworkPoint:
 
 
 def network_point(
-    subject: Network | TrainedNetwork, x: Any, y: ArrayLike | None, weights: ArrayLike | None, seed: int
+    subject: Network | TrainedNetwork, x: ArrayLike | None, y: ArrayLike | None, weights: ArrayLike | None, seed: int
 ) -> NetworkPoint:
     """Return a model's or a network's point in float64; a float32 model sees its rows rounded to float32, as in training."""
     network, model = (subject, None) if isinstance(subject, Network) else (subject.network, subject)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -35,6 +35,9 @@ SCALES = ("standard", "minmax", "robust", "none")
 MISSING = ("fill", "drop", "refuse")
 FILLS = ("median", "mean")
 FORMAT = 1
+
+
+Rows: TypeAlias = ArrayLike | Dataset | Table  # a data frame is one of the first
 
 
 class Features(RichForm):
@@ -100,7 +103,7 @@ class Features(RichForm):
         self._notes: list[str] = []
 
     def fit(
-        self, x: Any, y: ArrayLike | None = None, *, task: Task | None = None, weights: ArrayLike | None = None
+        self, x: Rows, y: ArrayLike | None = None, *, task: Task | None = None, weights: ArrayLike | None = None
     ) -> Features:
         """Learn from training rows and return these Features.
 
@@ -159,13 +162,13 @@ class Features(RichForm):
         if (nearly := nearly_numbers(counts)) is not None:
             self._nearly[name] = nearly
 
-    def _divided(self, x: Any, y: Any) -> tuple[Table, Any, tuple[str, ...]]:
+    def _divided(self, x: object, y: object) -> tuple[Table, object, tuple[str, ...]]:
         """Return the inputs, the targets, and the targets' names."""
         if isinstance(x, Dataset):
             return x.table, x.y if y is None else y, x.target_names
         table = as_table(x)
         if is_names(y, table):
-            names = (y,) if isinstance(y, str) else tuple(map(str, y))
+            names = _as_tuple(y)
             return table.without(names), [table[name] for name in names], names
         return table, y, _own_names(y)
 
@@ -249,7 +252,7 @@ class Features(RichForm):
             return None
         return "classification" if isinstance(self._target, ClassTarget) else "regression"
 
-    def transform(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Array:
+    def transform(self, x: Rows, dtype: str = "float32", comm: Comm | None = None) -> Array:
         """Return the network's inputs (rows, inputs) for a data frame, a Table, or numbers (rows, columns).
 
         Columns are taken by name, in any order; further ones are ignored. Plain arrays have their columns in the order of
@@ -285,7 +288,7 @@ class Features(RichForm):
         """The rule for missing cells: "fill", "drop" or "refuse"."""
         return self._rules.missing
 
-    def usable_rows(self, x: Any) -> Array:
+    def usable_rows(self, x: Rows) -> Array:
         """Return the numbers of the rows that can be learned from: with missing="drop" those without a missing cell, else all.
 
         Cells of columns that are dropped, and of columns without any value, do not count.
@@ -302,7 +305,7 @@ class Features(RichForm):
             gaps |= absent if name not in self._rules.drop and not absent.all() else False
         return np.flatnonzero(~gaps)
 
-    def encode_target(self, y: Any, x: Any = None) -> Array:
+    def encode_target(self, y: ArrayLike | None, x: Rows | None = None) -> Array:
         """Return targets as the network learns them: class numbers (rows,), or values (rows, outputs) on their scale.
 
         y: the classes' names, or values; or the name of its column in x.
@@ -310,7 +313,10 @@ class Features(RichForm):
         """
         if is_names(y, x):
             table = as_table(x)
-            y = [table[name] for name in ((y,) if isinstance(y, str) else tuple(map(str, y)))]
+            return self._encoded_target([table[name] for name in _as_tuple(y)])
+        return self._encoded_target(y)
+
+    def _encoded_target(self, y: object) -> Array:
         if self._target is None:
             return y if isinstance(y, np.ndarray) else plain_targets(y)
         if isinstance(self._target, ValueTarget) and not is_series(y) and not is_frame(y) and not isinstance(y, list):
@@ -322,7 +328,7 @@ class Features(RichForm):
         """Return outputs (rows, outputs) in the targets' own unit; probabilities as they are."""
         return self._target.decode(y) if isinstance(self._target, ValueTarget) else y
 
-    def encoded(self, x: Any, dtype: str = "float32", comm: Comm | None = None) -> Encoded:
+    def encoded(self, x: Rows, dtype: str = "float32", comm: Comm | None = None) -> Encoded:
         """Return rows encoded once for several calls of a model with these Features, see `transform`."""
         return Encoded(self.transform(x, dtype, comm))
 
@@ -391,7 +397,7 @@ class Features(RichForm):
         return features
 
 
-def as_table(x: Any) -> Table:
+def as_table(x: object) -> Table:
     """Return rows as a table: a data frame, a Dataset, or numbers (rows, columns), whose names are x0, x1, ...
 
     Raises: ShapeError for numbers of another shape, DataError for anything else.
@@ -408,7 +414,12 @@ def as_table(x: Any) -> Table:
     return Table.of_matrix(array, [f"x{at}" for at in range(array.shape[1])], named=False)
 
 
-def is_names(y: Any, x: Any) -> bool:
+def _as_tuple(names: object) -> tuple[str, ...]:
+    """Return one name, or a list of them, as a tuple."""
+    return tuple(map(str, names)) if isinstance(names, (list, tuple)) else (str(names),)
+
+
+def is_names(y: object, x: object) -> bool:
     """Return whether y is the names of columns of x, and not the target itself."""
     if isinstance(y, str):
         return True
@@ -417,7 +428,7 @@ def is_names(y: Any, x: Any) -> bool:
     return all(name in as_names(x) for name in y)
 
 
-def as_names(x: Any) -> tuple[str, ...]:
+def as_names(x: object) -> tuple[str, ...]:
     """Return the names of the columns of a table or data frame."""
     if isinstance(x, Table):
         return x.names
@@ -426,13 +437,13 @@ def as_names(x: Any) -> tuple[str, ...]:
     return tuple(names_of(x)) if is_frame(x) else ()
 
 
-def _own_names(y: Any) -> tuple[str, ...]:
+def _own_names(y: object) -> tuple[str, ...]:
     """Return the names of targets that are a data frame, or a column of one."""
     names = as_names(y) if is_table_like(y) else (getattr(y, "name", None),)
     return tuple(name for name in names if isinstance(name, str))
 
 
-def plain_targets(y: Any) -> Array:
+def plain_targets(y: object) -> Array:
     """Return targets as numbers, or as an array of the classes' names.
 
     Raises: DataError for a missing target.
@@ -446,7 +457,7 @@ def plain_targets(y: Any) -> Array:
         return plain_targets([table[name] for name in table])
     if isinstance(y, np.ndarray):
         return y
-    cells: Sequence[Any] = list(y)
+    cells = list(cast(Iterable[object], y))
     if cells and all(isinstance(cell, (str, bool, np.bool_)) for cell in cells):
         return np.array(cells, object)
     return real_array(y, "y")

@@ -62,7 +62,7 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
     return RowTarget(array, range(shape[0] * at // count, shape[0] * (at + 1) // count), ranks)
 
 
-def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> Any:
+def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> np.memmap[Any, Any]:
     size = shape[0] * shape[1] * np.dtype(dtype).itemsize
     path = temporary_path(".rows", folder)
     try:
@@ -79,8 +79,9 @@ def _created(shape: tuple[int, int], dtype: str, folder: str | None) -> Any:
     return array
 
 
-def _remove_with(array: Any, path: str) -> None:
-    weakref.finalize(array._mmap, lambda: Path(path).unlink(missing_ok=True))
+def _remove_with(array: np.memmap[Any, Any], path: str) -> None:
+    # the memory map itself, which outlives the array where views of it are kept; NumPy states no type of that attribute
+    weakref.finalize(vars(array)["_mmap"], lambda: Path(path).unlink(missing_ok=True))
 
 
 def _writable(folder: str | None) -> str | None:

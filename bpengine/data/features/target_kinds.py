@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class ClassTarget:
     def __post_init__(self) -> None:
         check_class_names(self.classes, max(1, len(self.classes)))
 
-    def encode(self, labels: Any) -> Array:
+    def encode(self, labels: Array | Sequence[object]) -> Array:
         """Return class numbers (rows,) for the classes' names.
 
         Raises: DataError naming the row of a class that was not learned.

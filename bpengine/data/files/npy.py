@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
+from typing import IO, Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class ArrayHeader(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def _header(file: Any) -> ArrayHeader:
+def _header(file: IO[bytes]) -> ArrayHeader:
     """Read and judge the header of an array file; raise ValueError for one that makes no sense."""
     try:
         version = np.lib.format.read_magic(file)
@@ -127,7 +127,7 @@ def _wrong_size(what: str, header: ArrayHeader, size: int) -> DataError:
     )
 
 
-def _read(file: Any, header: ArrayHeader, what: str) -> Array:
+def _read(file: IO[bytes], header: ArrayHeader, what: str) -> Array:
     """Read the values that follow a header, piece by piece: an archive may hold fewer than it says."""
     values = bytearray()
     while len(values) < header.payload:

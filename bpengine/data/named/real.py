@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,9 +22,19 @@ def standardized(x: Array) -> Array:
     return np.asarray((x - x.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
-def _sklearn(name: str, **arguments: Any) -> Any:
+class Bunch(Protocol):
+    """What scikit-learn's data sets have, as far as it is used."""
+
+    data: Array
+    target: Array
+    target_names: Sequence[object]
+    feature_names: Sequence[object]
+
+
+def _sklearn(name: str, **arguments: Any) -> Bunch:
     datasets = optional("sklearn.datasets", f"data set {name!r}", "sklearn")
-    return getattr(datasets, f"load_{name}")(**arguments)
+    bunch: Bunch = getattr(datasets, f"load_{name}")(**arguments)
+    return bunch
 
 
 def _table(name: str, task: Task, standardize: bool, **arguments: Any) -> Dataset:

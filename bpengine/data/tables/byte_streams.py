@@ -13,11 +13,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import FREE, PIECE, RATIO
 from bpengine.errors import DataError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 LINE: Final = 64 * 2**20  # bytes of a line: it must fit into memory several times over
 MAGIC: Final = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zst"}
@@ -84,7 +87,7 @@ def _decompressed(raw: BinaryIO, kind: str | None, shown: str) -> Iterator[Any]:
 class _Checked(io.RawIOBase):
     """A stream that stops at its limits, and names the file in every error."""
 
-    def __init__(self, stream: Any, shown: str, limit: int | None, kind: str | None, encoding: str) -> None:
+    def __init__(self, stream: IO[bytes], shown: str, limit: int | None, kind: str | None, encoding: str) -> None:
         self._stream, self._shown, self._limit, self._kind = stream, shown, limit, kind
         self._narrow = not re.search("16|32", encoding)  # single bytes; elsewhere every second byte may be 0
         self._read, self._line = 0, 0
@@ -92,17 +95,18 @@ class _Checked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """Fill a buffer and return the number of bytes; 0 at the end."""
+        room = memoryview(buffer).cast("B")
         try:
-            piece = bytes(self._stream.read(min(len(buffer), PIECE)))
+            piece = bytes(self._stream.read(min(len(room), PIECE)))
         except DAMAGED as error:
             raise DataError(
                 f"{self._shown} is damaged or cut off: its {self._kind or 'bytes'} cannot be read: {error}. "
                 "Get the file again."
             ) from None
         self._check(piece)
-        buffer[: len(piece)] = piece
+        room[: len(piece)] = piece
         return len(piece)
 
     def _check(self, piece: bytes) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -65,12 +66,12 @@ class ColumnWriter:
         if wanted != self._dtype:
             self._rewrite(wanted, lambda block: block.astype(wanted))
 
-    def _header(self, file: Any) -> None:
+    def _header(self, file: IO[bytes]) -> None:
         assert self._dtype is not None
         header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": (self._rows,)}
         np.lib.format.write_array_header_1_0(file, header)
 
-    def _rewrite(self, dtype: np.dtype[Any], changed: Any) -> None:
+    def _rewrite(self, dtype: np.dtype[Any], changed: Callable[[Array], Array]) -> None:
         """Rewrite the values so far in another type."""
         old, before = self._path.with_suffix(".old"), self._dtype
         self._path.rename(old)

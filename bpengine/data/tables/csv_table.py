@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from bpengine.data.table import Table
+from bpengine.data.table import Array, Table
 from bpengine.data.tables.byte_streams import standard_input
 from bpengine.data.tables.data_frames import table_of
 from bpengine.data.tables.decoding import opened_text
@@ -23,6 +23,35 @@ from bpengine.i18n.language import localized
 
 STANDARD_INPUT: Final = "-"
 CELLS: Final = 4_000_000  # rows in memory at once where a table is read in pieces
+
+
+class PandasFrame(Protocol):
+    """What is asked of a data frame of pandas, which states no types."""
+
+    columns: Sequence[str]
+    dtypes: Iterable[np.dtype[Any]]
+    iloc: Any
+    index: Any
+
+    def __len__(self) -> int: ...
+
+    def to_numpy(self) -> Array:
+        """Return the cells (rows, columns)."""
+
+    def set_axis(self, labels: Sequence[str], *, axis: int) -> PandasFrame:
+        """Return a frame with other names."""
+
+
+class PandasSeries(Protocol):
+    """What is asked of a column of pandas."""
+
+    dtype: np.dtype[Any]
+
+    def isna(self) -> Array:
+        """Return which cells are missing."""
+
+    def dropna(self) -> Iterable[object]:
+        """Return the cells that are there."""
 
 
 def read_text_table(path: Path, options: TextOptions) -> Table:
@@ -119,7 +148,7 @@ def contents_of(pieces: Iterable[Any], width: int) -> TableContents:
     return TableContents(rows, text, 1 + max((at for at, seen in enumerate(something) if seen), default=-1))
 
 
-def _kind(series: Any) -> str:
+def _kind(series: PandasSeries) -> str:
     """Return the kind of a piece of a column as pandas read it: empty, number, truth value or text."""
     if series.dtype.kind in "iu":
         return "number"
@@ -148,7 +177,7 @@ def _reason(error: Exception, layout: TextLayout) -> str:
     return f"{said}."
 
 
-def _table(frame: Any, layout: TextLayout, used: int, shown: str) -> Table:
+def _table(frame: PandasFrame, layout: TextLayout, used: int, shown: str) -> Table:
     if len(frame) == 0:
         raise DataError(f"{shown} requires at least one row below its header, got none.")
     plain = named(frame, layout, used, shown)
@@ -158,7 +187,7 @@ def _table(frame: Any, layout: TextLayout, used: int, shown: str) -> Table:
     return Table({name: columns[name] for name in columns}, named=layout.header is not None)
 
 
-def named(frame: Any, layout: TextLayout, used: int, shown: str) -> Any:
+def named(frame: PandasFrame, layout: TextLayout, used: int, shown: str) -> PandasFrame:
     """Set the column names of a table, or of a piece of one, whose columns behind the first `used` have no cell.
 
     Raises: DataError for cells behind the separators that the header and the first rows have.
@@ -170,5 +199,5 @@ def named(frame: Any, layout: TextLayout, used: int, shown: str) -> Any:
         raise DataError(
             f"{shown} cannot be read as a table: row {row} has more fields than the others have. Correct that row."
         )
-    kept = frame.iloc[:, : len(names)]
+    kept: PandasFrame = frame.iloc[:, : len(names)]
     return kept.set_axis(list(names), axis=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -14,7 +15,26 @@ from bpengine.data.validation.options import optional
 from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
 
+if TYPE_CHECKING:
+    from narwhals.dtypes import DType
+    from narwhals.stable.v2 import Series
+
 LIBRARIES = ("pandas", "polars", "pyarrow", "modin", "cudf")
+
+
+class ArrowArray(Protocol):
+    """What is asked of an array of pyarrow, which states no types."""
+
+    type: Any
+    nbytes: int
+    indices: Any
+    dictionary: Any
+
+    def combine_chunks(self) -> ArrowArray:
+        """Return the array in one piece."""
+
+    def dictionary_encode(self) -> ArrowArray:
+        """Return texts as numbers, and a dictionary that holds each once."""
 
 
 def is_frame(value: object) -> bool:
@@ -37,7 +57,7 @@ def _of_library(value: object) -> bool:
     return library in LIBRARIES and library in sys.modules
 
 
-def table_of(frame: Any) -> Table:
+def table_of(frame: object) -> Table:
     """Return a data frame as a table; its columns keep their names.
 
     Raises: ConfigError without narwhals; DataError for a lazy frame, two columns of one name, cells of lists and records.
@@ -50,7 +70,7 @@ def table_of(frame: Any) -> Table:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"a data frame requires different names, got two columns {twice!r}. Rename one.")
-    if type(frame).__module__.startswith("pandas"):
+    if type(frame).__module__.startswith("pandas") and hasattr(frame, "set_axis"):
         frame = frame.set_axis(names, axis=1)
     try:
         wide = narwhals.from_native(frame, eager_only=True)
@@ -59,25 +79,28 @@ def table_of(frame: Any) -> Table:
     return Table({name: column_of(wide[name], name) for name in names})
 
 
-def names_of(frame: Any) -> list[str]:
+def names_of(frame: object) -> list[str]:
     """Return the names of a data frame's columns."""
-    return list(map(str, frame.column_names if _is_arrow(frame) else frame.columns))
+    names: Iterable[object] = getattr(frame, "column_names" if _is_arrow(frame) else "columns")
+    return list(map(str, names))
 
 
-def values_of(series: Any, name: str = "y") -> TableColumn:
+def values_of(series: object, name: str = "y") -> TableColumn:
     """Return one column of a data frame (a pandas or polars Series, a pyarrow array)."""
     narwhals = optional("narwhals.stable.v2", "a column of a data frame", "tables")
     if _is_arrow(series) and not hasattr(series, "chunks"):  # narwhals accepts chunked arrays only
         series = optional("pyarrow", "an array of pyarrow", "tables").chunked_array([series])
     wrapped = narwhals.from_native(series, series_only=True, pass_through=True)
-    return _objects(list(series), name) if wrapped is series else column_of(wrapped, name)
+    if wrapped is not series:
+        return column_of(wrapped, name)
+    return _objects(cast(Iterable[object], series), name)
 
 
-def _is_arrow(frame: Any) -> bool:
+def _is_arrow(frame: object) -> bool:
     return type(frame).__module__.startswith("pyarrow")
 
 
-def column_of(series: Any, name: str) -> TableColumn:
+def column_of(series: Series[Any], name: str) -> TableColumn:
     """Return a narwhals Series as a column."""
     kind = series.dtype
     if kind.is_numeric():
@@ -90,11 +113,11 @@ def column_of(series: Any, name: str) -> TableColumn:
     if dtype == "Categorical" and _is_numbered_text(series.to_native()):
         return _numbered(series.to_native())
     if dtype.startswith(("String", "Categorical", "Enum", "Object", "Unknown")):
-        return _objects(_cells(series), name)
+        return _objects(series.to_list(), name)
     raise DataError(f"numbers, text or dates are required, but column {name!r} holds {dtype}. Leave it out.")
 
 
-def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
+def _numbers(series: Series[Any], kind: DType) -> np.ndarray[Any, Any]:
     if not series.is_null().any() and "128" not in str(kind):  # NumPy has no whole numbers of 128 bits
         array = np.asarray(series.to_numpy())
         return array if array.dtype.kind in "biuf" else array.astype(np.float64)
@@ -102,23 +125,12 @@ def _numbers(series: Any, kind: Any) -> np.ndarray[Any, Any]:
     return np.asarray(series.cast(kind if str(kind) == "Float32" else narwhals.Float64).to_numpy())
 
 
-def _dates(series: Any) -> np.ndarray[Any, Any]:
+def _dates(series: Series[Any]) -> np.ndarray[Any, Any]:
     values = [None if is_absent(v) else v for v in series.to_list()]
     plain = [
-        v if v is None or getattr(v, "tzinfo", None) is None else v.astimezone(_utc()).replace(tzinfo=None)
-        for v in values
+        v if v is None or getattr(v, "tzinfo", None) is None else v.astimezone(UTC).replace(tzinfo=None) for v in values
     ]
     return np.array(plain, "datetime64[us]")
-
-
-def _utc() -> Any:
-    from datetime import UTC
-
-    return UTC
-
-
-def _cells(series: Any) -> Iterable[Any]:
-    return list(series.to_list())
 
 
 def _objects(cells: Iterable[Any], name: str) -> TableColumn:
@@ -135,11 +147,11 @@ def _objects(cells: Iterable[Any], name: str) -> TableColumn:
     return coded(values)
 
 
-def _is_numbered_text(column: Any) -> bool:
+def _is_numbered_text(column: ArrowArray) -> bool:
     return _is_arrow(column) and "string" in str(column.type.value_type)
 
 
-def _numbered(column: Any) -> TableColumn:
+def _numbered(column: ArrowArray) -> TableColumn:
     """Return texts that pyarrow has numbered as a column: each is held once, however often it occurs."""
     joined = column.combine_chunks()
     codes = joined.indices.cast("int64").fill_null(NO_VALUE).to_numpy(zero_copy_only=False)
@@ -159,7 +171,7 @@ def _as_numbers(values: list[Any]) -> TableColumn:
         return coded(values)
 
 
-def is_absent(value: Any) -> bool:
+def is_absent(value: object) -> bool:
     """Return whether a cell is missing: None, NaN, or pandas' NA and NaT."""
     if value is None or type(value).__name__ in ("NAType", "NaTType"):
         return True

@@ -42,7 +42,7 @@ def kept_of(options: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def checked(description: Any) -> dict[str, Any]:
+def checked(description: object) -> dict[str, Any]:
     """Return kept options from the JSON values of a file.
 
     Raises: DataError for values that `kept_of` does not return.
@@ -64,11 +64,11 @@ def checked(description: Any) -> dict[str, Any]:
     return dict(description)
 
 
-def _is_pair(keys: Any) -> bool:
+def _is_pair(keys: object) -> bool:
     return isinstance(keys, list) and 1 <= len(keys) <= 2
 
 
-def _is_simple(sep: Any) -> bool:
+def _is_simple(sep: object) -> bool:
     """Return whether a separator can be matched in a time bounded by the length of the line."""
     if not isinstance(sep, str) or len(sep) > SEPARATOR:
         return False
@@ -105,6 +105,6 @@ def option_texts(kept: Mapping[str, Any]) -> str:
     return " ".join(f"--{name.replace('_', '-')} {_text(value)}" for name, value in kept.items())
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     shown = ",".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
     return repr(shown) if not re.fullmatch(r"[\w.,/-]+", shown) else shown

@@ -38,7 +38,7 @@ def pages(file: BinaryIO, start: int, length: int, values: int) -> Iterator[Page
         yield page
 
 
-def _count(header: Any, number: int) -> int:
+def _count(header: object, number: int) -> int:
     value = header.get(number) if isinstance(header, dict) else None
     if not isinstance(value, int) or value < 0:
         raise ValueError("the header of a page is damaged")
@@ -97,7 +97,7 @@ class _Compact:
             fields[number] = self._value(head & 0x0F, depth)
         return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
+    def _value(self, kind: int, depth: int) -> object:
         if kind in (TRUE, FALSE):
             return kind == TRUE
         if kind in INTEGERS:

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, Protocol
 
 import numpy as np
 
 from bpengine.data.table import Table, one_line
 from bpengine.data.tables.byte_streams import limit_of
-from bpengine.data.tables.data_frames import table_of
+from bpengine.data.tables.data_frames import ArrowArray, table_of
 from bpengine.data.tables.layout import COLUMNS
 from bpengine.data.tables.missing_texts import texts_of, with_missing
 from bpengine.data.tables.parquet_pages import pages
@@ -46,6 +46,46 @@ STRANGE: Final = (
     "duration",
     "interval",
 )
+
+
+class RecordBatch(Protocol):
+    """What is asked of a record batch of pyarrow, which states no types."""
+
+    schema: Any
+    columns: list[ArrowArray]
+    num_rows: int
+
+    def select(self, names: Sequence[str]) -> RecordBatch:
+        """Return some of the columns."""
+
+    def column(self, at: int) -> ArrowArray:
+        """Return a column."""
+
+    def set_column(self, at: int, name: str, column: ArrowArray) -> RecordBatch:
+        """Return a batch with another column in that place."""
+
+
+class ParquetFile(Protocol):
+    """What is asked of an open Parquet file of pyarrow."""
+
+    metadata: Any
+    schema: Any
+    schema_arrow: Any
+
+    def iter_batches(
+        self, batch_size: int, *, row_groups: Sequence[int], columns: Sequence[str]
+    ) -> Iterator[RecordBatch]:
+        """Yield rows of some row groups in pieces."""
+
+    def __enter__(self) -> ParquetFile: ...
+
+    def __exit__(self, *raised: object) -> None: ...
+
+
+class ArrowType(Protocol):
+    """What is asked of a type of pyarrow."""
+
+    bit_width: int
 
 
 def is_parquet(path: Path) -> bool:
@@ -91,7 +131,7 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
 class ParquetColumns:
     """The columns of an open Parquet file, without the index of pandas and those of kinds that no table has."""
 
-    def __init__(self, path: Path, file: Any, limit: int, na_values: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, file: ParquetFile, limit: int, na_values: tuple[str, ...]) -> None:
         self._path, self._file, self._limit, self._na_values = path, file, limit, na_values
         self.rows = int(file.metadata.num_rows)
 
@@ -122,7 +162,7 @@ class ParquetColumns:
         return [name for name in names if not (INDEX.fullmatch(name) and name in index) and name not in strange]
 
     @cached_property
-    def _numbered(self) -> Any:
+    def _numbered(self) -> ParquetFile:
         """The file once more, opened so that a text is held once however often it occurs."""
         parquet = optional("pyarrow.parquet", f"reading {self._path}", "tables")
         types = optional("pyarrow.types", f"reading {self._path}", "tables")
@@ -132,13 +172,14 @@ class ParquetColumns:
             if types.is_string(field.type) or types.is_large_string(field.type) or types.is_string_view(field.type)
         ]
         numbered = [name for name in text if name not in self._spelled_out]
-        return parquet.ParquetFile(
+        file: ParquetFile = parquet.ParquetFile(
             self._path,
             metadata=self._file.metadata,
             read_dictionary=numbered,
             page_checksum_verification=True,
             **PIECEWISE,
         )
+        return file
 
     @cached_property
     def _spelled_out(self) -> set[str]:
@@ -152,12 +193,12 @@ class ParquetColumns:
         for batch in self.batches():
             yield self.table(arrow.Table.from_batches([batch]))
 
-    def table(self, rows: Any) -> Table:
+    def table(self, rows: object) -> Table:
         """Return rows of a pyarrow table as a table."""
         table = with_missing(table_of(rows), self._na_values)
         return Table({one_line(name): table[name] for name in table})
 
-    def batches(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[RecordBatch]:
         """Yield the rows as record batches of pyarrow, once what the file says of itself is within the limit."""
         self.least_bytes()
         held = unfolded = read = 0
@@ -179,7 +220,7 @@ class ParquetColumns:
                 f"damaged. Get the file again."
             )
 
-    def _with_numbered_texts(self, batch: Any) -> Any:
+    def _with_numbered_texts(self, batch: RecordBatch) -> RecordBatch:
         """Return a batch in which texts that were spelled out are held once, too."""
         for at, name in enumerate(self._own_names):
             if name in self._spelled_out and "string" in str(batch.schema.field(at).type):
@@ -230,7 +271,7 @@ class ParquetColumns:
         paths = self._file.schema
         return [at for at in range(self._file.metadata.num_columns) if paths.column(at).path in chosen]
 
-    def _unfolded(self, raw: Any, groups: Iterable[int]) -> tuple[int, int]:
+    def _unfolded(self, raw: BinaryIO, groups: Iterable[int]) -> tuple[int, int]:
         """Return the bytes of the pages of row groups once decompressed, and the most that a text spelled out may have."""
         total = longest = 0
         for chunk in self._chunks(groups):
@@ -251,13 +292,13 @@ class ParquetColumns:
             )
 
 
-def _is_strange(kind: Any) -> bool:
+def _is_strange(kind: ArrowType) -> bool:
     """Return whether a column is of an unsupported kind: neither numbers, text, truth values nor dates."""
     types = optional("pyarrow.types", "a Parquet file", "tables")
     return any(getattr(types, f"is_{form}")(kind) for form in STRANGE)
 
 
-def _width(kind: Any) -> int:
+def _width(kind: ArrowType) -> int:
     """Return the bytes of a value of a type; 0 for text."""
     try:
         return int(kind.bit_width + 7) // 8
@@ -265,7 +306,7 @@ def _width(kind: Any) -> int:
         return 0
 
 
-def _decoded(column: Any) -> int:
+def _decoded(column: ArrowArray) -> int:
     """Return the bytes of a column's values; each text counts as often as it occurs."""
     if not hasattr(column, "dictionary"):
         return int(column.nbytes)

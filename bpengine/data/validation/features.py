@@ -5,7 +5,7 @@ Memory-mapped arrays are read block by block, so arrays larger than memory can b
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sized
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from bpengine.i18n.counted_nouns import count_of
 
 
 def check_features(
-    x: Any, features: int, *, what: str = "x", dtype: str | None = None, part: tuple[int, int] = (0, 1)
+    x: object, features: int, *, what: str = "x", dtype: str | None = None, part: tuple[int, int] = (0, 1)
 ) -> Array:
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
@@ -46,7 +46,7 @@ def check_features(
     return array
 
 
-def check_same_length(x: Any, y: Any) -> None:
+def check_same_length(x: Sized, y: Sized) -> None:
     """Compare the number of rows.
 
     Raises: ShapeError naming both shapes when x and y have different lengths.
@@ -56,7 +56,7 @@ def check_same_length(x: Any, y: Any) -> None:
         raise ShapeError(f"x and y require the same number of rows, got {shapes}. Row i of y is the target of row i.")
 
 
-def check_weights(w: Any, rows: int, *, dtype: str | None = None, outputs: int = 1) -> Array:
+def check_weights(w: object, rows: int, *, dtype: str | None = None, outputs: int = 1) -> Array:
     """Return the row weights as an array (rows,): finite, not negative, not all 0.
 
     With `dtype`, the one that will be computed in, they must not underflow or overflow there: the largest is at least the

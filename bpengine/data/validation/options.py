@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import ModuleType
+from typing import Any, SupportsInt, cast
 
 from bpengine.errors import ConfigError, unknown
 from bpengine.extras import cure
 
 
-def optional(module: str, needed_by: str, extra: str) -> Any:
+def optional(module: str, needed_by: str, extra: str) -> ModuleType:
     """Import an optional library, or say how its extra is installed.
 
     Raises: ConfigError with the cure when it is not installed.
@@ -36,13 +37,13 @@ def check_options(owner: str, function: Callable[..., Any], options: Mapping[str
             raise unknown(f"option of {owner}:", name, known)
 
 
-def whole(owner: str, name: str, value: Any, minimum: int) -> int:
+def whole(owner: str, name: str, value: object, minimum: int) -> int:
     """Return `value` as an int.
 
     Raises: ConfigError unless it is a whole number of at least `minimum`.
     """
     try:
-        number = int(value)
+        number = int(cast(SupportsInt, value))
         exact = bool(number == value)
     except (TypeError, ValueError, OverflowError):
         exact = False

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsInt, cast
 
 import numpy as np
 
-from bpengine.backend import as_host
+from bpengine.backend import ArrayLike, as_host
 from bpengine.data.mmap.row_file import blocks
 from bpengine.data.table import Array
 from bpengine.errors import DataError
@@ -17,13 +17,14 @@ FLOATS_HINT = "Convert the array with astype('float32')."
 TEXT_HINT = "Encode text as numbers, or leave the column out."
 
 
-def real_array(values: Any, what: str, text_hint: str = TEXT_HINT) -> Array:
+def real_array(values: object, what: str, text_hint: str = TEXT_HINT) -> Array:
     """Return `values` as an array of real numbers; an array that is one already is returned itself.
 
     Accepts arrays, lists, tables (through np.asarray) and DLPack producers; those on a GPU are copied to the host.
     Raises: DataError naming the column and a value for text, missing values or objects; rows of different lengths.
     """
-    array = values if type(values) in (np.ndarray, np.memmap) else _converted(values, what)
+    plain = type(values) in (np.ndarray, np.memmap)
+    array = cast(Array, values) if plain else _converted(values, what)
     if array.dtype.kind in "biuf" or array.dtype.name.startswith(("bfloat", "float8")):
         return array
     if array.dtype.kind in "OSUT":
@@ -31,13 +32,13 @@ def real_array(values: Any, what: str, text_hint: str = TEXT_HINT) -> Array:
     raise DataError(f"{what} requires real numbers, got dtype {array.dtype}.")
 
 
-def _converted(values: Any, what: str) -> Array:
+def _converted(values: object, what: str) -> Array:
     if np.ma.isMaskedArray(values) and np.ma.is_masked(values):
         at = np.argwhere(np.ma.getmaskarray(values))[0]
         raise DataError(f"{what} requires a value in every cell, got a masked one in {_place(at)}. Fill or drop it.")
     require_supported(values, what)
     try:
-        array = as_host(values)
+        array = as_host(cast(ArrayLike, values))
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
         hint = "Rows must have equal lengths; arrays on another device must be copied to the host first."
         raise DataError(f"{what} requires an array of numbers, got {type(values).__name__}: {error}. {hint}") from error
@@ -88,7 +89,7 @@ def _parses(text: str | bytes) -> bool:
     return True
 
 
-def _place(at: Any) -> str:
+def _place(at: Sequence[SupportsInt] | Array) -> str:
     """Return a place in words: "row 3, column 1", or "row 3" for one axis, counted from 0."""
     names = ("row", "column") + ("axis",) * max(0, len(at) - 2)
     return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
@@ -121,14 +122,14 @@ def finite_range(array: Array, what: str, dtype: str | None = None, rows: slice 
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def _limit(stored: np.dtype[Any], used: str | None) -> Any:
+def _limit(stored: np.dtype[Any], used: str | None) -> float:
     """Return the smallest number of `stored` that rounds to infinity in `used`."""
     if used is None or stored.kind != "f" or stored.itemsize <= np.dtype(used).itemsize:
         return math.inf
     info, kind = np.finfo(used), stored.type
-    return kind(info.max) + kind(2) ** (
-        info.maxexp - info.nmant - 2
-    )  # the largest number and half a last place: halfway cases round to even, here upwards
+    # the largest number and half a last place: halfway cases round to even, here upwards
+    beyond: float = kind(info.max) + kind(2) ** (info.maxexp - info.nmant - 2)
+    return beyond
 
 
 def _not_finite(array: Array, what: str, limit: object, dtype: str | None) -> DataError:

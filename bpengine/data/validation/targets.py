@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bpengine.data.mmap.row_file import blocks
@@ -16,7 +14,7 @@ ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were rounded
 NAMES_HINT = "Class names become numbers with: names, y = np.unique(y, return_inverse=True)"
 
 
-def check_class_labels(y: Any, classes: int) -> Array:
+def check_class_labels(y: object, classes: int) -> Array:
     """Return y as class numbers (rows,), whole numbers from 0 to classes - 1; or soft labels as they are (rows, classes).
 
     Accepts (rows,) or (rows, 1) whole numbers, floats with whole values too, one-hot rows (rows, classes), and rows of
@@ -106,7 +104,7 @@ def _soft(y: Array) -> Array:
     return y
 
 
-def check_targets(y: Any, outputs: int, *, dtype: str | None = None) -> Array:
+def check_targets(y: object, outputs: int, *, dtype: str | None = None) -> Array:
     """Return y as an array (rows, outputs) of finite real numbers; (rows,) is accepted for one output and reshaped.
 
     Nothing is copied or cast. `dtype` is the one that will be computed in.
@@ -118,7 +116,7 @@ def check_targets(y: Any, outputs: int, *, dtype: str | None = None) -> Array:
     return array
 
 
-def _targets(y: Any, outputs: int) -> Array:
+def _targets(y: object, outputs: int) -> Array:
     array = real_array(y, "y")
     if array.ndim == 1 and outputs == 1:
         array = array[:, None]
@@ -132,7 +130,7 @@ def _targets(y: Any, outputs: int) -> Array:
     return array
 
 
-def check_binary_targets(y: Any, outputs: int) -> Array:
+def check_binary_targets(y: object, outputs: int) -> Array:
     """Return y as `check_targets` does, every value from 0 to 1 (a probability, or 0 and 1 for no and yes).
 
     Raises: ShapeError; DataError naming the first row and value outside.

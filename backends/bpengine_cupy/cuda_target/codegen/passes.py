@@ -44,6 +44,7 @@ def value(node: StepNode, names: Names) -> str:
     for number in (node.number, node.base.number):
         if number in names:
             return names[number]
+    assert node.uniform is not None  # what has no name is a constant
     return literal(node.uniform)
 
 

@@ -132,7 +132,7 @@ class DescribedProduct:
             self._set(MASK, c_uint64(base + epilogue.mask))
             self._set(MASK_PITCH, c_int64(epilogue.pitch))
 
-    def _set(self, attribute: int, value: Any) -> None:
+    def _set(self, attribute: int, value: ctypes._SimpleCData[int]) -> None:
         size = c_size_t(ctypes.sizeof(value))
         self.lt.call("MatmulDescSetAttribute", self.description, c_int(attribute), byref(value), size)
 
@@ -161,7 +161,7 @@ class DescribedProduct:
         self.lt.call("MatmulPreferenceCreate", byref(preference))
         candidates, count = (Candidate * CANDIDATES)(), c_int()
 
-        def prefer(attribute: int, value: Any) -> None:
+        def prefer(attribute: int, value: ctypes._SimpleCData[int]) -> None:
             size = c_size_t(ctypes.sizeof(value))
             self.lt.call("MatmulPreferenceSetAttribute", preference, c_int(attribute), byref(value), size)
 

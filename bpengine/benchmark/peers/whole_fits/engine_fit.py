@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any
 
-from bpengine.backend import backend_class
+from bpengine.backend import Backend, backend_class
 from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
 from bpengine.layers import Dense
 from bpengine.model import Model
@@ -47,11 +46,12 @@ class EngineFit:
 
 
 @cache
-def _backend(argument: str) -> Any:
+def _backend(argument: str) -> str | Backend:
     """Return what `Model` runs on: one object for all fits of the process."""
     name, _, how = argument.partition(":")
     if how == "plain":
-        return type("PlainNumpyBackend", (backend_class(name),), {"patience": math.inf})()
+        backend: Backend = type("PlainNumpyBackend", (backend_class(name),), {"patience": math.inf})()
+        return backend
     if how == "at-once":
         backend_class(name).patience = -math.inf
     return name

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-Weights = list[tuple[Any, Any]]  # weight (inputs, units) and bias (units,) of each layer
+Array: TypeAlias = Any  # of the library that trains
+Weights = list[tuple[Array, Array]]  # weight (inputs, units) and bias (units,) of each layer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +40,15 @@ class FitTask:
     calls: int
     rate: float
     eps: float
-    x: Any
-    y: Any
+    x: Array
+    y: Array
 
     def initial(self) -> Weights:
         """Return the initial weights, those that the engine draws by the seed."""
         with np.load(self.folder / f"initial{self.number}.npz") as arrays:
             return [(arrays[f"w{i}"], arrays[f"b{i}"]) for i in range(len(self.sizes) - 1)]
 
-    def orders(self) -> Any:
+    def orders(self) -> Array:
         """Return the row numbers (calls, epochs, rows) of every epoch in the order they are seen, as the engine shuffles."""
         return np.load(self.folder / f"orders{self.number}.npy")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
+from bpengine.benchmark.peers.whole_fits.fit_script import Array, FitTask, Weights, run
 
+State = tuple[Weights, Any]  # parameters, and what optax keeps of them
 PACKAGES = ("jax", "jaxlib", "optax", "numpy")
 NOTE = (
     "jitted lax.scan over an epoch, state donated, rows of small batches taken before the scan; compiled once for all models "
@@ -49,19 +51,21 @@ class ScanFit:
 
 
 @cache
-def _compiled(rate: float, eps: float, *, before: bool) -> tuple[Any, Any]:
+def _compiled(
+    rate: float, eps: float, *, before: bool
+) -> tuple[optax.GradientTransformation, Callable[..., tuple[State, Array]]]:
     """Return the update rule and the jitted epoch (state, data, order, rest) -> (state, losses); `before`: gather first."""
     rule = optax.adam(rate, eps=eps)
 
-    def step(state: Any, batch: Any) -> Any:
+    def step(state: State, batch: tuple[Array, ...]) -> tuple[State, Array]:
         params, slots = state
         loss, gradients = jax.value_and_grad(_loss)(params, *batch)
         updates, slots = rule.update(gradients, slots, params)
         return (optax.apply_updates(params, updates), slots), loss
 
     @partial(jax.jit, donate_argnums=0)
-    def epoch(state: Any, data: Any, order: Any, rest: Any) -> Any:
-        def taken(rows: Any) -> Any:
+    def epoch(state: State, data: tuple[Array, ...], order: Array, rest: Array | None) -> tuple[State, Array]:
+        def taken(rows: Array) -> tuple[Array, ...]:
             return tuple(array[rows] for array in data)
 
         if before:
@@ -75,7 +79,7 @@ def _compiled(rate: float, eps: float, *, before: bool) -> tuple[Any, Any]:
     return rule, epoch
 
 
-def _loss(params: Any, x: Any, target: Any) -> Any:
+def _loss(params: Weights, x: Array, target: Array) -> Array:
     for w, b in params[:-1]:
         x = jax.nn.relu(x @ w + b)
     w, b = params[-1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from thinc.api import Adam, Linear, NumpyOps, Relu, chain, set_current_ops
 
-from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
+from bpengine.benchmark.peers.whole_fits.fit_script import Array, FitTask, Weights, run
 
 PACKAGES = ("thinc", "blis", "numpy")
 NOTE = "NumpyOps with BLIS; begin_update, finish_update"
@@ -47,7 +47,7 @@ class ThincFit:
         return [(layer.get_param("W").T, layer.get_param("b")) for layer in self._layers]
 
 
-def _gradient(logits: Any, target: Any) -> Any:
+def _gradient(logits: Array, target: Array) -> Array:
     """Return the gradient of the mean cross-entropy with respect to the logits."""
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     e /= e.sum(axis=1, keepdims=True)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from bpengine.backend import HostArray
 from bpengine.explain.page.program.functions import ELEMENTWISE, FUNCTIONS, REDUCTIONS, elementwise, reduction
 from bpengine.explain.page.program.operations import Operations
+from bpengine.kernels._trees import Tree
 
 
 class FollowedArray(np.ndarray[Any, Any]):
@@ -23,11 +25,11 @@ class FollowedArray(np.ndarray[Any, Any]):
     operations: Operations | None
     number: int | None
 
-    def __array_finalize__(self, source: Any) -> None:
+    def __array_finalize__(self, source: object) -> None:
         """Begin without an operation: what made this array is not known yet."""
         self.operations, self.number = getattr(source, "operations", None), None
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> FollowedArray:
         """Compute, and note an elementwise operation, a matrix product or a reduction."""
         operations = _operations_of((*inputs, *(options.get("out") or ())))
         if "out" in options:
@@ -36,7 +38,9 @@ class FollowedArray(np.ndarray[Any, Any]):
         values = getattr(ufunc, method)(*(unfollowed(x) for x in inputs), **options)
         return followed(operations, values, _noted(operations, ufunc, method, inputs, options, values))
 
-    def __array_function__(self, function: Any, types: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    def __array_function__(
+        self, function: Callable[..., Any], types: Iterable[type], args: Iterable[Any], kwargs: Mapping[str, Any]
+    ) -> Tree:
         """Compute, and note any other function of NumPy."""
         args = tuple(args)
         operations = _operations_of((*args, *kwargs.values()))
@@ -49,26 +53,26 @@ class FollowedArray(np.ndarray[Any, Any]):
             operations, values, FUNCTIONS[function](operations, numbers(operations), function, args, kwargs, plain)
         )
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: object) -> FollowedArray:
         """Pick a part, by whole numbers, slices, new axes or arrays of numbers."""
         return self._moved(lambda array: array[tree(key, unfollowed)])
 
-    def __setitem__(self, key: Any, value: Any) -> None:
+    def __setitem__(self, key: object, value: object) -> None:
         """Write a part: what it holds is not followed any more."""
         _operations_of([self]).looked("a write into an array")
-        super().__setitem__(key, value)
+        unfollowed(self)[key] = value
 
     @property
-    def T(self) -> Any:  # noqa: N802 - the name in the array API standard
+    def T(self) -> FollowedArray:  # noqa: N802 - the name in the array API standard
         """The transposed array."""
         return self._moved(lambda array: array.T)
 
     @property
-    def mT(self) -> Any:  # noqa: N802 - the name in the array API standard
+    def mT(self) -> FollowedArray:  # noqa: N802 - the name in the array API standard
         """The array with its last two axes exchanged."""
         return self._moved(lambda array: array.mT)
 
-    def copy(self, order: Any = "C") -> Any:
+    def copy(self, order: object = "C") -> FollowedArray:
         """Return a copy, which is computed in the same way."""
         return followed(_operations_of([self]), unfollowed(self).copy(), self.number)
 
@@ -84,25 +88,25 @@ class FollowedArray(np.ndarray[Any, Any]):
         _operations_of([self]).looked("a value read as a Python number")
         return int(unfollowed(self))
 
-    def _moved(self, look: Callable[[HostArray], Any]) -> Any:
+    def _moved(self, look: Callable[[HostArray], HostArray]) -> FollowedArray:
         operations, places = _operations_of([self]), np.arange(self.size).reshape(self.shape)
         number = operations.gathered([self.number], np.asarray(look(places)), self.dtype)
         return followed(operations, look(unfollowed(self)), number)
 
 
-def followed(operations: Operations, values: Any, number: int | None) -> FollowedArray:
+def followed(operations: Operations, values: npt.ArrayLike, number: int | None) -> FollowedArray:
     """Return values as an array that is the result of an operation."""
     array = np.ndarray.view(np.asarray(values), FollowedArray)
     array.operations, array.number = operations, number
     return array
 
 
-def unfollowed(x: Any) -> Any:
+def unfollowed(x: Tree) -> Tree:
     """Return an array without its operation; anything else as it is."""
     return np.ndarray.view(x, np.ndarray) if isinstance(x, FollowedArray) else x
 
 
-def tree(value: Any, change: Callable[[Any], Any]) -> Any:
+def tree(value: Tree, change: Callable[[Tree], Tree]) -> Tree:
     """Return lists, tuples and dicts with every part changed."""
     if isinstance(value, dict):
         return {name: tree(part, change) for name, part in value.items()}
@@ -115,7 +119,7 @@ def tree(value: Any, change: Callable[[Any], Any]) -> Any:
 def numbers(operations: Operations) -> Callable[..., int | None]:
     """Return of(x, dtype=None): the number of the operation of an array, or of a constant."""
 
-    def of(x: Any, dtype: Any = None) -> int | None:
+    def of(x: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> int | None:
         if not isinstance(x, FollowedArray):
             return operations.constant(np.asarray(x, dtype=dtype))
         return x.number
@@ -124,7 +128,12 @@ def numbers(operations: Operations) -> Callable[..., int | None]:
 
 
 def _noted(
-    operations: Operations, ufunc: np.ufunc, method: str, inputs: Sequence[Any], options: Mapping[str, Any], values: Any
+    operations: Operations,
+    ufunc: np.ufunc,
+    method: str,
+    inputs: Sequence[Any],
+    options: Mapping[str, Any],
+    values: npt.ArrayLike,
 ) -> int | None:
     """Return the operation of a call of a ufunc, None for one that is not followed."""
     of, plain = numbers(operations), np.asarray(values)

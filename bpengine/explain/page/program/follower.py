@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from bpengine.backend import Availability, Backend, HostArray
+from bpengine.backend import ArrayLike, Availability, Backend, HostArray
 from bpengine.explain.page.program.activations import Activated, Swappable
 from bpengine.explain.page.program.followed import FollowedArray, followed, tree, unfollowed
 from bpengine.explain.page.program.operations import Operations
 from bpengine.kernels import KERNELS, Kernel
+from bpengine.kernels._trees import Tree
 
 
 class _FollowingNamespace:
@@ -20,10 +22,10 @@ class _FollowingNamespace:
 
     __name__ = "numpy"
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(np, name)
 
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool | None = None) -> Any:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
         """Return an array, the followed ones followed."""
         if not isinstance(x, FollowedArray):
             return np.asarray(x, dtype=dtype, copy=copy)
@@ -57,15 +59,16 @@ class Follower(Backend):
         finally:
             self.operations.running = before
 
-    def asarray(self, x: Any, dtype: Any = None, *, copy: bool = True) -> Any:
+    def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> HostArray:
         """Return a followed array as it is, and anything else as a NumPy array."""
-        return self.xp.asarray(x, dtype, copy=copy or None)
+        followed_or_plain: HostArray = self.xp.asarray(x, dtype, copy=copy or None)
+        return followed_or_plain
 
-    def to_numpy(self, x: Any) -> Any:
+    def to_numpy(self, x: HostArray) -> HostArray:
         """Return the array itself: explanations of it are followed as well."""
         return x
 
-    def copy(self, state: Any) -> Any:
+    def copy(self, state: Tree) -> Tree:
         """Copy every array of a tree."""
         return tree(state, lambda x: x.copy() if isinstance(x, np.ndarray) else x)
 
@@ -73,7 +76,7 @@ class Follower(Backend):
         """Return the function as it is."""
         return step
 
-    def take(self, array: Any, rows: HostArray) -> Any:
+    def take(self, array: HostArray, rows: HostArray) -> HostArray:
         """Return the given rows of an array."""
         return array[rows]
 
@@ -91,7 +94,7 @@ class Follower(Backend):
         return functions
 
     def _forward(self, row: Kernel) -> Callable[..., Any]:
-        def forward(z: Any, **options: Any) -> tuple[Any, Activated]:
+        def forward(z: HostArray, **options: Any) -> tuple[FollowedArray, Activated]:
             key = self.swappable.key(row.name, options)
             use = len(self.uses)
             self.uses.append(key)
@@ -102,7 +105,7 @@ class Follower(Backend):
         return forward
 
     def _backward(self, row: Kernel) -> Callable[..., Any]:
-        def backward(residual: Activated, dy: Any) -> Any:
+        def backward(residual: Activated, dy: HostArray) -> FollowedArray:
             assert row.backward is not None
             z, use, options = residual
             _, kept = row.forward(np, unfollowed(z), **options)
@@ -113,11 +116,11 @@ class Follower(Backend):
         return backward
 
 
-def input_tree(operations: Operations, values: Any) -> tuple[Any, list[int]]:
+def input_tree(operations: Operations, values: Tree) -> tuple[Tree, list[int]]:
     """Return a tree of arrays as inputs of the operations, and their numbers in order."""
     inputs: list[int] = []
 
-    def one(array: Any) -> Any:
+    def one(array: npt.ArrayLike) -> FollowedArray:
         inputs.append(operations.input(np.asarray(array)))
         return followed(operations, np.array(array), inputs[-1])
 

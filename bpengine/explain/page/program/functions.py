@@ -12,7 +12,9 @@ from bpengine.explain.page.program.operations import Operations
 
 Number = int | None
 Of = Callable[..., Number]
-Form = Callable[[Operations, Of, Any, Sequence[Any], Mapping[str, Any], HostArray], Number]
+Function = Callable[..., Any]
+Axes = int | Sequence[int] | None
+Form = Callable[[Operations, Of, Function, Sequence[Any], Mapping[str, Any], HostArray], Number]
 
 ELEMENTWISE: dict[Any, str] = {
     np.add: "add", np.subtract: "subtract", np.multiply: "multiply", np.divide: "divide", np.negative: "negative",
@@ -33,7 +35,7 @@ REDUCTIONS: dict[Any, str] = {np.add: "sum", np.maximum: "max", np.minimum: "min
 LOGICAL = ("and", "or", "not")  # of truth values alone: of numbers they work on bits
 
 
-def elementwise(operations: Operations, of: Of, ufunc: Any, inputs: Sequence[Any], values: HostArray) -> Number:
+def elementwise(operations: Operations, of: Of, ufunc: np.ufunc, inputs: Sequence[Any], values: HostArray) -> Number:
     """Return the operation of a ufunc, its constants in the dtype in which NumPy computes (NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, _ = ufunc.resolve_dtypes((*kinds, None))
@@ -51,7 +53,7 @@ def elementwise(operations: Operations, of: Of, ufunc: Any, inputs: Sequence[Any
     return operations.add(name, values.dtype, values.shape, arguments)
 
 
-def reduction(operations: Operations, of: Of, name: str, x: Any, axis: Any, values: HostArray) -> Number:
+def reduction(operations: Operations, of: Of, name: str, x: HostArray, axis: Axes, values: HostArray) -> Number:
     """Return the sum, or the largest or smallest number, over some axes; a boolean sum is not followed."""
     if x.dtype.kind != "f":
         operations.give_up(f"a {name} of {x.dtype}")
@@ -62,7 +64,12 @@ def reduction(operations: Operations, of: Of, name: str, x: Any, axis: Any, valu
 
 def _reduced(name: str) -> Form:
     def form(
-        operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+        operations: Operations,
+        of: Of,
+        function: Function,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        values: HostArray,
     ) -> Number:
         if not kwargs.keys() <= {"axis", "keepdims"}:
             operations.give_up(f"np.{function.__name__} with {', '.join(kwargs)}")
@@ -74,7 +81,12 @@ def _reduced(name: str) -> Form:
 
 
 def _mean(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     """Return a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduced("sum")(operations, of, function, args, kwargs, values)
@@ -83,7 +95,12 @@ def _mean(
 
 
 def _moved(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     """Return numbers that are moved and not changed: the function itself says where to, on counted places."""
     first, *rest = args
@@ -97,7 +114,12 @@ def _moved(
 
 
 def _cast(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     """Return an array in another dtype, or itself where it has it."""
     number = of(args[0])
@@ -105,14 +127,24 @@ def _cast(
 
 
 def _constant(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     """Return an array of zeros or ones in the form of another, whose numbers play no part."""
     return operations.constant(values)
 
 
 def _clip(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     limits = {**dict(zip(("a_min", "a_max"), args[1:], strict=False)), **kwargs}
     low = limits.get("a_min", limits.get("min"))
@@ -126,7 +158,12 @@ def _clip(
 
 
 def _round(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     if len(args) > 1 or kwargs:
         operations.give_up("np.round with decimals")
@@ -135,7 +172,12 @@ def _round(
 
 
 def _where(
-    operations: Operations, of: Of, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any], values: HostArray
+    operations: Operations,
+    of: Of,
+    function: Function,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: HostArray,
 ) -> Number:
     parts = [of(args[0]), *(of(x, None if hasattr(x, "dtype") else values.dtype) for x in args[1:])]
     return operations.add("where", values.dtype, values.shape, parts)

@@ -28,7 +28,12 @@ class Operations:
         self._numbers: dict[str, int] = {}
 
     def add(
-        self, name: str, dtype: Any, shape: Sequence[int], arguments: Sequence[int | None], more: Any = None
+        self,
+        name: str,
+        dtype: np.dtype[Any],
+        shape: Sequence[int],
+        arguments: Sequence[int | None],
+        more: object = None,
     ) -> int | None:
         """Return the number of an operation; None where an argument is not known, or its dtype is not."""
         code = DTYPES.get(str(dtype))
@@ -55,7 +60,7 @@ class Operations:
             values = values[:1]
         return self.add("constant", array.dtype, array.shape, (), values)
 
-    def gathered(self, sources: Sequence[int | None], places: HostArray, dtype: Any) -> int | None:
+    def gathered(self, sources: Sequence[int | None], places: HostArray, dtype: np.dtype[Any]) -> int | None:
         """Return the operation that picks numbers: `places` count through all sources, one after another."""
         flat = places.ravel()
         if len(sources) == 1 and sources[0] is not None:
