@@ -1,4 +1,4 @@
-"""FollowedArray: a NumPy array with its values, which notes by which operation it was computed."""
+"""FollowedArray: a NumPy array with its values, which records the operation that computed it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bpengine.explain.page.program.operations import Operations
 
 
 class FollowedArray(np.ndarray[Any, Any]):
-    """An array whose `number` is that of the operation it is the result of; None where that is not known.
+    """An array with the `number` of the operation that computed it; None where that is not known.
 
-    NumPy hands every function that is called on one to it (NEP 13, NEP 18). While a step is `running`, a look at single
-    values (a branch, a conversion) is noted, for what it decides is not followed.
+    NumPy passes every function called on such an array to its methods (NEP 13, NEP 18). While a step is `running`, a read of
+    single values (a branch, a conversion) is recorded, since a decision that depends on it cannot be followed.
     """
 
     __array_priority__: ClassVar[float] = 1000.0
@@ -24,11 +24,11 @@ class FollowedArray(np.ndarray[Any, Any]):
     number: int | None
 
     def __array_finalize__(self, source: Any) -> None:
-        """Begin without an operation: what made this array is not known yet."""
+        """Begin without an operation: the operation that made this array is not known yet."""
         self.operations, self.number = getattr(source, "operations", None), None
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Compute, and note an elementwise operation, a matrix product or a reduction."""
+        """Compute, and record an elementwise operation, a matrix product or a reduction."""
         operations = _operations_of((*inputs, *(options.get("out") or ())))
         if "out" in options:
             operations.looked(f"a write into an array by np.{ufunc.__name__}")
@@ -37,7 +37,7 @@ class FollowedArray(np.ndarray[Any, Any]):
         return followed(operations, values, _noted(operations, ufunc, method, inputs, options, values))
 
     def __array_function__(self, function: Any, types: Any, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Compute, and note any other function of NumPy."""
+        """Compute, and record any other function of NumPy."""
         args = tuple(args)
         operations = _operations_of((*args, *kwargs.values()))
         values = function(*tree(args, unfollowed), **tree(dict(kwargs), unfollowed))
@@ -50,11 +50,11 @@ class FollowedArray(np.ndarray[Any, Any]):
         )
 
     def __getitem__(self, key: Any) -> Any:
-        """Pick a part, by whole numbers, slices, new axes or arrays of numbers."""
+        """Select a part, by whole numbers, slices, new axes or arrays of numbers."""
         return self._moved(lambda array: array[tree(key, unfollowed)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """Write a part: what it holds is not followed any more."""
+        """Write a part: the array is no longer followed."""
         _operations_of([self]).looked("a write into an array")
         super().__setitem__(key, value)
 
@@ -69,7 +69,7 @@ class FollowedArray(np.ndarray[Any, Any]):
         return self._moved(lambda array: array.mT)
 
     def copy(self, order: Any = "C") -> Any:
-        """Return a copy, which is computed in the same way."""
+        """Return a copy with the same operation."""
         return followed(_operations_of([self]), unfollowed(self).copy(), self.number)
 
     def __bool__(self) -> bool:
@@ -103,7 +103,7 @@ def unfollowed(x: Any) -> Any:
 
 
 def tree(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return lists, tuples and dicts with every part changed."""
+    """Return lists, tuples and dicts with a function applied to every part."""
     if isinstance(value, dict):
         return {name: tree(part, change) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
