@@ -1,4 +1,4 @@
-"""Arrays of known dtype and shape without values: NumPy hands every function called on one to it (NEP 13, NEP 18)."""
+"""Arrays of known dtype and shape without values: NumPy passes every function called on one to its methods (NEP 13, NEP 18)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from bpengine.onnx.onnx_graph import COUNTED, ROWS, Dimension, NoOnnxForm, OnnxGraph, OnnxNode, Shape, has_rows
 
 LEAST: Final = np.iinfo(np.int64).min
-XP: Final[Any] = np  # whose functions recorded arrays take, which its annotations do not know
+XP: Final[Any] = np  # NumPy's functions accept recorded arrays, which its type annotations do not allow
 
 
 class RecordedArray(NDArrayOperatorsMixin):
-    """A node of a graph that behaves as a NumPy array; what is done to it is noted."""
+    """A node of a graph that behaves as a NumPy array and records the operations on it."""
 
     __array_priority__ = 1000
 
@@ -26,7 +26,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         self.shape, self.dtype, self.ndim = node.shape, node.dtype, len(node.shape)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Note an elementwise operation or a matrix product."""
+        """Record an elementwise operation or a matrix product."""
         if "out" in options:
             raise NoOnnxForm(f"a write into an array by np.{ufunc.__name__} (write y = y + 1 in place of y += 1)")
         if method != "__call__" or options or ufunc not in self.graph.forms:
@@ -36,7 +36,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         return self.graph.forms[ufunc](self.graph, *inputs)
 
     def __array_function__(self, function: Any, types: object, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Note any other function of NumPy."""
+        """Record any other function of NumPy."""
         name = f"np.{function.__name__}"
         if function not in self.graph.forms:
             raise NoOnnxForm(name)
@@ -48,7 +48,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         return form(self.graph, *args, **kwargs)
 
     def __getitem__(self, key: object) -> RecordedArray:
-        """Note a choice of columns: by numbers, slices, new axes, or one list of numbers."""
+        """Record a selection of columns: by numbers, slices, new axes, or one list of numbers."""
         return picked(self, key if isinstance(key, tuple) else (key,))
 
     @property
@@ -86,7 +86,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         raise NoOnnxForm("a write into an array")
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
+        """Refuse NumPy's methods and attributes (`x.sum()`) that are not part of the array API standard."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise NoOnnxForm(f"the attribute {name!r} of an array (write xp.{name}(x, ...))")
         raise AttributeError(name)
@@ -94,7 +94,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     def noted(
         self, op: str, *more: Any, dtype: object = None, shape: Shape | None = None, **attributes: Any
     ) -> RecordedArray:
-        """Note an operation on this array, and perhaps more of them; its result has the same dtype and shape by default."""
+        """Record an operation on this array and possibly others; its result has the same dtype and shape by default."""
         nodes = [self.node, *(as_node(self.graph, a) for a in more)]
         kind = self.dtype if dtype is None else dtype
         return RecordedArray(
@@ -129,7 +129,7 @@ def _common(dimensions: Sequence[Dimension]) -> Dimension:
 
 
 def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
-    """Note x[keys]."""
+    """Record x[keys]."""
     if any(isinstance(k, RecordedArray) for k in keys):
         raise NoOnnxForm("indexing by a computed array")
     spots = [at for at, k in enumerate(keys) if k is Ellipsis]
@@ -152,7 +152,7 @@ def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
 
 
 def _along(x: RecordedArray, key: object, axis: int) -> RecordedArray:
-    """Note what a key picks along one axis; a single number keeps the axis."""
+    """Record the selection by a key along one axis; a single number keeps the axis."""
     length = x.shape[axis]
     if isinstance(key, slice) and key == slice(None):
         return x
