@@ -194,7 +194,7 @@ class ManyFits(RichForm, Sequence[OneFit]):
 
 
 def spread_of(scores: Sequence[float]) -> dict[str, Any]:
-    """Return the mean of scores, their spread (the sample standard deviation), and how many are finite and how many are not."""
+    """Return the mean of scores, their spread (the sample standard deviation), and how many are finite and how many not."""
     ended = [score for score in scores if math.isfinite(score)]
     return {
         "mean": statistics.fmean(ended) if ended else math.nan,

@@ -113,7 +113,7 @@ def _scaled(columns: Sequence[NumberColumn], parts: Sequence[Any], dtype: str) -
 
 
 def _truths(column: NumberColumn, x: RecordedArray) -> RecordedArray:
-    """Return the numbers of truth values given as text in any case: NaN for missing ones; infinity, which is refused, for others."""
+    """Return the numbers of truth values given as text in any case: NaN for missing ones, infinity (refused) for others."""
     assert column.yes is not None
     spelled = [("".join(letters), number) for number, text in enumerate(column.yes) for letters in _cases(text)]
     texts, numbers = ["", *(text for text, _ in spelled)], [np.nan, *(float(number) for _, number in spelled)]

@@ -1,4 +1,4 @@
-"""Arrays of known dtype and shape without values: NumPy passes every function called on one to its methods (NEP 13, NEP 18)."""
+"""Arrays of known dtype and shape without values: NumPy passes functions called on one to its methods (NEP 13, NEP 18)."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def opened_text(file: Path, shown: str, options: TextOptions) -> Iterator[Binary
 
 
 def first_wrong_byte(file: Path, shown: str, options: TextOptions) -> tuple[int, str] | None:
-    """Return the position, from 0, of the first byte that is invalid in the encoding, and the reason; None if all are valid."""
+    """Return the position, from 0, of the first byte that is invalid in the encoding, and why; None if there is none."""
     decoder = codecs.getincrementaldecoder(options.encoding)()
     before = 0
     with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
