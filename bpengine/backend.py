@@ -1,8 +1,8 @@
 """Backend: the interface that an array library must offer, and `get_backend`, which loads plug-ins.
 
-A backend is an object you hold, never a global; two live in one process. Plug-ins are found through the entry-point group
-"bpengine.backends", those of this distribution by `OWN`, and imported on first use, so that `import bpengine` loads no array
-library but NumPy.
+A backend is an object you hold, never a global; one process may use several. Plug-ins are found through the entry-point
+group "bpengine.backends", those of this distribution through `OWN`. They are imported on first use, so `import bpengine`
+loads no array library but NumPy.
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 REDUCED = ("tf32", "bfloat16")  # float32 arrays, matrix products in fewer bits
 PRECISIONS = ("float32", "float64", *REDUCED)
 HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned by CUDA or ROCm
-# of this distribution: asking for entry points reads the metadata of all that is installed, and takes longer than loading one
+# the backends of this distribution: looking up entry points reads the metadata of all installed packages, which takes
+# longer than loading a backend
 OWN = {"numpy": "bpengine_numpy:NumpyBackend", "cupy": "bpengine_cupy:CupyBackend", "jax": "bpengine_jax:JaxBackend"}
-MOST_THREADS = 1024  # of matrix products: more than BLAS libraries are built for
-BACKENDS = 16  # handles by name that a process keeps
+MOST_THREADS = 1024  # the most threads of matrix products: more than BLAS libraries are built for
+BACKENDS = 16  # how many backends obtained by name a process keeps
 State = dict[str, Any]
 HostArray: TypeAlias = np.ndarray[Any, Any]
 Step = Callable[[State, tuple[Array, ...], Array], tuple[State, dict[str, Array]]]
@@ -76,7 +77,7 @@ ArrayLike: TypeAlias = npt.ArrayLike | Shaped | DLPackProducer  # numbers as use
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a backend can run here; when it cannot, which of the reasons holds and what cures it.
+    """Whether a backend can run here; when it cannot, the reason and the cure.
 
     >>> from bpengine.backend import Availability
     >>> Availability("not installed", "No module named 'jax'.", "pip install jax").ready
@@ -97,8 +98,8 @@ class Availability:
 class CacheState:
     """What a backend keeps on disk between processes: `files` of `size` bytes together, `limit` at most.
 
-    `trouble` says why the folder cannot be written, "" where it can; `cure` what helps. `notes` are (subject, verdict) of
-    what was tested on this machine.
+    `trouble` says why the folder cannot be written, "" where it can; `cure` says what to do. `notes` are pairs (subject,
+    finding) about tests on this machine.
 
     >>> from bpengine.backend import CacheState
     >>> CacheState(folder="/home/ana/.cache/bpengine", files=3, size=4096, limit=2**28).trouble
@@ -145,15 +146,15 @@ class DiskCache(Protocol):
     """
 
     def state(self) -> CacheState:
-        """Return what there is to say about it."""
+        """Return the files, their size and the limit."""
 
     def clear(self) -> int:
-        """Remove everything, and return how many files there were. Raises OSError for one that cannot be removed."""
+        """Remove all files, and return how many there were. Raises OSError for one that cannot be removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramCall:
-    """One call of a compiled step. seconds: the least time by its bytes and operations. None: not known.
+    """One call of a compiled step. seconds: the least time that its bytes and operations need. None: not known.
 
     >>> from bpengine.backend import ProgramCall
     >>> call = ProgramCall(name="loop_0", form="by element", work="256 elements", bytes=3072, operations=256, seconds=1e-9)
@@ -176,7 +177,7 @@ class ProgramCall:
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramListing:
-    """What a backend makes of a training step, for reading: its calls in order, its text, and what is to be said of them.
+    """A training step as a backend compiles it, for reading: its calls in order, its source text, and notes.
 
     >>> from bpengine.backend import ProgramListing
     >>> ProgramListing(calls=(), source="", notes=("nothing is compiled",)).notes
@@ -191,7 +192,7 @@ class ProgramListing:
 def as_host(x: ArrayLike) -> HostArray:
     """Return lists, scalars, NumPy arrays and DLPack producers as a NumPy array, without a copy where that is possible.
 
-    Arrays on a GPU are brought to the host: CuPy's refuse NumPy's own way (`__array__`), others are asked by DLPack.
+    Arrays on a GPU are copied to the host: CuPy's arrays do not support NumPy's protocol (`__array__`), others use DLPack.
 
     >>> from bpengine.backend import as_host
     >>> as_host([1.0, 2.0])
@@ -216,7 +217,7 @@ def _dlpack_device(x: object) -> int:
         RuntimeError,
         TypeError,
         ValueError,
-    ):  # it lies on several devices, or on one DLPack cannot name
+    ):  # the array lies on several devices, or on one that DLPack does not know
         return HOST_DEVICES[0]
 
 
@@ -233,9 +234,9 @@ def _from_gpu(x: ArrayLike) -> HostArray:
 class Backend(ABC):
     """One array library with a device and a precision.
 
-    Subclasses set `name`, `xp` and `supported`, and give the methods below; `bpengine_numpy.NumpyBackend` is the living
-    definition. `precision` says how numbers are stored and multiplied: "float32" and "float64" are what they say,
-    everywhere; "tf32" and "bfloat16" store float32 and multiply matrices in the reduced format, on hardware that has it.
+    Subclasses set `name`, `xp` and `supported`, and define the methods below; `bpengine_numpy.NumpyBackend` is the
+    reference. `precision` says how numbers are stored and multiplied: "float32" and "float64" store and multiply in that
+    dtype; "tf32" and "bfloat16" store float32 and multiply matrices in the reduced format, on hardware that has it.
 
     >>> backend = bp.get_backend("numpy", precision="float64")
     >>> backend.to_numpy(backend.asarray([1.0, 2.0]))
@@ -244,17 +245,17 @@ class Backend(ABC):
 
     name: ClassVar[str]
     extra: ClassVar[str | None] = None  # the pip extra that installs the library
-    grain: int = 1  # steps that are run together: cut between them, a run may round in another way
+    grain: int = 1  # steps that are run together; a run that is cut within them may round differently
     window: ClassVar[int] = 1  # steps between two reads of the device in the eager loop
     patience: ClassVar[float] = (
-        0.5  # seconds that a backend which can do either runs a step eagerly before it compiles it
+        0.5  # seconds that a backend which can run eagerly or compiled runs a step eagerly before it compiles it
     )
     together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
     sets_threads: ClassVar[bool] = False  # whether the number of its threads may be set
     takes_all_rows: ClassVar[bool] = (
         False  # whether `run_epoch` takes any number of rows, or only what fits on the device
     )
-    differentiates: ClassVar[bool] = False  # whether the library differentiates: `jvp` and `transposed` are there
+    differentiates: ClassVar[bool] = False  # whether the library differentiates, so that `jvp` and `transposed` work
     xp: Namespace
     device: str
     precision: str
@@ -288,32 +289,32 @@ class Backend(ABC):
         return f"{type(self).__name__}(device={self.device!r}, precision={self.precision!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy as what the handle is made from: compiled code and locks belong to a process, and are made anew."""
+        """Pickle and copy the constructor's arguments: compiled code and locks belong to a process and are created again."""
         return _made_anew, (type(self), self.precision, self.device, self.threads)
 
     @classmethod
     @abstractmethod
     def availability(cls) -> Availability:
-        """Say whether the library is installed, with driver and device, or which of these is missing and the cure."""
+        """Say whether the library, the driver and the device are there, or which of them is missing and the cure."""
 
     @classmethod
     def disk_cache(cls) -> DiskCache | None:
-        """Return what the backend keeps on disk between processes, None where it keeps nothing itself."""
+        """Return the disk cache that the backend keeps between processes, None where it keeps none itself."""
         return None
 
     @classmethod
     def listing(
         cls, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> ProgramListing:
-        """Return the program that this backend writes of a step on NumPy's namespace; needs no device.
+        """Return the program that this backend compiles from a step, traced on NumPy's namespace; this needs no device.
 
-        The arguments are those of `run_epoch`, arrays of the host. Raises ConfigError where it writes none.
+        The arguments are those of `run_epoch`, with arrays on the host. Raises ConfigError for a backend that compiles none.
         """
         raise ConfigError(f"backend {cls.name!r} writes no program that could be shown. 'cupy' does.")
 
     @abstractmethod
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
-        """Bring `x` (NumPy array, list, DLPack producer) to the device, as `dtype` or as the dtype it has.
+        """Copy `x` (NumPy array, list, DLPack producer) to the device, in `dtype` or in its own dtype.
 
         With `copy=False` the result may share memory with `x`, which must then not change while the result is in use.
         """
@@ -321,13 +322,13 @@ class Backend(ABC):
     def bring_rows(
         self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
     ) -> tuple[Array, ...]:
-        """Bring the rows of a fit to the device, and wait until they are there.
+        """Copy the rows of a fit to the device, and wait until they are there.
 
-        by_number: each step will take some of them by their numbers, so that a backend that `takes_all_rows` may leave them on
-        the host where they do not fit: `run_epoch` and `take` know them.
+        by_number: each step will take some of the rows by their numbers. A backend that `takes_all_rows` may then leave
+        rows that do not fit on the host; `run_epoch` and `take` accept them.
         """
         there = tuple(self.asarray(a, d, copy=False) for a, d in zip(arrays, dtypes, strict=True))
-        self.synchronize(*there)  # else the copy would count as time of the first steps
+        self.synchronize(*there)  # otherwise the copy would count as time of the first steps
         return there
 
     @abstractmethod
@@ -339,19 +340,19 @@ class Backend(ABC):
         """Copy every array in a tree of dicts; the copy outlives a donation of the original."""
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Return a context with the settings that this backend computes under; on leaving, the process is as it was.
+        """Return a context with the settings that this backend computes under; leaving it restores those of the process.
 
-        Whatever a backend is asked to do it does in its scope, and so do a network's own methods. Enter it for arrays of the
-        backend that are worked with directly: `with backend.scope(): y = 2.0 * x`.
+        All methods of a backend, and a network's own methods, run in its scope. Enter it to compute with arrays of the backend
+        directly: `with backend.scope(): y = 2.0 * x`.
         """
         return nullcontext()
 
     def replacements(self) -> Mapping[str, Callable[..., Any]]:
-        """Return faster executions of kernel functions by name; each keeps the kernel's signature, less `xp`."""
+        """Return faster implementations of kernel functions by name; each has the kernel's signature without `xp`."""
         return {}
 
     def _select(self) -> None:
-        """Make its device the library's current one, where a library has such; called whenever it is asked for by name."""
+        """Make the backend's device the library's current one, where the library has one; called by `get_backend`."""
         return
 
     def ops(self) -> Ops:
@@ -360,7 +361,7 @@ class Backend(ABC):
 
     @abstractmethod
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return the fastest executable form of a pure function; arguments numbered in `donate` are dead afterwards."""
+        """Return the fastest executable form of a pure function; a call uses up the arguments numbered in `donate`."""
 
     def jvp(self, function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return function(*primals) and its derivative along `tangents`, trees of the same structure, by forward mode.
@@ -390,14 +391,14 @@ class Backend(ABC):
 
         Step i sees the rows order[i] of `data` ((steps, batch) row numbers), or all rows when `order` is None, and the
         learning rate lr[i]. The run ends right after the first step whose report "halt" is true: the reports are then
-        shorter, and the state is the one after that step. `state` is donated: it is dead after the call.
+        shorter, and the state is the one after that step. `state` is donated: it must not be used after the call.
 
-        whole: the number of steps of the run that these are a part of, len(lr) by default. Where a run is cut must not change
-        a bit: a backend that compiles for a number of steps compiles for this one, and one that runs `grain` steps together
-        is given runs that are cut at multiples of it.
+        whole: the number of steps of the run that these are a part of, len(lr) by default. The results must not depend on
+        where a run is cut, to the last bit: a backend that compiles for a number of steps compiles for `whole`, and one
+        that runs `grain` steps together gets runs that are cut at multiples of it.
 
-        This is the loop for libraries that run eagerly. Only every `window` steps does it read "halt" from the device;
-        when a step inside the window had halted, the window is run again up to that step.
+        This is the loop for libraries that run eagerly. It reads "halt" from the device only every `window` steps; when a
+        step inside the window halted, the window is run again up to that step.
         """
         rates = self.asarray(lr, self.dtype)
         reports: list[dict[str, Array]] = []
@@ -414,7 +415,7 @@ class Backend(ABC):
         return state, {name: self._fetch(reports, name) for name in reports[0]}
 
     def _fetch(self, reports: list[dict[str, Array]], name: str) -> HostArray:
-        """Bring one number of every report to the host in a single transfer."""
+        """Copy one number of every report to the host in a single transfer."""
         if len(reports) == 1:
             return self.to_numpy(reports[0][name])[np.newaxis]
         return self.to_numpy(self.xp.stack([report[name] for report in reports]))
@@ -434,26 +435,26 @@ class Backend(ABC):
     ) -> list[tuple[State, dict[str, HostArray]]]:
         """Run the same step for several models, each on its own epoch; return what `run_epoch` returns for each.
 
-        All epochs have as many steps, and arrays of one form; states are donated. A backend that is `together` runs them as
-        one program, compiled for `room` models, which should change seldom. Where an epoch halts, its state stays.
+        All epochs have the same number of steps and arrays of the same shapes; states are donated. A backend with `together`
+        runs them as one program, compiled for `room` models, which should change seldom. When an epoch halts, its state no
 
-        Here one comes after the other.
+        longer changes. This implementation runs one epoch after the other.
         """
         return [self.run_epoch(step, e.state, e.data, e.order, e.lr, whole=whole) for e in epochs]
 
     @property
     def fits_at_once(self) -> int:
-        """How many fits may run in threads at a time, each as fast as by itself, or nearly so."""
+        """Return how many fits may run in threads at a time with each about as fast as by itself."""
         return 1
 
     def divided(self, threads: int) -> AbstractContextManager[Any]:
-        """Return a context in which so many threads of the process run fits at a time, and share its cores."""
+        """Return a context in which this number of threads run fits at a time and share the process's cores."""
         return nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
-        """Return function(x (m, n), result (n,)), which runs on the host, as one of arrays x -> result that a step may call.
+        """Return function(x (m, n), result (n,)), which runs on the host, as a function x -> result that a step may call.
 
-        Here both are copied between device and host.
+        This implementation copies both between device and host.
         """
 
         def call(x: Array) -> Array:
@@ -465,13 +466,13 @@ class Backend(ABC):
         return call
 
     def plus(self, a: Array, b: Array) -> Array:
-        """Return a + b of what two shards contribute; a compiling library may give it a pass of its own."""
+        """Return the sum a + b of two shards' contributions; a compiling library may compute it in a separate pass."""
         return a + b
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
-        """Return what adds up the shards of a step, on this process and on all that train together.
+        """Return a function that adds the shards of a step, of this process and of all that train together.
 
-        Here one shard comes after the other, and the processes' sums are exchanged on the host.
+        This implementation adds one shard after the other, and the processes' sums are exchanged on the host.
         """
         if comm.size == 1:
             return ShardAdder(self.xp, None, self.plus)
@@ -500,7 +501,7 @@ def _made_anew(kind: type[Backend], precision: str, device: str, threads: int | 
 
 
 def _set_threads(threads: int | None) -> dict[str, int]:
-    """Return the argument that only those backends are given whose threads somebody sets."""
+    """Return `threads` as an argument for the backend's class, only where it was set."""
     return {} if threads is None else {"threads": threads}
 
 
@@ -509,7 +510,7 @@ _shared = ProcessCache["Backend"]("backends", BACKENDS)
 
 @cache
 def _plugins() -> dict[str, EntryPoint]:
-    from importlib.metadata import entry_points  # not at the top: it takes as long to load as the kernels
+    from importlib.metadata import entry_points  # not at the top: the import takes as long as that of the kernels
 
     return {point.name: point for point in entry_points(group="bpengine.backends")}
 
@@ -541,7 +542,7 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def _thread_count(threads: int, name: str) -> int:
-    """Return a number of threads; raise ConfigError for what is none, and for more than any library takes."""
+    """Return a number of threads; raise ConfigError for anything else, and for more than any library supports."""
     if whole(threads, f"backend {name!r}", "threads") > MOST_THREADS:
         raise ConfigError(
             f"backend {name!r} requires threads to be at most {MOST_THREADS:,}. Give a number near that of the cores."
@@ -550,10 +551,10 @@ def _thread_count(threads: int, name: str) -> int:
 
 
 def _by_name(kind: type[Backend], precision: str, device: str | None, threads: int | None) -> Backend:
-    """Return the process's backend of this kind: one for each precision, device, however it is written, and threads."""
+    """Return the process's backend of this kind: one for each precision, device (however written) and number of threads."""
     make = partial(kind, precision=precision, device=device, **_set_threads(threads))
     if not isinstance(precision, str) or not isinstance(device, (str, type(None))):
-        return make()  # which says what is wrong with them
+        return make()  # the constructor says what is wrong with them
     if threads is not None:
         _thread_count(threads, kind.name)  # True is no number of threads, and equal to 1
     chosen = _shared.get((kind, precision, device, threads), make)
@@ -563,11 +564,11 @@ def _by_name(kind: type[Backend], precision: str, device: str | None, threads: i
 def get_backend(
     backend: str | Backend, *, precision: str = "float32", device: str | None = None, threads: int | None = None
 ) -> Backend:
-    """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is when it fits what is asked for.
+    """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is if it has the requested precision.
 
-    By name it is the same one each time in a process, so that models share what it has compiled: see `bp.clear_caches`.
-    An instance that multiplies in reduced precision fits "float32": that is how it stores.
-    threads: how many the matrix products of the NumPy backend use, while it works; by default those that BLAS has.
+    A name gives the same backend each time in a process, so that models share its compiled code: see `bp.clear_caches`.
+    An instance that multiplies in reduced precision is accepted for "float32", since it stores float32.
+    threads: the number of threads of the NumPy backend's matrix products while it runs; by default that of BLAS.
     Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
 
     >>> bp.get_backend("numpy", precision="float64").dtype

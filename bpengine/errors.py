@@ -1,6 +1,6 @@
-"""Errors a person can act on: who requires what, what was given, what to do.
+"""Errors that say what to do: who requires what, what was given, and a remedy.
 
-Every error of the engine is a `BpError`; each kind is also the built-in exception a Python programmer would expect.
+Every error of the engine is a `BpError`; each class also inherits from the corresponding built-in exception.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DataError(BpError, ValueError):
 
 
 class ConfigError(BpError, ValueError):
-    """A name or a setting does not exist or makes no sense.
+    """A name or setting does not exist, or a value is not allowed.
 
     >>> try:
     ...     bp.Dense(2, "rellu")
@@ -73,7 +73,7 @@ class ConfigError(BpError, ValueError):
 
 
 class BackendUnavailable(BpError, RuntimeError):
-    """A backend cannot run here; the message says why and what cures it.
+    """A backend cannot run here; the message says why and what to do.
 
     >>> try:
     ...     bp.get_backend("no such backend")
@@ -99,7 +99,7 @@ class ModelFileError(BpError, ValueError):
 
 
 class WriteError(BpError, OSError):
-    """A file cannot be written: a full disk, no permission, something there that is no regular file.
+    """A file cannot be written: the disk is full, permission is missing, or the path is not a regular file.
 
     >>> network = bp.Network(1, bp.Dense(1), "mean_squared_error")
     >>> try:
@@ -194,7 +194,7 @@ def whole(value: object, who: str, what: str, *, low: int = 1) -> int:
 
 
 def _told(value: object) -> str:
-    """Return a value as it is written in code; Python does not write out whole numbers of thousands of digits."""
+    """Return a value as Python code; Python's `repr` refuses whole numbers of thousands of digits."""
     try:
         return repr(value)
     except ValueError:
@@ -213,7 +213,7 @@ def flag(value: object, who: str, what: str) -> bool:
 
 
 def items(value: object, who: str, what: str) -> list[Any]:
-    """Return what `value` holds as a list, or raise ConfigError when nothing can be taken from it one by one.
+    """Return the items of `value` as a list, or raise ConfigError when it is not iterable.
 
     >>> items(("relu", "tanh"), "Network", "layers")
     ['relu', 'tanh']
@@ -224,7 +224,7 @@ def items(value: object, who: str, what: str) -> list[Any]:
 
 
 def check_path(value: object, who: str) -> None:
-    """Raise ConfigError for what is no path: a number would be taken for an open file.
+    """Raise ConfigError for a value that is not a path: Python would take a number for an open file.
 
     >>> check_path("model.safetensors", "Model.save")
     >>> try:
@@ -246,7 +246,7 @@ ELSEWHERE = {  # what other libraries call it
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Return a hint that names what `name` was probably meant to be: "Did you mean 'relu'?" or the whole list.
+    """Return a hint with the name that was probably meant, "Did you mean 'relu'?", or the whole list.
 
     >>> nearest("rellu", ["relu", "tanh"])
     "Did you mean 'relu'?"
@@ -256,7 +256,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     options = sorted(known)
     if (here := ELSEWHERE.get(str(name).lower())) in options:
         return f"Here it is {here!r}."
-    import difflib  # only once something is misspelt
+    import difflib  # imported only when a name is misspelt
 
     close = difflib.get_close_matches(str(name).lower(), options, n=3, cutoff=0.5)
     if close:

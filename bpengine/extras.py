@@ -1,4 +1,4 @@
-"""Extras: the command that installs one, for this copy of bpengine; it need not be on a package index."""
+"""Extras: the command that installs one for this copy of bpengine, which need not be on a package index."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 PROJECT: Final = "bpengine"
-PLAIN: Final = re.compile(r"[^\"$`!]*")  # within double quotes, which every shell knows, it stands for itself
+PLAIN: Final = re.compile(r"[^\"$`!]*")  # characters that stand for themselves within double quotes in every shell
 
 
 def install_command(extra: str, *packages: str, upgrade: bool = False) -> str:
     """Return the command that installs an extra of this copy of bpengine, with further packages beside it.
 
-    A copy that runs from a folder of sources names that folder, one from a wheel its file or address, one from a repository
-    its address and commit, as pip wrote them down; one from an index is named alone. Where the file is not there any more, the
-    command names the packages of the extra themselves.
+    For a copy that runs from a folder of sources the command names that folder; for a wheel its file or address, for a
+    repository its address and commit, as pip recorded them; for a copy from an index only the name. If the file no longer
+    exists, the command names the packages of the extra themselves.
 
     >>> install_command("sklearn").startswith("pip install ")
     True
@@ -31,15 +31,15 @@ def install_command(extra: str, *packages: str, upgrade: bool = False) -> str:
 
 
 def cure(extra: str, *, upgrade: bool = False) -> str:
-    """Return what to do where a package of an extra is missing, as a sentence."""
+    """Return a sentence that says how to install the missing package of an extra."""
     return f"Install it with: {install_command(extra, upgrade=upgrade)}"
 
 
 def _of_this_copy(extra: str) -> list[str]:
-    """Return what pip is given for an extra of this copy."""
+    """Return pip's arguments for an extra of this copy."""
     if (folder := sources()) is not None:
         return ["-e", quoted(f"{folder}[{extra}]")]
-    # not at the top: it is needed where something is missing, and takes longer to load than the kernels
+    # not at the top: needed only where a package is missing, and slower to load than the kernels
     from importlib.metadata import PackageNotFoundError, distribution
 
     try:
@@ -60,7 +60,7 @@ def sources() -> Path | None:
 
 
 def arguments(installed: Distribution, extra: str) -> list[str]:
-    """Return what pip is given for an extra of an installed distribution, by where that came from."""
+    """Return pip's arguments for an extra of an installed distribution, by its recorded origin."""
     from urllib.parse import urlsplit  # not at the top: as above
     from urllib.request import url2pathname
 
@@ -81,7 +81,7 @@ def arguments(installed: Distribution, extra: str) -> list[str]:
 
 
 def requirements(installed: Distribution, extra: str) -> list[str]:
-    """Return the packages of an extra with their versions, those of the extras that it names among them."""
+    """Return the packages of an extra with their versions, including those of the extras that it names."""
     chosen: list[str] = []
     for line in installed.requires or ():
         package, _, condition = (part.strip() for part in line.partition(";"))

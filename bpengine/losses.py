@@ -19,9 +19,9 @@ LOSSES = tuple(name for name, kernel in KERNELS.items() if kernel.kind == "loss"
 class Loss:
     """A loss by name: `Loss("huber", delta=0.5)`, `Loss("binary_cross_entropy", reduction="batch_mean")`.
 
-    The reduction says what is summed and what is averaged; each loss has a default and allows the reductions that its
-    name does not contradict: "sum" over batch and outputs, "mean" over both, "batch_mean" the sum over the outputs
-    averaged over the batch. The gradient is always the gradient of the number so reduced.
+    The reduction says what is summed and what is averaged: "sum" over batch and outputs, "mean" over both, "batch_mean" the
+    sum over the outputs averaged over the batch. Each loss has a default and allows the reductions that fit its name. The
+    gradient is always that of the reduced number.
 
     The cross-entropies take `label_smoothing` = s, at least 0 and below 1: a target t becomes (1 - s) t + s / K over K
     classes, or (1 - s) t + s / 2 for a binary one. This is the loss that is trained, evaluated and checked. Source: Szegedy
@@ -84,7 +84,7 @@ class Loss:
 
     @property
     def smoothing(self) -> float:
-        """The part of every target that is shared out among all classes."""
+        """The share of every target that is spread evenly over all classes."""
         return self.options.get(SMOOTHING, 0.0)
 
 
@@ -97,17 +97,17 @@ class CustomLoss(Loss):
     """A custom loss: a pair of functions, in the contract of a kernel.
 
     forward(xp, y, target) -> (loss, residual): y (rows, outputs) are the network's raw outputs, target is as `target` says,
-        loss is one number, of shape (). With a fourth argument, weights (rows,) or None, rows may be weighted.
+        loss is one number, of shape (). A fourth argument, weights (rows,) or None, allows weighted rows.
     backward(xp, residual, dloss) -> dy (rows, outputs): the gradient of that number, times dloss.
     link: the activation that turns raw outputs into predictions ("sigmoid", "softmax"), or None. target: what the targets
         are: "values" (rows, outputs), "binary" (0 to 1 per output) or "classes" (whole numbers (rows,), or rows of
-        probabilities (rows, classes)). reduction: "mean" when the number is a mean over the rows, "sum" when it is a sum: so
-        the losses of several pieces are put together. name: by default the forward's, without an ending "_forward".
+        probabilities (rows, classes)). reduction: "mean" when the number is a mean over the rows, "sum" when it is a sum; the
+        losses of several pieces are combined accordingly. name: by default that of the forward, without an ending "_forward".
 
-    A number that is neither, as the largest error, is taken as a mean of pieces where there are many rows. `xp` is the
-    array namespace: what is written in its functions runs on every backend and compiles; nothing may be written into.
+        A number that is neither, such as the largest error, is averaged over pieces where there are many rows. `xp` is the
+        array namespace: code in its functions runs on every backend and compiles; no array may be written into.
     `check_gradients(loss)` checks it. A model file keeps its name: `bp.load(path, losses={"name": loss})`.
-    Raises ConfigError for something that is no such pair, an unknown link, target or reduction, or a name that is taken.
+    Raises ConfigError for anything but such a pair, an unknown link, target or reduction, or a name that is in use.
 
     >>> import bpengine as bp
     >>> def log_cosh_forward(xp, y, target):
@@ -151,11 +151,11 @@ class CustomLoss(Loss):
     def __reduce__(self) -> tuple[Any, ...]:
         link, target = self.about
         how: dict[str, Any] = {"link": link, "target": target, "name": self.name, "reduction": self.reduction}
-        return partial(type(self), **how), self.pair  # the row is made of the pair anew
+        return partial(type(self), **how), self.pair  # the row is made from the pair again
 
     @property
     def kernel(self) -> Kernel:
-        """The row that the pair makes; it is in no table."""
+        """The row made from the pair, which is not in KERNELS."""
         return self.own
 
     @property
@@ -165,7 +165,7 @@ class CustomLoss(Loss):
 
 
 def make_loss(spec: object) -> Loss:
-    """Return a Loss from a name, from a pair of functions (forward, backward), or from one made already.
+    """Return a Loss from a name or a pair of functions (forward, backward); return a loss as it is.
 
     >>> make_loss("softmax_cross_entropy").link
     'softmax'

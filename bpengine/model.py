@@ -1,4 +1,4 @@
-"""Model: a network with parameters on a backend. The public face of the engine; it speaks NumPy on every backend."""
+"""Model: a network with parameters on a backend, the main public class. It takes and returns NumPy arrays on every backend."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from bpengine.explain.units.explanation import Explanation
 
 
-_OF_THE_PROCESS = ("_shared", "_ops", "_evaluator", "_steps")  # made anew by `Model._bind`
+_OF_THE_PROCESS = ("_shared", "_ops", "_evaluator", "_steps")  # what `Model._bind` creates
 
 
 class Model(RichForm):
@@ -71,13 +71,12 @@ class Model(RichForm):
     where that differs from dtype ("tf32", "bfloat16"). seed: draws the initial weights, shuffles and dropout masks, the
     same on every backend. Raises ConfigError or BackendUnavailable.
 
-    features: a `bp.Features` that was fitted. The model then takes rows of a table (data frames, columns by name) in every
-    method, and targets by name or in their own unit; it may be set later as well, and a model file keeps it.
+    features: a fitted `bp.Features`. Every method then takes rows of a table (data frames, columns by name), and targets by
+    name or in their own unit. It may be set later as well, and a model file keeps it.
     `class_names` may be set to the names of the classes; a model file keeps them.
 
-    A model can be pickled and copied (`copy.deepcopy`), and so travels to other processes; what is compiled stays behind.
-    `continue_from` goes on after that with the bits it would have had before. A pickle runs code when it is read: keep models
-    with `save`.
+    A model can be pickled and copied (`copy.deepcopy`) to other processes; compiled functions are not copied. `continue_from`
+    then gives the same bits as in the original process. A pickle runs code when it is read: store models with `save`.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), seed=1)
     >>> history = model.fit([[0.0, 1.0], [1.0, 0.0]], [[1.0], [0.0]], steps=10)
@@ -112,17 +111,17 @@ class Model(RichForm):
 
     def _start(self, network: Network, backend: Backend, seed: int, params: HostArrays, running: HostArrays) -> None:
         self.network, self.backend, self.seed = network, backend, seed
-        self.fits = 0  # fits so far: each shuffles and drops in its own way
+        self.fits = 0  # fits so far: each has its own shuffles and dropout masks
         self._class_names: tuple[data.ClassName, ...] | None = None
         self._features: data.Features | None = None
         self._bind()
         self._params, self._running = self._bring(params), self._bring(running)
-        self._applied: Applied | None = None  # what apply_gradients goes on from
-        self._version = _new_version()  # another one whenever parameters or statistics are changed
+        self._applied: Applied | None = None  # the state that apply_gradients continues from
+        self._version = _new_version()  # replaced whenever parameters or statistics change
         self._names = tuple(params), tuple(running)
 
     def _bind(self) -> None:
-        """Make what belongs to this process: kernels bound to the backend, and what is compiled."""
+        """Create what belongs to this process: kernels bound to the backend, and compiled functions."""
         self._shared = compiled_network(self.network, self.backend)
         self._ops = self._shared.ops
         unit, decode = unit_of(self._features), decoder_of(self._features)
@@ -132,12 +131,12 @@ class Model(RichForm):
         self._steps = LruCache[Any]()  # with a custom update rule
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a pickle or a deep copy holds: all but what belongs to this process, with arrays on the host."""
+        """Return the state of a pickle or a deep copy: all but what belongs to this process, with arrays on the host."""
         own = {name: value for name, value in vars(self).items() if name not in _OF_THE_PROCESS}
         return {**own, "_params": self.parameters, "_running": self.running}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over such a state, on the backend that it names."""
+        """Restore such a state on the backend that it names."""
         vars(self).update(state)
         self._bind()
         self._params, self._running = self._bring(state["_params"]), self._bring(state["_running"])
@@ -152,8 +151,8 @@ class Model(RichForm):
     def summary(self, batch_size: int = 32) -> Summary:
         """Return layers, shapes, parameters, operations and memory of a training step on `batch_size` rows.
 
-        Operations are those of the kernels, an elementary function counted as one; the loss and the update rule are not in
-        them. Memory is what the parameters take, and what the forward pass keeps for the backward pass, in the model's dtype.
+        Operations are those of the kernels, an elementary function counted as one, without the loss and the update rule.
+        Memory is that of the parameters and of what the forward pass keeps for the backward pass, in the model's dtype.
         Raises ConfigError for a batch that is smaller than a layer needs: 2 rows with BatchNorm.
 
         >>> print(bp.Model(bp.Network(4, [bp.Dense(3, "relu"), bp.Dense(2)], "softmax_cross_entropy")).summary(8))
@@ -171,11 +170,11 @@ class Model(RichForm):
 
     @property
     def class_names(self) -> tuple[data.ClassName, ...] | None:
-        """The names of the classes in the order of their numbers: one for each output, two for one output of yes or no.
+        """The names of the classes in the order of their numbers: one for each output, two for a single binary output.
 
-        May be set to any sequence of text, whole numbers, numbers or truth values, an array or a column of a table included;
-        each name keeps its type, also in a model file. Raises ConfigError for another number of names, two that are equal,
-        and values that are not plain.
+        May be set to any sequence of text, whole numbers, numbers or truth values, also an array or a column of a table;
+        each name keeps its type, also in a model file. Raises ConfigError for another number of names, for equal names, and
+        for values of other types.
 
         >>> model = bp.Model(bp.Network(2, bp.Dense(2), "softmax_cross_entropy"))
         >>> model.class_names = ["no", "yes"]
@@ -190,10 +189,10 @@ class Model(RichForm):
 
     @property
     def features(self) -> data.Features | None:
-        """What the columns of its tables are; None where it takes numbers as they are.
+        """The Features that encode the columns of a table; None where the model takes numbers.
 
-        May be set to Features that were fitted, which name the classes as well. Raises ShapeError or ConfigError when the
-        network has not as many inputs and outputs as they ask for.
+        May be set to fitted Features, which name the classes as well. Raises ShapeError or ConfigError when the network's
+        inputs and outputs do not match theirs.
 
         >>> print(bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error")).features)
         None
@@ -233,8 +232,8 @@ class Model(RichForm):
     def parameters(self, values: Mapping[str, Any]) -> None:
         """Replace the named parameters.
 
-        Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for what is no number, is not
-        finite, or is beyond what the model's dtype can hold; the model is then as it was.
+        Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for values that are not numbers, not
+        finite, or out of range for the model's dtype; the model is then unchanged.
         """
         self._params, self._version = {**self._params, **self._bring(self._named("parameter", values))}, _new_version()
 
@@ -279,20 +278,20 @@ class Model(RichForm):
     ) -> dict[str, Any]:
         """Return {"loss": ..., "accuracy": ...} outside training; "rmse" in place of accuracy for targets that are values.
 
-        The loss is the one that is trained, penalties included, over all rows. Rows count by their weights in every number: 0
-        is a row left out, 2 a row given twice. With Features that standardise the targets, the loss is that of standardised
-        targets, "rmse" is in their own unit, and "rmse_standardised" on the scale of the loss.
+        The loss is the training loss, penalties included, over all rows. Weights apply to every number: a weight of 0 leaves a
+        row out, 2 counts it twice. With Features that standardise the targets, the loss is that of standardised targets,
+        "rmse" is in their own unit, and "rmse_standardised" on the scale of the loss.
 
-        metrics: further scores, by the names of this table; functions of scikit-learn compute them (extra `sklearn`).
-            Classes: "precision", "recall", "f1": of the second of two classes, else the mean over the classes (macro); with
-            _macro, _weighted or _micro behind the name that average. "balanced_accuracy". "roc_auc": the area under the
-            curve, of more classes the mean of each against the rest; "roc_auc_weighted". "log_loss". "top_3" and the like:
-            the share of rows whose class is among the three most likely. "confusion_matrix": a list of lists, a line for
-            each true class. Of soft labels the most likely class counts.
+        metrics: further scores by name; functions of scikit-learn compute them (extra `sklearn`).
+            Classes: "precision", "recall", "f1": of the second of two classes, otherwise the mean over the classes (macro); an
+            ending _macro, _weighted or _micro chooses the average. "balanced_accuracy". "roc_auc": the area under the curve,
+            for more than two classes the mean of each against the rest; "roc_auc_weighted". "log_loss". "top_3", "top_5" ...:
+            the share of rows whose class is among the three (five ...) most likely. "confusion_matrix": a list of lists, one
+            for each true class. For soft labels, the most likely class counts.
             Values, in the targets' own unit: "r2", "mae".
             Or a custom function (y_true, prediction) -> number, under its name; see `bp.Metric`.
-        Raises ShapeError or DataError for x, y and weights; ConfigError for a metric that is not known, or of another kind of
-        task; DataError where it is not defined on the rows, as an area under the curve without rows of a class.
+        Raises ShapeError or DataError for x, y and weights; ConfigError for an unknown metric, or one of another kind of task;
+        DataError where a metric is not defined on the rows, such as an area under the curve without rows of a class.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
         >>> model.evaluate([[3.0]], [[5.0]])
@@ -343,8 +342,8 @@ class Model(RichForm):
 
         Return the Report: `passed`, `findings()` in words, `str()` as a table, `to_dict()` for JSON, `raise_if_failed()`.
         seed: draws sampled elements and directions. oracles: some of "autodiff", "differences", "complex step", "inner
-        products"; all by default. perturbed: judge at a perturbed point as well, away from 0, 1 and equal numbers. The model
-        is left as it was.
+        products"; all by default. perturbed: check at a perturbed point as well, away from 0, 1 and equal numbers. The model
+        is left unchanged.
 
         >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"))
         >>> model.check([[0.5, -1.0]], [[1.0]]).passed
@@ -361,8 +360,8 @@ class Model(RichForm):
     ) -> Trace:
         """Run the first training step of `optimizer` on all rows and return everything that happens in it.
 
-        A `bpengine.explain.Trace`: every kernel call with what went in and came out, and for each layer z, a, dL/da, dL/dz
-        and the gradients of its parameters. The model is left as it was.
+        A `bpengine.explain.Trace`: every kernel call with its arguments and results, and for each layer z, a, dL/da, dL/dz and
+        the gradients of its parameters. The model is left unchanged.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
         >>> [call.function for call in model.trace([[3.0]], [[5.0]]).calls][:2]
@@ -373,7 +372,7 @@ class Model(RichForm):
         return next(trace_steps(self, x, y, weights, optimizer=optimizer, steps=1))
 
     def explain(self, x: ArrayLike, y: ArrayLike, *, layer: int | str, unit: int, **settings: Any) -> Explanation:
-        """Write out where the gradient of one unit comes from: `bp.explain(model, x, y, layer=..., unit=...)`.
+        """Explain the gradient of one unit term by term: `bp.explain(model, x, y, layer=..., unit=...)`.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
         >>> model.explain([[3.0]], [[5.0]], layer=0, unit=0).z
@@ -414,8 +413,8 @@ class Model(RichForm):
         """Train on x (rows, inputs) and y until `epochs`, `steps` or a rule of `stop` is reached; return the History.
 
         batch_size: rows per step; None is the full batch, 1 is online descent. The rows left over at the end of an epoch
-            make a smaller step; with BatchNorm a single one joins the step before it, for one row has no variance.
-        weights: one per row, 0 for a row left out, 2 for one given twice, also in the statistics of BatchNorm.
+        make a smaller step; with BatchNorm a single row joins the step before it, since one row has no variance.
+        weights: one per row: 0 leaves a row out, 2 counts it twice, also in the statistics of BatchNorm.
         validation: (x, y) or (x, y, weights), evaluated after each epoch.
         metrics: further scores of the validation rows, recorded after each epoch: those of `evaluate`. A rule may watch one:
             stop=bp.NoImprovement(10, monitor="f1").
@@ -423,30 +422,30 @@ class Model(RichForm):
         freeze: names of parameters and of running statistics that stay as they are. freeze="1.*" freezes all of a BatchNorm
             layer: gamma, beta, mean and variance; it then normalises by its statistics, as outside training.
         update: "simultaneous", or "sequential": each layer is updated before the gradient is taken through it.
-        accumulate: batches to an update. k batches are run one after another and their gradients added up to those of one
-            batch k times as large, of which only `batch_size` rows are in memory at a time: the same training, but for
-            rounding. (BatchNorm normalises each of the k by its own statistics, dropout draws a mask for each.)
-        clip_norm: largest norm of all gradients together. shuffle: a new order each epoch, given by (seed, epoch).
-        callbacks: called with (model, epoch) after each epoch; a true result stops. Parameters that a callback sets on the
-            model (an average, a limited norm) are those that training goes on with.
+        accumulate: batches per update. k batches are run one after another, and their gradients are added to those of one
+        batch k times as large, of which only `batch_size` rows are in memory at a time. Training is the same up to
+        rounding. (BatchNorm normalises each of the k by its own statistics, dropout draws a mask for each.)
+        clip_norm: largest norm of all gradients together. shuffle: a new order each epoch, a function of (seed, epoch).
+        callbacks: called with (model, epoch) after each epoch; a true result stops the fit. Training continues with the
+        parameters that a callback sets on the model (an average, a limited norm).
         track_step_size: record the largest change of any parameter at each step; by default when a step is an epoch.
-        run: a bp.RunFolder, or the path of one: checkpoints are written there, from which the fit can go on after it was
-            killed, with the same numbers to the last bit. SIGTERM, SIGUSR1 and Ctrl-C then end the fit after the step, with a
-            checkpoint, by RunInterrupted.
-        resume: go on from the newest whole checkpoint in `run`, from the start where there is none; a fit that is over is
-            returned at once, and goes on where `epochs` or `steps` ended it and is higher now. A checkpoint of another
-            network, data, batch, seed or rule is refused.
-        continue_from: the History of a fit to go on from, with the optimizer's moments, the step number of schedules and
-            dropout, and the order of rows: `epochs` and `steps` count from there, the History returned holds both fits, and 5
-            + 5 epochs are the bits of 10. The data may be others.
-        shards: cut each batch into so many parts, whose losses and gradients are added in one fixed order. The results then
-            have the same bits for every number of processes, one included; they depend on the number of shards.
+        run: a bp.RunFolder, or the path of one: checkpoints are written there, from which a killed fit can continue with the
+        same numbers to the last bit. SIGTERM, SIGUSR1 and Ctrl-C then end the fit after the step: it writes a checkpoint
+        and raises RunInterrupted.
+        resume: continue from the newest whole checkpoint in `run`, or start where there is none. A fit that has ended is
+        returned at once, unless `epochs` or `steps` ended it and is higher now: then it continues. A checkpoint of
+        another network, data, batch, seed or rule is refused.
+        continue_from: the History of a fit to continue, with the optimizer's moments, the step number of schedules and
+        dropout, and the order of rows. `epochs` and `steps` count from there, the returned History holds both fits, and 5
+        epochs and 5 more give the same bits as 10. The data may be different.
+        shards: the number of parts into which each batch is cut; their losses and gradients are added in one fixed order.
+        The results then have the same bits for every number of processes; they depend on the number of shards.
         comm: the processes that train together, `bp.world()`; each computes some of the shards. All of them call `fit` with
             the same data and settings. Callbacks run on process 0 alone.
 
-        However a fit ends, by a limit, a rule, a callback, an exception of a callback or Ctrl-C, the model is left with the
-        state of its last step, or of its best epoch where a rule restores that, and NumPy with the error settings
-        (`np.seterr`) of before the fit.
+        However a fit ends (a limit, a rule, a callback, an exception of a callback or Ctrl-C), the model has the state of its
+        last step, or of its best epoch where a rule restores that, and NumPy's error settings (`np.seterr`) are those of
+        before the fit.
         Raises ShapeError, DataError or ConfigError before anything is changed, and NonFiniteError when the loss or a
         parameter is not finite: the model then keeps its last good parameters. Raises WriteError for a checkpoint that cannot
         be written.
@@ -467,12 +466,12 @@ class Model(RichForm):
             return self._train(fit, rows)
 
     def _train(self, fit: FitSettings, rows: Rows, execution: FitExecution | None = None) -> History:
-        """Train on checked rows, by itself or beside other fits: what `fit` does once its arguments are read."""
+        """Train on checked rows, alone or beside other fits: the part of `fit` after its arguments are checked."""
         continue_from = fit.continue_from
         with SpillStore(self.backend) as store:
             own = Rollback(self.backend, store, {"params": self._params, "running": self._running})
             trainer = fit.trainer(self._subject(own.arrays, execution or SingleExecution()), rows, self._on_epoch(fit))
-            before = max(self.fits - (continue_from is not None), 0)  # a fit that goes on counts once
+            before = max(self.fits - (continue_from is not None), 0)  # a continued fit counts once
             try:
                 if own.moved:
                     self._params, self._running = {}, {}
@@ -497,11 +496,11 @@ class Model(RichForm):
 
         gradients: {name: array}, named and shaped like `parameters`, as `loss_and_gradients` returns them; parameters
             without one stay. clip_norm: largest norm of all of them together.
-        optimizer: its moments and its number of updates go on from call to call, also when the learning rate is another;
-            they begin anew with another rule, and after a `fit`.
+        optimizer: its moments and its number of updates are kept from call to call, also when the learning rate changes;
+        they are reset by another rule and by a `fit`.
 
         Raises ConfigError for an unknown name, ShapeError for a wrong shape, DataError for gradients that are not finite,
-        NonFiniteError when the new parameters would not be; the model is then as it was.
+        NonFiniteError when the new parameters would not be finite; the model is then unchanged.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"), dtype="float64")
         >>> loss, gradients = model.loss_and_gradients([[3.0]], [[5.0]])
@@ -536,9 +535,7 @@ class Model(RichForm):
                     for epoch in epochs:
                         watcher(self, epoch)
             except BaseException:
-                self._adopt(
-                    self.backend.copy(state)
-                )  # whatever a callback raises, the model has the state of the epoch
+                self._adopt(self.backend.copy(state))  # if a callback raises, the model keeps the state of the epoch
                 raise
 
         def on_epoch(state: State, epochs: Sequence[Epoch]) -> tuple[bool, State]:
@@ -568,7 +565,7 @@ class Model(RichForm):
         return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write network, parameters and running statistics to a safetensors file, whole or not at all.
+        """Write network, parameters and running statistics to a safetensors file, completely or not at all.
 
         >>> from tempfile import TemporaryDirectory
         >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
@@ -582,18 +579,18 @@ class Model(RichForm):
         io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
     def export_onnx(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as an ONNX file, whole or not at all: what `predict` does, for programs without bpengine.
+        """Write `predict` as an ONNX file for programs without bpengine, completely or not at all.
 
-        The file has the network outside training, the loss's link function and the Features; parameters keep their names. It
-        needs the extra `onnx`.
+        The file has the network outside training, the loss's link function and the Features; parameters keep their names.
+        This needs the extra `onnx`.
 
-        Inputs, of any number of rows: "x" (rows, inputs) of the model's dtype. With Features instead one (rows, 1) by the name
-        of each column that is used: float64 for numbers, NaN where they are missing, and for dates as days since 1970; text
-        for categories, "" where they are missing, and for truth values that were text. Columns without names are one "x".
-        Outputs: "prediction" (rows, outputs) of values, in their own unit; of classes "probabilities", which are what
-        `predict` gives, and "label" (rows,): the class as text, an int64 number where classes have no names. With Features, a
-        row that `predict` refuses (infinity, a missing number without a rule) is NaN. What is NaN has the label "" or -1.
-        Raises ConfigError for what has no ONNX form, naming the layer, and for more than 2 GiB of numbers; WriteError when the
+        Inputs, of any number of rows: "x" (rows, inputs) of the model's dtype. With Features, one input (rows, 1) for each
+        used column, by its name: float64 for numbers (NaN where missing) and for dates (days since 1970); text for categories
+        ("" where missing) and for truth values that were text. Columns without names are one input "x".
+        Outputs: for values "prediction" (rows, outputs), in their own unit; for classes "probabilities", as `predict` returns
+        them, and "label" (rows,): the class as text, or an int64 number where classes have no names. With Features, a row that
+        `predict` refuses (infinity, a missing number without a rule) gives NaN. The label of NaN is "" or -1.
+        Raises ConfigError for a layer without an ONNX form, naming it, and for more than 2 GiB of numbers; WriteError when the
         file cannot be written.
 
         >>> from tempfile import TemporaryDirectory
@@ -615,9 +612,9 @@ class Model(RichForm):
         write_onnx(path, self)
 
     def load_parameters(self, path: str | os.PathLike[str]) -> None:
-        """Take over the parameters of a file of the same network.
+        """Replace the parameters by those of a file of the same network.
 
-        Raises ModelFileError, naming the first difference, when the file is of another network; the model stays as it is.
+        Raises ModelFileError, naming the first difference, when the file is of another network; the model is then unchanged.
 
         >>> from tempfile import TemporaryDirectory
         >>> network = bp.Network(1, bp.Dense(1), "mean_squared_error")
@@ -637,14 +634,14 @@ class Model(RichForm):
         with file.judged("has numbers that this model cannot take over"):
             params, running = ({n: held(repr(n), a, self.dtype) for n, a in part.items()} for part in arrays)
         brought = self._bring(params), self._bring(running)
-        self._params, self._running = brought  # both or, where there is no memory for them, none
+        self._params, self._running = brought  # both are replaced, or neither where memory is short
         self._version = _new_version()
 
     @classmethod
     def _restored(
         cls, network: Network, backend: Backend, settings: dict[str, Any], params: HostArrays, running: HostArrays
     ) -> Model:
-        """Return a model with given arrays; nothing is drawn, for initial values may not be known any more."""
+        """Return a model with given arrays; nothing is drawn, since a model file may not hold the initial values."""
         model = cls.__new__(cls)
         model._start(network, backend, settings["seed"], params, running)
         model.fits, names = settings["fits"], settings.get("class_names")
@@ -657,7 +654,7 @@ class Model(RichForm):
         return settings if self.features is None else {**settings, "features": self.features.to_json()}
 
     def _named(self, what: str, values: Mapping[str, Any]) -> HostArrays:
-        """Return arrays by parameter name, each of that one's shape and of finite numbers in the model's dtype."""
+        """Return arrays by parameter name, each with its parameter's shape and finite numbers in the model's dtype."""
         if not isinstance(values, Mapping):
             raise ConfigError(f"a {what} requires its name: {{'0.weight': ...}}, got {type(values).__name__}.")
         arrays: HostArrays = {}
@@ -679,12 +676,14 @@ class Model(RichForm):
         params = {name: state["params"][name] for name in names}
         running = {name: state["running"][name] for name in others}
         left = None, params, running, _new_version()
-        self._applied, self._params, self._running, self._version = left  # all, or none where Ctrl-C comes before
+        # all arrays are replaced, or none if Ctrl-C comes before this line
+        self._applied, self._params, self._running, self._version = left
 
     def _end(self, history: History, state: State) -> RunState:
-        """Return the end of a fit that left `state` in the model, with no array that a later fit may write into.
+        """Return the end of a fit that left `state` in the model, without arrays that a later fit may write into.
 
-        Of the last step's state it holds what the model does not have: all of it, where a rule restored that of another.
+        It holds those parts of the last step's state that the model does not have; all of it where a rule restored the best
+        epoch.
         """
         end = history.end
         assert end is not None
@@ -697,14 +696,14 @@ class Model(RichForm):
     ) -> HostArrays:
         """Return the gradient of every row's own loss, outside training: {"0.weight": (rows, inputs, units), ...}.
 
-        Row i's is that of the loss of row i alone. Put together they are the gradient of all rows, `loss_and_gradients(x, y,
-        weights, training=False)`: as the mean over the rows, weighted by `weights` where given, for a loss that averages;
-        as the sum for a loss that sums, where a row counts as often as its weight says. So each row has the whole of the
-        penalties in the first case and 1 / rows of them in the second, with all rows as their number of samples.
-        A row has no batch statistics of its own: BatchNorm uses its running ones, and Dropout does nothing.
+        Row i's gradient is that of the loss of row i alone. For a loss that averages, their mean over the rows, weighted by
+        `weights`, is the gradient over all rows, `loss_and_gradients(x, y, weights, training=False)`; for a loss that sums,
+        it is their sum, with each row times its weight. So each row has all of the penalties in the first case and 1 / rows of
+        them in the second, with all rows as their number of samples.
+        A single row has no batch statistics: BatchNorm uses its running ones, and Dropout does nothing.
 
-        only: names of the parameters wanted ("1.bias", "*.weight"). With layers of the engine's own, rows go together in
-        batches; with a custom layer or loss, one by one.
+        only: names of the wanted parameters ("1.bias", "*.weight"). Layers of the engine compute rows together in batches;
+        with a custom layer or loss, rows are computed one by one.
         Raises ShapeError or DataError for x, y or weights; ConfigError for an unknown name, or a network that has no
         parameters or no backward.
 
@@ -740,7 +739,7 @@ class Model(RichForm):
     def input_gradients(self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None) -> HostArray:
         """Return the gradient with respect to x (rows, inputs) of the loss over all rows, outside training.
 
-        It is the gradient of the number that `evaluate` gives: of a loss that averages, each row has its share of the mean.
+        It is the gradient of the loss that `evaluate` returns: for a loss that averages, each row has its share of the mean.
         Raises ShapeError or DataError for x, y or weights; ConfigError for a network that has no backward.
 
         >>> model = bp.Model(bp.Network(1, [bp.Dense(1, weight_init=[[2.0]])], "sum_squared_residuals"))
@@ -755,14 +754,14 @@ class Model(RichForm):
     def hvp(self, x: ArrayLike, y: ArrayLike, v: Mapping[str, Any], weights: ArrayLike | None = None) -> HostArrays:
         """Return the product of v with the Hessian of the loss over all rows, outside training: named like `parameters`.
 
-        v: {name: array}, each of the shape of its parameter; a parameter that is not named does not move. The Hessian holds
-        the second derivatives of what `evaluate` gives, by all parameters; it is never made.
+        v: {name: array}, each of the shape of its parameter; v is 0 for a parameter that is not named. The Hessian holds the
+        second derivatives of the loss of `evaluate` with respect to all parameters; it is never formed.
 
         The product is the derivative along v of the hand-written gradient: by forward mode on JAX, in the model's dtype; on
-        NumPy by a complex step in float64, without JAX. Both are exact but for rounding, within 1e-6 of the largest element
-        in float64 (1e-12 is usual). With a custom layer or loss, NumPy takes differences, estimates their error, and
-        refuses with ConfigError to answer where it is above 1e-6. At a kink, as of relu at 0, there is no second derivative:
-        what comes back is that of one side.
+        NumPy by a complex step in float64, without JAX. Both are exact up to rounding, within 1e-6 of the largest element
+        in float64 (1e-12 is usual). With a custom layer or loss, NumPy uses finite differences, estimates their error, and
+        raises ConfigError where it is above 1e-6. At a kink, such as that of relu at 0, there is no second derivative: the
+        product is that of one side.
         Raises ShapeError or DataError for x, y, weights or v; ConfigError for an unknown name in v, or a network that has
         no backward.
 
@@ -791,12 +790,12 @@ class Model(RichForm):
         tolerance: float = 1e-4,
         seed: int = 0,
     ) -> Eigenvalue:
-        """Return the eigenvalue of largest size of the Hessian that `hvp` multiplies with, with its sign: the sharpness.
+        """Return the eigenvalue of largest magnitude of the Hessian that `hvp` multiplies with, with its sign: the sharpness.
 
         Power iteration, from a vector that `seed` draws, until |H v - value v| is at most `tolerance` times |value| or
-        `steps` products have been taken. Returns (value, vector, steps, residual): look at `residual`, which says how far
-        an eigenvalue can be from `value` at most; close to a simple eigenvalue the error is about its square over the gap.
-        In float32 on JAX a tolerance below 1e-6 is out of reach.
+        `steps` products have been computed. Returns (value, vector, steps, residual). Check `residual`: the nearest eigenvalue
+        is at most this far from `value`; for a simple eigenvalue the error is about its square over the gap to the next one.
+        In float32 on JAX a tolerance below 1e-6 cannot be reached.
         Raises what `hvp` raises; ConfigError for a network without parameters, NonFiniteError where H v is not finite.
 
         >>> model = bp.Model(bp.Network(1, [bp.Dense(1, bias=False)], "sum_squared_residuals"))
@@ -823,12 +822,12 @@ def load(
     losses: Mapping[str, Any] | None = None,
     activations: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Return the model of a file, on any backend. Runs no code of the file.
+    """Return the model of a file, on any backend. No code from the file is run.
 
     A file holds custom code by name only. layers: classes of layers by name. losses, activations: by name, each a
     CustomLoss or CustomActivation, or its pair of functions (forward, backward).
-    Raises ModelFileError when the file is missing, corrupt, truncated, or uses what is not known here; ConfigError for layers,
-    losses or activations of another form.
+    Raises ModelFileError when the file is missing, corrupt, truncated, or uses unknown names; ConfigError for layers, losses
+    or activations of another form.
 
     >>> from tempfile import TemporaryDirectory
     >>> model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"))
@@ -852,7 +851,7 @@ def load(
 
 
 def _names_of(file: io.ModelFile, network: Network) -> Sequence[data.ClassName] | None:
-    """Return the names of the classes; raise ModelFileError unless there is one for each, and each another."""
+    """Return the names of the classes; raise ModelFileError unless there is one for each class and all differ."""
     with file.judged("has class names that do not fit"):
         return data.check_class_names(file.settings.get("class_names"), classes_of(network))
 
@@ -865,5 +864,5 @@ __all__ = ["Model", "load"]
 
 
 def _new_version() -> bytes:
-    """Return a token that identifies the parameters of a model, and of its copies, until they are changed."""
+    """Return a token that identifies the parameters of a model, and of its copies, until they change."""
     return os.urandom(16)

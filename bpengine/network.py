@@ -46,13 +46,12 @@ class Forward(NamedTuple):
 class Network(RichForm):
     """A feed-forward network: `inputs` features, `layers` in order, a `loss`, and `penalties` on the weights.
 
-    The same layer object in several places is one set of parameters, named by its first place; its gradient is the sum of what
-    comes back from all of them, and a penalty counts once. (Two layers that are equal but made apart share nothing.) A
-    normalization's running statistics stay those of each place, for each sees other numbers. `shared` says what shares with
-    what.
+    The same layer object in several places has one set of parameters, named by its first place; its gradient is the sum over
+    all places, and a penalty counts once. (Two equal layer objects share nothing.) A normalization has separate running
+    statistics for each place, since each place has other inputs. `shared` lists which places share parameters.
 
     Raises ConfigError for unknown names, and for a loss that does not fit the last activation (probabilities where
-    logits are asked for, or the other way round).
+    logits are required, or the other way round).
 
     >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1, "sigmoid")], "binary_cross_entropy")
     >>> network.sizes
@@ -130,9 +129,9 @@ class Network(RichForm):
         return params, init_running_chain(self.layers, self.inputs)
 
     def shapes(self) -> Shapes:
-        """Return the shapes of parameters and running statistics, named as `init` names them; nothing is drawn for it.
+        """Return the shapes of parameters and running statistics, named as `init` names them; no values are drawn.
 
-        A custom layer without `shapes` is asked to make its arrays.
+        A custom layer without `shapes` makes its arrays for this.
 
         >>> bp.Network(2, bp.Dense(1), "mean_squared_error").shapes().params
         {'0.weight': (2, 1), '0.bias': (1,)}
@@ -141,7 +140,7 @@ class Network(RichForm):
         return Shapes(owned(self.shared, shapes.params), shapes.running)
 
     def smallest_batch(self, run: Run) -> int:
-        """Return the number of rows that a step needs at least: 2 with a BatchNorm layer that trains, else 1.
+        """Return the smallest number of rows of a step: 2 with a BatchNorm layer that trains, else 1.
 
         >>> network = bp.Network(2, [bp.Dense(1), bp.BatchNorm()], "mean_squared_error")
         >>> network.smallest_batch(bp.layers.Run(training=True, counter=None))
@@ -150,7 +149,7 @@ class Network(RichForm):
         return neediest(self.layers, run)[0]
 
     def spread(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters under the names of all places that use them: what a layer at a place is given.
+        """Return parameters under the names of all places that use them, as the layers at these places get them.
 
         >>> first = bp.Dense(2)
         >>> network = bp.Network(2, [first, first], "mean_squared_error")
@@ -160,7 +159,7 @@ class Network(RichForm):
         return spread(self.shared, params) if self.shared else dict(params)
 
     def names(self, params: Iterable[str]) -> dict[str, str]:
-        """Return every name that a parameter goes by, one for each place that uses it, with the one it is known by.
+        """Return every name of each parameter, one for each place that uses it, with its first name.
 
         >>> first = bp.Dense(2)
         >>> network = bp.Network(2, [first, first], "mean_squared_error")
@@ -212,7 +211,7 @@ class Network(RichForm):
     ) -> list[tuple[Penalty, str, Array, Any]]:
         """Return (penalty, parameter name, value, residual) for every penalty on every weight.
 
-        `samples` is the number of rows the loss is taken over, `weights` (rows,) are theirs: see `Penalty`.
+        `samples` is the number of rows of the loss, `weights` (rows,) are their weights: see `Penalty`.
 
         >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
         >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
@@ -230,7 +229,7 @@ class Network(RichForm):
     def total_loss(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> Array:
-        """Return the loss with penalties, by forward kernels alone: what an oracle differentiates.
+        """Return the loss with penalties, computed by forward kernels alone; oracles differentiate it.
 
         >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
         >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
@@ -247,9 +246,9 @@ class Network(RichForm):
     def loss_and_gradients(
         self, ops: Ops, params: Arrays, running: Arrays, x: Array, target: Array, weights: Array | None, run: Run
     ) -> tuple[Array, Arrays, Arrays]:
-        """Return (loss, gradient of that very number for every parameter, new running statistics).
+        """Return (loss, gradient of exactly this loss for every parameter, new running statistics).
 
-        Shapes: x (batch, inputs); target as the loss asks for; weights (batch,) or None -> loss ().
+        Shapes: x (batch, inputs); target as the loss requires; weights (batch,) or None -> loss ().
 
         >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
         >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
@@ -288,7 +287,7 @@ class Network(RichForm):
 
     @in_scope
     def add_penalties(self, ops: Ops, terms: list[Any], gradients: Arrays) -> Arrays:
-        """Return the given gradients that a penalty touches, with the penalty's gradient added.
+        """Return the given gradients of penalized parameters, with the penalty's gradient added.
 
         >>> network = bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error", bp.L2(0.1))
         >>> ops, (params, running) = bp.get_backend("numpy", precision="float64").ops(), network.init(seed=0)
@@ -313,7 +312,7 @@ def add_up(ops: Ops, loss: Array, terms: list[Any]) -> Array:
 
 
 def last_activation(layers: Sequence[Layer]) -> Activation | None:
-    """Return the activation that makes the network's outputs, or None when another kind of layer makes them."""
+    """Return the activation that computes the network's outputs, or None when another kind of layer does."""
     last = layers[-1]
     if isinstance(last, Dense):
         last = last.activation
@@ -337,7 +336,7 @@ def _check_fit(loss: Loss, activation: Activation | None) -> None:
 
 
 def foreign(layers: Iterable[Layer]) -> str | None:
-    """Return the name of the first layer that is not the engine's own, or None."""
+    """Return the name of the first custom layer, or None."""
     for layer in layers:
         if type(layer) is CustomActivation:
             return f"activation {layer.name!r}"

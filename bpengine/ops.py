@@ -1,7 +1,7 @@
-"""Ops: the kernels bound to one array namespace, and observers that see every call.
+"""Ops: the kernels bound to one array namespace, and observers that are called for every kernel call.
 
-`ops.dense_fwd(x, w, b)` runs the kernel `dense_fwd(xp, x, w, b)` of the KERNELS table, or the faster replacement a backend
-gives for it. Layers, losses and update rules call only ops; they hold no mathematics of their own.
+`ops.dense_fwd(x, w, b)` runs the kernel `dense_fwd(xp, x, w, b)` of the KERNELS table, or a backend's faster replacement
+of it. Layers, losses and update rules call only ops; they contain no mathematics themselves.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class UpdateInputs(NamedTuple):
 
 
 class UnknownKernel(ConfigError, AttributeError):
-    """An attribute of Ops that is no kernel function.
+    """An attribute of Ops that is not a kernel function.
 
     >>> try:
     ...     bp.get_backend("numpy").ops().relu_forward
@@ -56,7 +56,7 @@ class UnknownKernel(ConfigError, AttributeError):
 
 
 class Ops:
-    """Every kernel function as an attribute, with its namespace already given.
+    """Every kernel function as an attribute, with its namespace bound.
 
     `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`. `scope()` is the
     context in which the arrays of this namespace are computed with (see `Backend.scope`).
@@ -79,36 +79,36 @@ class Ops:
             setattr(self, name, replacements.get(name) or partial(function, xp))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Refuse a kernel that does not exist, naming the nearest ones (found attributes never come here)."""
+        """Refuse a kernel that does not exist, naming the nearest ones (Python calls this only for missing attributes)."""
         if name.startswith("__"):
             raise AttributeError(name)
         raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n not in ("xp", "scope")))))
 
     def forward(self, kernel: str | Kernel) -> Callable[..., Any]:
-        """Return the bound forward of a kernel, given by name or as its row; the row may be in no table."""
+        """Return the bound forward of a kernel, given by name or as its row, which need not be in KERNELS."""
         return self._bound(_row(kernel), "forward")
 
     def backward(self, kernel: str | Kernel) -> Callable[..., Any]:
-        """Return the bound backward of a kernel, given by name or as its row; refuse one without, saying why."""
+        """Return the bound backward of a kernel, given by name or as its row; refuse a kernel without one, saying why."""
         row = _row(kernel)
         if row.backward is None:
             raise ConfigError(f"kernel {row.name!r} has no backward: {row.no_backward or 'it is not differentiated'}")
         return self._bound(row, "backward")
 
     def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
-        """Return a function of a kernel that is in no table, bound as all others here are."""
+        """Return the function of a custom kernel, bound to the namespace."""
         return partial(getattr(kernel, direction), self.xp)
 
     def update_all(self, rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
         """Return every parameter that has a gradient after one update, and its slots, by name.
 
-        rule: one of the engine's, bound to these ops; it treats every element by itself, so that a backend may run it on
-        several parameters at once. A rule of one's own is run by `one_by_one`.
+        rule: one of the engine's rules, bound to these ops. It works element by element, so a backend may run it on several
+        parameters at once. A custom rule is run by `one_by_one`.
         """
         return one_by_one(rule, inputs)
 
     def at(self, place: str) -> Ops:
-        """Return the ops to use inside a named place ("layer 1"); plain ops do not care, observed ops remember it."""
+        """Return the ops to use inside a named place ("layer 1"): plain ops return themselves, observed ops record it."""
         return self
 
     def _bound(self, row: Kernel, direction: Direction) -> Callable[..., Any]:
@@ -119,7 +119,7 @@ class Ops:
 
 
 def one_by_one(rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
-    """Run an update rule on one parameter after the other; return what `Ops.update_all` does.
+    """Run an update rule on one parameter after the other; return the same as `Ops.update_all`.
 
     >>> ops, one = bp.get_backend("numpy", precision="float64").ops(), np.ones(1)
     >>> one_by_one(ops.sgd_update, UpdateInputs({"w": one}, {"w": one}, {"w": []}, t=one, lr=0.25 * one))
@@ -135,7 +135,7 @@ def one_by_one(rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slot
 def in_scope(
     method: Callable[Concatenate[Owner, Ops, Given], Returned],
 ) -> Callable[Concatenate[Owner, Ops, Given], Returned]:
-    """Let a method whose first argument is `ops` run in their scope.
+    """Make a method whose first argument is `ops` run in their scope.
 
     >>> class Doubler:
     ...     @in_scope
@@ -172,7 +172,7 @@ def _row(kernel: str | Kernel) -> Kernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One kernel call as an observer sees it: where, which function, with what, and what came out.
+    """One kernel call as an observer sees it: place, function, arguments and results.
 
     >>> calls = []
     >>> ops = ObservedOps(bp.get_backend("numpy", precision="float64").ops(), calls.append)
@@ -189,7 +189,7 @@ class Call:
     result: Any
 
     def named_results(self) -> dict[str, Array]:
-        """Return the arrays that came out, by name: outputs for a forward, "dx", "dw" ... for a backward."""
+        """Return the resulting arrays by name: outputs for a forward, "dx", "dw" ... for a backward."""
         if self.function.endswith("_bwd"):
             names = tuple(f"d{name}" for name in self.kernel.differentiable)
             values = self.result if isinstance(self.result, tuple) else (self.result,)
@@ -205,7 +205,7 @@ _OWNER = {f.__name__: k for k in KERNELS.values() for f in (k.forward, k.backwar
 
 
 class ObservedOps(Ops):
-    """Ops that report each call to an observer. The engine does not know them; without one nothing is paid.
+    """Ops that report each call to an observer. The engine has no code for them, so without an observer they cost nothing.
 
     >>> network = bp.Network(1, bp.Dense(1, "tanh"), "mean_squared_error")
     >>> calls = []
@@ -226,7 +226,7 @@ class ObservedOps(Ops):
         return ObservedOps(self._inner, self._observer, place)
 
     def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
-        """Return a function of a kernel that is in no table, observed."""
+        """Return the function of a custom kernel, observed."""
         name = getattr(kernel, direction).__name__
         return partial(self._observe, kernel, name, self._inner.own(kernel, direction))
 

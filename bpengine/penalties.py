@@ -14,8 +14,8 @@ from bpengine.ops import Ops
 class Penalty:
     """Base: `strength` times a function of each weight; with `per_sample=True` divided by the number m of samples.
 
-    m is the number of rows the loss is taken over: those of the batch in a step, all of them in `evaluate`. Where rows have
-    weights, m is the sum of their weights, so that a weight of 0 is a row left out and one of 2 a row given twice.
+    m is the number of rows of the loss: those of the batch in a step, all rows in `evaluate`. Where rows have weights, m is
+    their sum, so a weight of 0 leaves a row out and a weight of 2 counts it twice.
 
     >>> isinstance(bp.L2(0.1), Penalty), bp.L2(0.1, per_sample=True).per_sample
     (True, True)
@@ -32,7 +32,7 @@ class Penalty:
     def forward(
         self, ops: Ops, w: Array, bias_row: str | None, samples: float, weights: Array | None = None
     ) -> tuple[Array, object]:
-        """Return the penalty on one weight and its residual; m is the sum of `weights`, or `samples` without them."""
+        """Return the penalty on one weight and its residual; m is the sum of `weights`, or `samples` if there are none."""
         run, counted = ops.forward(self.kernel), self.per_sample and weights is None
         strength = self.strength / samples if counted else self.strength
         arrays = (w, weights) if self.per_sample and weights is not None else (w,)

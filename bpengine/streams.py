@@ -1,9 +1,9 @@
-"""Streams: the one place where a seed becomes random numbers. Every use of a seed has a stream of its own.
+"""Streams: the only place that makes random numbers from a seed. Every use of a seed has its own stream.
 
 A stream is NumPy's generator of `SeedSequence(seed, spawn_key=(ENGINE, number of the purpose, *numbers))`. Two purposes
-share no stream; neither do two numbers of one purpose, such as two epochs. And no stream of the engine is one that a user
-would draw: `default_rng(seed)`, `default_rng([seed, 0])` (which is the same stream) and `SeedSequence(seed).spawn(n)` know
-nothing of the key ENGINE. So data drawn with a seed are independent of a model with that seed.
+share no stream; neither do two numbers of one purpose, such as two epochs. No stream of the engine equals one that a user
+would draw: `default_rng(seed)`, `default_rng([seed, 0])` (which is the same stream) and `SeedSequence(seed).spawn(n)` do
+not have the key ENGINE. So data drawn with a seed are independent of a model with that seed.
 Source: NumPy's SeedSequence, after O'Neill, "Developing a seed_seq alternative", 2015.
 """
 
@@ -16,7 +16,8 @@ import numpy as np
 
 ENGINE = int.from_bytes(b"bpengine", "big")  # 64 bits that no caller uses as a seed
 
-# No number here changes or is used twice, so a seed gives the same random numbers in every version. In brackets: `*numbers`.
+# No number here is ever changed or used twice, so a seed gives the same random numbers in every version. In brackets:
+# `*numbers`.
 PURPOSES: MappingProxyType[str, int] = MappingProxyType(
     {
         "initial weights": 1,  # [layer, layer inside it, ...]

@@ -1,8 +1,8 @@
-"""The benchmark: the engine and its peers side by side, each in a process of its own, and the limits of the machine.
+"""The benchmark: the engine and its peers side by side, each in a separate process, and the limits of the machine.
 
 `run` takes a plan of workloads and contenders and returns measurements; record turns them into JSON, report into
 tables, figure into a picture. `bpengine bench` is the command for it. Names are loaded on first use: a process that is
-timed from its start must not load what only the one that times it needs.
+timed from its start must not load modules that only the timing process needs.
 """
 
 from __future__ import annotations

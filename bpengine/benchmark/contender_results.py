@@ -18,7 +18,7 @@ REDUCED_EPS = 2.0**-18
 
 @dataclass(kw_only=True)
 class ContenderResult:
-    """One contender on one workload: the seconds of each turn, the loss it reached and the memory it held then.
+    """One contender on one workload: the seconds of each turn, the loss it reached and the memory it used then.
 
     device_seconds: the same by the device's own events, None where the library has none.
     """
@@ -43,18 +43,18 @@ class ContenderResult:
         self.idle_cpu_seconds += float(answer["idle_cpu_seconds"])
 
     def forget(self) -> None:
-        """Drop the turns so far: they were the warm-up."""
+        """Drop the turns so far, which were the warm-up."""
         self.seconds, self.losses, self.resident, self.device_seconds = [], [], [], []
         self.idle_cpu_seconds = 0.0
 
     @property
     def step_seconds(self) -> float:
-        """The median of the seconds that a step took."""
+        """The median of the seconds per step."""
         return statistics.median(self.seconds) / self.steps
 
     @property
     def device_step_seconds(self) -> float | None:
-        """The median of the seconds that a step took by the device's events; None where a turn has none."""
+        """The median of the seconds per step by the device's events; None where a turn has none."""
         known = [seconds for seconds in self.device_seconds if seconds is not None]
         return statistics.median(known) / self.steps if known and len(known) == len(self.seconds) else None
 
@@ -65,23 +65,23 @@ class ContenderResult:
 
     @property
     def loss(self) -> float:
-        """The loss after a turn that is farthest from that of the first turn: all should be the same."""
+        """The loss, over all turns, that differs most from that of the first turn: all should be equal."""
         return max(self.losses, key=lambda loss: abs(loss - self.losses[0]))
 
 
 def speed_ratio(result: ContenderResult, reference: ContenderResult) -> float:
-    """Return how many times as many samples per second as the reference: the median over the rounds."""
+    """Return the ratio of samples per second to that of the reference: the median over the rounds."""
     return statistics.median(theirs / ours for ours, theirs in zip(result.seconds, reference.seconds, strict=True))
 
 
 def loss_tolerance(dtype: str, steps: int, precision: str = "full") -> float:
-    """Bound the relative difference of two losses after so many steps: roundings add up like a random walk; with a margin."""
+    """Bound the relative difference of two losses after so many steps, with a margin: roundings add up like a random walk."""
     eps = float(np.finfo(dtype).eps) if precision == "full" else REDUCED_EPS
     return 64.0 * eps * math.sqrt(steps)
 
 
 def disagreements(results: Sequence[ContenderResult], dtype: str) -> dict[str, str]:
-    """Return the contenders whose loss differs from the median loss, with both numbers: their times mean nothing.
+    """Return the contenders whose loss differs from the median loss, with both numbers: their times are not comparable.
 
     The median is that of the contenders that multiply in the full precision of the dtype, where there are any; the others
     have a larger tolerance, as they compute with fewer bits.

@@ -21,8 +21,8 @@ class Contender:
     code: "module:class" of a `Peer`, relative to bpengine.benchmark.peers. argument: the second argument of that class.
     precision: of matrix products, "full" for that of the dtype. needs: the packages it imports. extra: which
     installs them. cure: what to do where no extra does.
-    devices, dtypes: where it runs, and in what. quick: takes part in a quick run by default. lazy: compiles while it trains.
-    sweeps: compiles fast enough for the sweeps over sizes. own: the engine itself.
+    devices, dtypes: those it supports. quick: takes part in a quick run by default. lazy: compiles while it trains.
+    sweeps: compiles fast enough for the sweeps over sizes. own: is the engine itself.
 
     >>> from bpengine.benchmark import CONTENDERS
     >>> CONTENDERS["numpy"].own, CONTENDERS["numpy"].missing
@@ -196,7 +196,7 @@ _ROWS = (
 
 
 def _reduced(row: Contender, precision: str) -> Contender:
-    """Return the same contender with the products of float32 matrices in fewer bits, on a GPU."""
+    """Return the same contender with reduced-precision products of float32 matrices, on a GPU."""
     return replace(
         row,
         name=f"{row.name}-{precision}",
@@ -221,9 +221,9 @@ def choose(
     quick: bool = False,
     precisions: Sequence[str] | None = None,
 ) -> list[Contender]:
-    """Return the contenders that were asked for, the engine's backends first; None stands for all of the device.
+    """Return the requested contenders, the engine's backends first; None stands for all of the device.
 
-    A name that is given is taken even if a quick run, or the precisions, would leave it out.
+    A named contender is included even if a quick run, or the precisions, would leave it out.
     Raises ConfigError with the nearest names for one that does not exist on the device.
 
     >>> from bpengine.benchmark import choose

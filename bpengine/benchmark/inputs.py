@@ -1,4 +1,4 @@
-"""The inputs of every contender: rows, initial weights, the order of rows; and the loss that judges their results."""
+"""The inputs of every contender: rows, initial weights, the order of rows; and the loss that evaluates their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Weights = list[tuple[HostArray, HostArray]]  # weight (inputs, units) and bias (
 
 
 class EpochOrder(NamedTuple):
-    """Some steps: the rows that each sees, (steps, batch), or None when each sees all rows."""
+    """Some steps: the rows that each uses, (steps, batch), or None when each uses all rows."""
 
     order: HostArray | None
     steps: int
@@ -31,7 +31,7 @@ class Sample:
 
     y is (rows,) class numbers, or (rows, 1) of x's dtype for a network with one output. The weights are read-only: a
     contender that trained them in place would start its next turn from the trained ones. The order of an epoch's rows is
-    drawn once and kept: on a GPU a step may take less time than the host needs to shuffle its rows.
+    drawn once and kept: on a GPU a step may take less time than the host needs to shuffle the rows.
     """
 
     workload: Workload
@@ -60,7 +60,7 @@ class Sample:
         return self._orders[epoch]
 
     def loss(self, weights: Weights) -> float:
-        """Return the mean loss over the first rows; the same few lines of NumPy judge every contender's weights."""
+        """Return the mean loss over the first rows; the same few lines of NumPy evaluate every contender's weights."""
         a, target = self.x[:JUDGED_ROWS], self.y[:JUDGED_ROWS]
         for i, (w, b) in enumerate(weights):
             a = a @ w + b
@@ -81,14 +81,14 @@ class Sample:
 
 
 class OwnRows(NamedTuple):
-    """Rows of one's own: x (rows, features), y (rows,) class numbers; at least as many as the workload's epoch has."""
+    """A user's rows: x (rows, features), y (rows,) class numbers; at least as many as the workload's epoch has."""
 
     x: HostArray
     y: HostArray
 
 
 def make_sample(workload: Workload, own: OwnRows | None = None) -> Sample:
-    """Draw the rows and the initial weights of a workload. own: rows to take in place of drawn ones."""
+    """Draw the rows and the initial weights of a workload. own: rows that replace the drawn ones."""
     params, _ = workload.network().init(workload.seed)
     names = range(len(workload.sizes) - 1)
     initial = [
@@ -99,7 +99,7 @@ def make_sample(workload: Workload, own: OwnRows | None = None) -> Sample:
 
 
 def load_sample(workload: Workload, folder: Path) -> Sample:
-    """Read what `Sample.save` wrote, into memory."""
+    """Read the files of `Sample.save` into memory."""
 
     def read(name: str) -> HostArray:
         array: HostArray = np.load(folder / f"{name}.npy")

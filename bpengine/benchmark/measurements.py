@@ -1,4 +1,4 @@
-"""Measurements: everything that a run measured, by contender and workload."""
+"""Measurements: all results of a run, by contender and workload."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Trial:
     results: dict[str, ContenderResult]
     failures: dict[str, str]
     memory: dict[str, dict[str, Any]]
-    clocks: dict[str, str] = field(default_factory=dict)  # of the GPU, right after the turns
+    clocks: dict[str, str] = field(default_factory=dict)  # state of the GPU, right after the turns
 
 
 @dataclass
@@ -51,7 +51,7 @@ class RunMeasurements(RichForm):
     fits: dict[str, FitTrial] = field(default_factory=dict)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one dict per workload and contender: milliseconds per step, samples per second, loss, and what is wrong."""
+        """Return one dict per workload and contender: milliseconds per step, samples per second, loss, and any fault."""
         rows = []
         for trial in self.trials.values():
             work, wrong = trial.workload, disagreements(list(trial.results.values()), trial.workload.dtype)
@@ -68,11 +68,11 @@ class RunMeasurements(RichForm):
         return rows
 
     def fit_rows(self) -> list[dict[str, Any]]:
-        """Return one dict per workload of whole fits and contender: seconds, CPU seconds, loss, and what is wrong."""
+        """Return one dict per workload of whole fits and contender: seconds, CPU seconds, loss, and any fault."""
         return [row for trial in self.fits.values() for row in trial.rows()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the rows, what is missing and what was left out, as plain values for JSON; `record.make` keeps all of it."""
+        """Return the rows, missing contenders and omitted workloads, as plain values for JSON; `record.make` has everything."""
         return json_object(
             {"fits": self.fit_rows(), "results": self.to_rows(), "missing": self.missing, "left_out": self.left_out}
         )
@@ -99,7 +99,7 @@ class RunMeasurements(RichForm):
         return [rows_table(rows, most=200) for rows in (self.fit_rows(), self.to_rows()) if rows]
 
     def limits_of(self, precision: str) -> Limits:
-        """Return the limits of a precision, to be added to."""
+        """Return the limits of a precision, to which measurements are added."""
         return self.limits.setdefault(precision, Limits())
 
 

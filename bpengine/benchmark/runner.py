@@ -28,22 +28,23 @@ from bpengine.system import nvidia_smi
 
 Say = Callable[
     [str, str, float], None
-]  # the workload, what is being done for it, and the share of the whole run that is done
+]  # called with the workload, the current activity, and the share of the whole run that is done
 
 
-Tell = Callable[[str, float], None]  # what is being done for a workload, and the share of it that is done
-FIT_BUDGET = 4.0  # times as long as the turns of one workload's steps: a turn is a process, and the fewest are three
+Tell = Callable[[str, float], None]  # called with the current activity of a workload, and the share of it that is done
+# ratio to the length of the turns of one workload's steps: a turn is a process, and there are at least three
+FIT_BUDGET = 4.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run: workloads and contenders, on which device, and for how long.
+    """The plan of a run: workloads and contenders, the device, and the length.
 
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
-    without: variables that the contenders must not see. limit_seconds: no workload is begun, and no memory watched, later.
-    own: rows of one's own, which every workload takes as they are. fits: workloads of whole fits, which come first, on the CPU
-    alone; own_fit: rows of one's own for them.
+    without: environment variables to remove for contenders. limit_seconds: after this time no workload is begun and no memory
+    watched. own: a user's rows, which every workload uses unchanged. fits: workloads of whole fits, which come first, on the
+    CPU only; own_fit: a user's rows for them.
 
     >>> from bpengine.benchmark import WORKLOADS, Plan, choose
     >>> Plan([WORKLOADS["small"]], choose(["numpy"], [])).precisions
@@ -66,7 +67,7 @@ class Plan:
 
     @property
     def precisions(self) -> list[str]:
-        """What is multiplied in: the dtypes of the workloads, and what contenders make of float32."""
+        """The precisions of products: the dtypes of the workloads, and the reduced ones that contenders use for float32."""
         dtypes = [w.dtype for w in self.workloads]
         reduced = [c.precision for c in self.contenders if c.precision != "full" and "float32" in dtypes]
         return list(dict.fromkeys([*sorted(dtypes), *reduced]))
@@ -77,7 +78,7 @@ def run(
     say: Say = lambda what, doing, share: None,
     keep: Callable[[RunMeasurements], object] = lambda outcome: None,
 ) -> RunMeasurements:
-    """Run the plan; what cannot run is recorded with the reason.
+    """Run the plan; contenders and workloads that cannot run are recorded with the reason.
 
     `keep` is called with the measurements so far after each workload, so that a run that is cut off leaves them.
 
@@ -103,7 +104,7 @@ def run(
 
 
 class _Progress:
-    """What has been done of a run: how much, whether it is late, and the measurements so far."""
+    """The progress of a run: the share done, whether it is past its limit, and the measurements so far."""
 
     def __init__(
         self, plan: Plan, outcome: RunMeasurements, say: Say, keep: Callable[[RunMeasurements], object]
@@ -145,7 +146,7 @@ def _fit(plan: Plan, work: FitWorkload, pool: Pool, outcome: RunMeasurements, te
             own=plan.own_fit,
             tell=tell,
         )
-    except BackendUnavailable as error:  # the digits are not there
+    except BackendUnavailable as error:  # the digits are not available
         outcome.left_out[work.name] = in_english(error)
 
 

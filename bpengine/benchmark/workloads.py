@@ -12,15 +12,15 @@ from bpengine.layers import Dense
 from bpengine.network import Network
 from bpengine.training import SGD, Adam, Optimizer
 
-# Adam's, for every contender: some libraries add it to sqrt(v_hat), as algorithm 1 of the paper, others to sqrt(v), as its
-# section 2. So it lies far below every gradient, where its place does not matter, and above 3e-18, whose square (1 - beta2)
-# times float32 cannot hold: from there down v is 0, and eps alone keeps the step from growing beyond the learning rate.
+# Adam's eps, for every contender: some libraries add it to sqrt(v_hat), as algorithm 1 of the paper, others to sqrt(v), as
+# its section 2. So it lies far below every gradient, where that difference has no effect, and above 3e-18: (1 - beta2) times
+# the square of a smaller gradient underflows in float32, so v is 0, and only eps keeps the step below the learning rate.
 EPS = 1e-16
 RATES = MappingProxyType(
     {"adam": 1e-4, "sgd": 1e-2}
-)  # small enough that rounding errors do not grow into different losses
-RESIDENT = 2**30  # bytes of rows that a workload has on a GPU at most
-VERY_WIDE_RATE = 1e-5  # with 4096 units a layer: at 1e-4 two steps overshoot, and rounding errors grow
+)  # a rate small enough that rounding errors do not grow into different losses
+RESIDENT = 2**30  # the most bytes of rows of a workload on a GPU
+VERY_WIDE_RATE = 1e-5  # the rate with 4096 units a layer: at 1e-4 two steps overshoot, and rounding errors grow
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Workload:
     def on(self, device: str) -> Workload:
         """Return the workload as it is run on a device: on a GPU steps are shorter, so epochs have more of them.
 
-        Eight times as many, or as many as keep the rows on the device: the engine leaves larger arrays on the host.
+        They have eight times as many, or as many as fit on the device: the engine leaves larger arrays on the host.
         """
         if device != "gpu" or self.whole:
             return self
@@ -112,7 +112,7 @@ MAIN = (
     Workload("wide-adam", (1024, 1024, 1024, 1024, 10), 1024, epoch_steps=8),
     Workload("small", (64, 64, 64, 10), 32, epoch_steps=512),
 )
-# the textbook's sigmoid units: with relu, rows come to lie on the kink, and rounding decides what is learned
+# the textbook's sigmoid units: with relu, some rows end on the kink, where rounding decides the gradient
 XOR = Workload(
     "xor", (2, 2, 1), 4, optimizer="sgd", epoch_steps=1, steps=10_000, learning_rate=1.0, activation="sigmoid"
 )
@@ -155,6 +155,6 @@ SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
 )  # selections from the groups
 DEFAULT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"cpu": tuple(name for name in GROUPS if name != "large"), "gpu": ("gpu",)}
-)  # what is run unless workloads are named
+)  # the default workloads
 GROUP_OF = MappingProxyType({w.name: name for name, group in GROUPS.items() for w in group})
 WORKLOADS: Mapping[str, Workload] = MappingProxyType({w.name: w for group in GROUPS.values() for w in group})

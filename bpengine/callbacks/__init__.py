@@ -1,7 +1,7 @@
-"""Callbacks for `Model.fit(callbacks=...)`: logs that people keep, and the model saved on the way.
+"""Callbacks for `Model.fit(callbacks=...)`: logs, and saving the model during a fit.
 
-A callback is any function of (model, epoch); a true result stops the fit. `docs/guides/logs.md` writes one for any other
-tracker.
+A callback is any function of (model, epoch); a true result stops the fit. `docs/guides/logs.md` shows how to write one for
+another tracker.
 """
 
 from bpengine.callbacks.csv_log import CSVLog

@@ -8,18 +8,18 @@ import json
 
 from bpengine.callbacks.epoch_log import Row, RowLog
 
-FIRST = ["epoch", "step"]  # the columns that every such file begins with
+FIRST = ["epoch", "step"]  # the first columns of every such file
 
 
 class CSVLog(RowLog):
     """A CSV file with a line for each epoch: epoch, step, loss, learning_rate, seconds, validation scores.
 
-    Numbers have all their digits; a confusion matrix is JSON in its cell; a score that an epoch does not have is an empty one.
-    A fit that goes on (`resume`, `continue_from`) goes on in the file without saying an epoch twice; another fit begins it
-    anew. On several processes, process 0 writes.
+    Numbers have all their digits; a confusion matrix is written as JSON; the cell of a missing score is empty.
+    A continued fit (`resume`, `continue_from`) continues the file and logs no epoch twice; another fit overwrites it. On
+    several processes, process 0 writes.
 
     layers: (x, y): log each layer's gradient norm, dead and saturated units on these rows as well, as "0.gradient_norm".
-    Raises WriteError for a file that cannot be written, ConfigError for one that holds something else than such a log.
+    Raises WriteError for a file that cannot be written, ConfigError for a file that is not such a log.
 
     >>> log = bp.callbacks.CSVLog("epochs.csv")
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
@@ -47,7 +47,7 @@ class CSVLog(RowLog):
 
 
 class _Cell(str):
-    """A cell as it stands in a file that is read again."""
+    """A cell in the form that it has when the file is read again."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
-"""What all logs of epochs share: they only watch, and go on after an interruption without saying an epoch twice.
+"""The base of all logs of epochs: they only observe, and continue after an interruption without logging an epoch twice.
 
-A log is told of an epoch by its number. Where that is not the one after the last, a fit has begun, or goes on from a
-checkpoint or from another fit: rows from that epoch on are taken out, and the log goes on with it.
+If an epoch's number does not follow that of the last one, a fit has begun or continues from a checkpoint or another fit: the
+log then removes the rows from that epoch on, and continues with it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class EpochLog(ABC):
     """Base of the logs.
 
     layers: (x, y) or (x, y, weights): rows on which, after every epoch, each layer's gradient norm and its dead and saturated
-    units are logged too (`bp.sensitivity`); a few hundred rows say enough. reads_model: with `layers` the model of each epoch
-    is looked at; without, epochs of a single step stay together in compiled runs.
+    units are logged too (`bp.sensitivity`); a few hundred rows suffice. reads_model: with `layers` the log reads the model of
+    each epoch; without, epochs of a single step are run together in compiled runs.
     """
 
     def __init__(self, layers: Rows | None = None) -> None:
@@ -36,7 +36,7 @@ class EpochLog(ABC):
 
     @property
     def reads_model(self) -> bool:
-        """Whether the log looks at the model, and not at the epoch alone."""
+        """Whether the log reads the model, and not only the epoch."""
         return self.layers is not None
 
     def __call__(self, model: TrainedNetwork, epoch: Epoch) -> None:
@@ -49,11 +49,11 @@ class EpochLog(ABC):
 
     @abstractmethod
     def _begin(self, epoch: Epoch) -> None:
-        """Take out what was logged of this epoch and of later ones."""
+        """Remove the log of this epoch and of later ones."""
 
     @abstractmethod
     def _add(self, epoch: Epoch, scalars: dict[tuple[str, str], float]) -> None:
-        """Log an epoch, and numbers of its layers by place and name."""
+        """Log an epoch, and the numbers of its layers by place and name."""
 
 
 class RowLog(EpochLog):
@@ -83,7 +83,7 @@ class RowLog(EpochLog):
         self._write(rows, list(dict.fromkeys(name for row in rows for name in row)))
 
     def _widen(self, row: Row) -> None:
-        """Give the file columns for all that a row has."""
+        """Add columns to the file for all names of a row."""
         self._write(self._read() or [], list(dict.fromkeys([*self._columns, *row])))
 
     def _write(self, rows: list[Row], columns: list[str]) -> None:
@@ -92,7 +92,7 @@ class RowLog(EpochLog):
         write_whole(self.path, "".join(f"{line}\n" for line in lines).encode())
 
     def _read(self) -> list[Row] | None:
-        """Return the rows of the file, None for a file that is none of this kind."""
+        """Return the rows of the file, None for a file of another kind."""
         lines = whole_lines(self.path)
         try:
             rows = self._rows(lines)
@@ -102,7 +102,7 @@ class RowLog(EpochLog):
 
     @abstractmethod
     def _rows(self, lines: list[str]) -> list[Row]:
-        """Return the rows that lines hold; raise ValueError for lines of something else."""
+        """Return the rows of lines; raise ValueError for lines of another format."""
 
     @abstractmethod
     def _head(self) -> list[str]:

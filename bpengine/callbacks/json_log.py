@@ -10,13 +10,13 @@ from bpengine.output.visible import visible_json
 
 
 class JSONLog(RowLog):
-    """JSON lines, an object for each epoch: the columns of `CSVLog`; a number that is not finite is null.
+    """JSON lines, an object for each epoch with the columns of `CSVLog`; a number that is not finite is null.
 
-    A fit that goes on (`resume`, `continue_from`) goes on in the file without saying an epoch twice; another fit begins it
-    anew. On several processes, process 0 writes.
+    A continued fit (`resume`, `continue_from`) continues the file and logs no epoch twice; another fit overwrites it. On
+    several processes, process 0 writes.
 
     layers: (x, y): log each layer's gradient norm, dead and saturated units on these rows as well, as "0.gradient_norm".
-    Raises WriteError for a file that cannot be written, ConfigError for one that holds something else than such a log.
+    Raises WriteError for a file that cannot be written, ConfigError for a file that is not such a log.
 
     >>> import json
     >>> log = bp.callbacks.JSONLog("epochs.jsonl")

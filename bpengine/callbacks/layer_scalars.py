@@ -1,4 +1,4 @@
-"""How gradients flow through each layer, as numbers for a log: from `bpengine.sensitivity`, on rows that are given."""
+"""Gradient flow through each layer as numbers for a log: from `bpengine.sensitivity`, on given rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Rows: TypeAlias = Sequence[ArrayLike]  # (x, y) or (x, y, weights)
 
 
 def check_rows(rows: object, who: str) -> Rows | None:
-    """Return rows for which layers are looked at, None for none; raise ConfigError for what is no such tuple."""
+    """Return the rows on which layers are measured, None for none; raise ConfigError for anything but such a tuple."""
     if rows is None:
         return None
     if not isinstance(rows, (tuple, list)) or len(rows) not in (2, 3):
@@ -25,9 +25,9 @@ def layer_scalars(model: TrainedNetwork, rows: Rows) -> dict[tuple[str, str], fl
     """Return numbers by place and name.
 
     gradient_norm: of all parameters of a layer; dz_rms: root mean square of dL/dz; dz_ratio: the same relative to the output
-    layer's; dead_units, saturated_units: how many pass no gradient, or less than 5 % of the most, on all of the rows.
+    layer's; dead_units, saturated_units: how many units pass no gradient, or less than 5 % of the maximum, on all of the rows.
     """
-    # Imported when it is called: logs are loaded with the command line, and most are kept without these rows.
+    # Imported in the call: logs are loaded with the command line, and most are used without these rows.
     from bpengine.explain.gradient_flow.sensitivity import sensitivity
 
     scalars: dict[tuple[str, str], float] = {}

@@ -22,8 +22,8 @@ from bpengine.extras import cure
 from bpengine.output.appending import add_bytes
 from bpengine.training.history import Epoch
 
-Event: TypeAlias = Any  # of tensorboardX, which states no types
-START: Final = "events.out.tfevents."  # of the names by which TensorBoard knows event files
+Event: TypeAlias = Any  # of tensorboardX, which has no type annotations
+START: Final = "events.out.tfevents."  # the part of a name by which TensorBoard recognises event files
 VERSION: Final = "brain.Event:2"
 
 
@@ -31,11 +31,11 @@ class TensorBoard(EpochLog):
     """Scalars for TensorBoard: `tensorboard --logdir FOLDER` shows them. Needs tensorboardX (extra `tensorboard`).
 
     Tags: loss/training, loss/validation, accuracy/validation and the like, learning_rate, seconds_per_epoch, and with
-    `layers` layer_0/gradient_norm, layer_0/dead_units and so on. The axis is the number of steps. A fit that goes on
-    (`resume`, `continue_from`) adds an event file, which takes back what earlier ones say of the same steps. On several
+    `layers` layer_0/gradient_norm, layer_0/dead_units and so on. The axis is the number of steps. A continued fit
+    (`resume`, `continue_from`) adds an event file, which replaces the values of earlier files for the same steps. On several
     processes, process 0 writes.
 
-    folder: of the event files of one run. layers: (x, y): rows on which each layer is looked at after every epoch.
+    folder: that of the event files of one run. layers: (x, y): rows on which each layer is measured after every epoch.
     Raises ConfigError where tensorboardX is not installed, WriteError for a folder that cannot be written to.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"))
@@ -53,7 +53,7 @@ class TensorBoard(EpochLog):
         self._file: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy in another process holds: it begins a file of its own."""
+        """Return the state of a copy in another process, which begins a new file."""
         return {**vars(self), "_file": None, "_last": None}
 
     def _begin(self, epoch: Epoch) -> None:
@@ -61,11 +61,11 @@ class TensorBoard(EpochLog):
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WriteError(f"the folder {str(self.folder)!r} cannot be made: {error}.") from error
-        # the names of event files hold the second they were begun in: a number keeps two of them apart, and in order
+        # names of event files hold only the second of their creation: a number keeps two of them distinct and in order
         number = len(list(self.folder.glob(f"{START}*")))
         self._file = self.folder / f"{START}{time.time():.0f}.{socket.gethostname()}.{number:04}"
         proto: Any = import_module("tensorboardX.proto.event_pb2")
-        again = proto.SessionLog(status=proto.SessionLog.START)  # takes back what earlier files say of these steps
+        again = proto.SessionLog(status=proto.SessionLog.START)  # replaces the values of earlier files for these steps
         first = 0 if epoch.number == 1 else epoch.steps
         self._write(proto.Event(wall_time=time.time(), file_version=VERSION))
         self._write(proto.Event(wall_time=time.time(), step=first, session_log=again))

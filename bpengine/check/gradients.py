@@ -28,7 +28,7 @@ from bpengine.training.reduction import require_reduction
 Subject = TrainedNetwork | Network | Layer | Kernel | str | CustomLoss | CustomActivation | Pair
 
 
-@np.errstate(all="ignore")  # numbers that are not finite are reported, not warned of
+@np.errstate(all="ignore")  # numbers that are not finite are reported; NumPy's warnings would repeat it
 def check_gradients(
     subject: Subject,
     x: Arguments = None,
@@ -50,9 +50,9 @@ def check_gradients(
     oracles: "autodiff" (JAX, float64), "differences", "complex step", "inner products"; all of them by default. With up
         to 256 numbers differences and complex steps are taken element by element, with more on 8 elements of each array;
         inner products cost the same for any number.
-    perturbed: check a second time at a perturbed point, where every parameter and every input is moved by its own size at
-        random: a forgotten term or factor does not show where a bias is 0 or a gain 1, and the report names such values. A
-        kernel's options are made smaller there; targets, weights and labels stay.
+    perturbed: check a second time at a perturbed point, where every parameter and every input is moved at random by about
+    its own size: a forgotten term or factor has no effect where a bias is 0 or a gain 1, and the report names such values.
+    A kernel's options are made smaller there; targets, weights and labels stay the same.
 
     With "autodiff", a network's per-sample gradients, Jacobian, input gradients and a product with the Hessian, outside
     training, are compared with JAX's as well: the part `derivatives` of the report.

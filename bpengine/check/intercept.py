@@ -1,4 +1,4 @@
-"""Ops that intercept every kernel call of a check, for kernels of the table and for those that are in no table."""
+"""Ops that intercept every kernel call of a check, for kernels of the table and custom ones."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class InterceptedOps(Ops):
                     setattr(self, function.__name__, self.bind(kernel, getattr(ops, function.__name__), direction))
 
     def bind(self, kernel: Kernel, function: Callable[..., Any], direction: Direction) -> Callable[..., Any]:
-        """Return a kernel's function, its namespace already bound, as one whose calls go through `_call`."""
+        """Return a kernel's function, bound to the namespace, whose calls go through `_call`."""
         return partial(self._call, kernel, function, direction)
 
     def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
-        """Return a function of a kernel that is in no table, as one whose calls go through `_call`."""
+        """Return the function of a custom kernel, whose calls go through `_call`."""
         return self.bind(kernel, self.inner.own(kernel, direction), direction)
 
     @abstractmethod
     def _call(
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Tree:
-        """Call the function, with its arguments as they are or changed."""
+        """Call the function, with its arguments unchanged or changed."""
 
 
 def bound(ops: Ops, kernel: Kernel, direction: Direction) -> Callable[..., Any]:

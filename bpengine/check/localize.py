@@ -35,7 +35,7 @@ def faulty_kernel_call(problem: Problem, names: Sequence[str] = NAMES) -> Faulty
 
 
 def faulty_subject(subject: Kernel | Layer, failures: Sequence[ArrayResult]) -> FaultyCall | None:
-    """Return a kernel or layer that was checked itself, with its first failure."""
+    """Return a kernel or layer that is itself the subject of the check, with its first failure."""
     failure = next((v for v in failures if v.array != "value"), None)
     if failure is None:
         return None
@@ -48,7 +48,7 @@ def faulty_subject(subject: Kernel | Layer, failures: Sequence[ArrayResult]) -> 
 def faulty_layer(steps: list[Stage], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> FaultyCall | None:
     """Check each layer as a whole, from the last to the first: a custom layer may do more than call kernels.
 
-    Of layers that hold layers, the innermost one that is wrong by itself is named.
+    For nested layers, the innermost one that is wrong by itself is named.
     """
     for step, dy in reversed(list(zip(steps, cotangents, strict=True))):
         if np.issubdtype(step.x.dtype, np.floating):
@@ -116,7 +116,7 @@ def _words(failure: ArrayResult) -> str:
 
 
 def _same(call: Call, other: Call) -> bool:
-    """Tell whether two calls are one call made twice, with equal arguments."""
+    """Tell whether two calls call the same function with equal arguments."""
     return (call.function, call.place, call.options) == (other.function, other.place, other.options) and _equal(
         call.args, other.args
     )

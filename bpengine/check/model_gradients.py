@@ -31,7 +31,7 @@ def check_model_gradients(
 ) -> tuple[OracleUse, list[ArrayResult]]:
     """Compare what `model.loss_and_gradients` returns, one gradient per parameter, with the reference.
 
-    `reference_rounding` is how far rounding may have carried the reference itself.
+    `reference_rounding` bounds the rounding error of the reference itself.
     """
     x, y, weights = point.rows
     loss, gradients = model.loss_and_gradients(Encoded(x), y, weights)

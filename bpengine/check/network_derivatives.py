@@ -1,8 +1,8 @@
 """Compare a network's other derivatives with JAX's: per-sample gradients, Jacobian, input gradients, product with the Hessian.
 
-They are computed as the model computes them, in float64 on NumPy and outside training, where layers may compute something
-else than in training. JAX derives them from the forward kernels alone. A few rows are enough, at a nearby point: on a kink
-there is no second derivative.
+They are computed as the model computes them, in float64 on NumPy and outside training, where layers may compute other
+values than in training. JAX derives them from the forward kernels alone. A few rows are enough. The check is made at a
+nearby point, since there is no second derivative on a kink.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from bpengine.training.rows import Rows
 
 ROWS = 4  # rows that are taken
 LARGE = 10_000  # parameters, or numbers in the Jacobian of a row: with more, JAX would take too long
-STATED = 1e-6  # relative to the largest element: what is promised of each derivative
+STATED = 1e-6  # the documented error of each derivative, relative to the largest element
 NEARBY = 1e-3  # how far the nearby point is, relative to the size of an array
 DRAWS = 3  # of points one rounding away
 EPS = float(np.finfo(np.float64).eps)
@@ -73,7 +73,7 @@ class _NearbyNetwork:
         return lambda params: run(params, rows, self.v)
 
     def rounding(self) -> float:
-        """Return one rounding of the loss: a smaller derivative cannot be told from 0.
+        """Return one rounding of the loss: a smaller derivative cannot be distinguished from 0.
 
         Where tanh rounds to 1, autodiff's 1 - y^2 is 0, while a complex step still gives 1e-32.
         """
@@ -135,7 +135,7 @@ def check_derivatives(point: NetworkPoint) -> tuple[str, tuple[DerivativeResult,
 
 
 def _nearby(point: NetworkPoint) -> _NearbyNetwork:
-    """Return the network with a few rows that count, its parameters and inputs moved off whatever kink they are on."""
+    """Return the network with a few rows of positive weight, its parameters and inputs moved off any kink."""
     rng = stream("check derivatives", point.seed)
     weights = point.rows.weights
     counted = np.arange(len(point.rows.x)) if weights is None or not weights.any() else np.flatnonzero(weights)
@@ -154,7 +154,7 @@ def _moved(array: HostArray, rng: np.random.Generator) -> Array:
 
 
 def _rounded(arrays: HostArrays, draw: int) -> HostArrays:
-    """Return the arrays changed by one rounding: what that does to a derivative, rounding may do as well."""
+    """Return the arrays changed by one rounding: a derivative may change by rounding as much as it changes by this."""
     rng = stream("check shaking", draw)
     return {name: a * (1.0 + EPS * rng.uniform(-1.0, 1.0, a.shape)) for name, a in arrays.items()}
 
@@ -162,7 +162,7 @@ def _rounded(arrays: HostArrays, draw: int) -> HostArrays:
 def _compare(
     name: str, hand: HostArray, reference: HostArray, rounded: list[Any], least: float
 ) -> DerivativeResult | None:
-    """Compare one derivative, which may be off by `least` in any case; None where JAX's is not finite."""
+    """Compare one derivative, with an allowance of at least `least`; None where JAX's derivative is not finite."""
     ours, theirs, *others = (_flat(a) for a in (hand, reference, *rounded))
     if not np.all(np.isfinite(theirs)):
         return None

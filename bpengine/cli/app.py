@@ -43,9 +43,9 @@ again with --resume), 130 interrupted.
 """
 
 
-Context: TypeAlias = Any  # click's, of which typer keeps a copy without types
+Context: TypeAlias = Any  # click's, of which typer has a copy without type annotations
 USAGE_ERROR: Final[Any] = typer.BadParameter.__base__
-SHORT = {  # the commands in the order of the help page, each with its line there
+SHORT = {  # the commands in the order of the help page, each with its line of help
     "demo": "One network on every backend, checked against autodiff.",
     "train": "Train on a data set or a file, score, save.",
     "checkpoint": "The checkpoints of a run, and a model file out of them.",
@@ -63,14 +63,14 @@ SHORT = {  # the commands in the order of the help page, each with its line ther
 ELSEWHERE = {"launch": "bpengine.cli.processes.launch"}  # modules that are not in commands/
 PASSED_ON = {
     "launch": {"ignore_unknown_options": True, "allow_interspersed_args": False}
-}  # to the command that it runs
+}  # help shown for the command that it runs
 
 
 class LoadedCommands(Mapping[str, Command]):
-    """Commands by name, each made when it is first asked for: its module may import what others do without."""
+    """Commands by name, each created on first use: its module may import packages that other commands do not need."""
 
     def __init__(self) -> None:
-        self.prepare: Callable[[Command], None] = lambda command: None  # called with each command that is made
+        self.prepare: Callable[[Command], None] = lambda command: None  # called with each created command
         self._made: dict[str, Command] = {}
 
     def __getitem__(self, name: str) -> Command:
@@ -91,7 +91,7 @@ class LoadedCommands(Mapping[str, Command]):
 
 
 def _command(name: str) -> Command:
-    """Import a command's module, and make the command of its function and help."""
+    """Import a command's module, and create the command from its function and help."""
     if name not in SHORT:
         raise KeyError(name)
     module = import_module(ELSEWHERE.get(name, f"bpengine.cli.commands.{name}"))
@@ -121,7 +121,7 @@ class Commands(TyperGroup):
             formatter.write_dl(list(SHORT.items()))
 
     def invoke(self, ctx: Context) -> object:
-        """Run the command; a mistake in its options names it, also where the library does not say which one it was."""
+        """Run the command; a usage error names it, also where the library does not."""
         try:
             return super().invoke(ctx)
         except USAGE_ERROR as mistake:
@@ -161,7 +161,7 @@ def _root(
 
 @cache
 def _commands() -> Command:
-    """Return the group of the commands, made once: a process may run many."""
+    """Return the group of the commands, created once: a process may run many commands."""
     commands = typer.main.get_command(app)
     help_pages.prepare(commands)
     return commands

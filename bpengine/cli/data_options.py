@@ -1,4 +1,4 @@
-"""Options for data: FILE_OR_NAME and --target, and the rows they stand for."""
+"""Options for data, FILE_OR_NAME and --target, and the rows that they select."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def load(
 ) -> Dataset:
     """Return the data with targets; a loss, if one was named, decides whether a file's targets are classes or values.
 
-    raw: whether tables are wanted as they are, and not as the numbers that a network without Features takes; rows without a
-    target are then left out. options: of a file's text.
+    raw: whether tables are returned unchanged, and not as the numbers that a network without Features takes; rows without a
+    target are then left out. options: those of a text file.
     """
     wanted: dict[str, Any] = {**(options or {})}
     if target is not None:
@@ -78,9 +78,9 @@ def load(
 def load_for(
     model: Model, source: str, target: str | None, options: Mapping[str, Any], *, task: str | None = None
 ) -> Dataset:
-    """Return the data with targets for a trained model, a table's columns as they are where it has Features.
+    """Return the data with targets for a trained model; for a model with Features a table's columns are unchanged.
 
-    Files are read as the training file was, unless options or the file itself say otherwise.
+    Files are read with the options of the training file, unless given options or the file itself contradict them.
     """
     features, loss = model.features, model.network.loss
 
@@ -101,28 +101,28 @@ def numbers(dataset: Dataset) -> Dataset:
 
 
 def for_model(model: Model, dataset: Dataset) -> tuple[data.Table | HostArray, HostArray]:
-    """Return inputs and targets as a model's methods take them: tables and classes by name where it has Features."""
+    """Return inputs and targets for a model's methods: tables and classes by name where it has Features."""
     if model.features is not None:
         return dataset.table, dataset.labels
     return dataset.x, renumbered(dataset, model.class_names)
 
 
 def column(target: str) -> str | int:
-    """Return a column's number where the text is one, else its name."""
+    """Return a column's number if the text is a number, else its name."""
     return number_or_name(target, "--target")
 
 
 def draw_rows(
     x: data.Table | HostArray, y: HostArray, rows: int, seed: int
 ) -> tuple[data.Table | HostArray, HostArray]:
-    """Return at most `rows` rows of inputs and targets, drawn at random, in their order."""
+    """Return at most `rows` rows of inputs and targets, drawn at random, in their original order."""
     chosen = np.sort(stream("check rows", seed).permutation(len(x))[:rows])
     return x[chosen] if isinstance(x, data.Table) else np.asarray(x[chosen]), np.asarray(y[chosen])
 
 
 def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping[str, Any]) -> HostArray:
     """Return the inputs alone, as numbers; of array files no targets are needed."""
-    if source in data.names() or not is_there(source):  # `load` says whether the name or the file is wrong
+    if source in data.names() or not is_there(source):  # the error of `load` says whether the name or the file is wrong
         return np.asarray(load(source, target, None).x)
     chosen = False if no_target else None if target is None else column(target)
     x = data.read_arrays(source, chosen, **options).x
@@ -130,9 +130,9 @@ def inputs(source: str, target: str | None, *, no_target: bool, options: Mapping
 
 
 def rows_for_features(features: Features, source: str, options: Mapping[str, Any]) -> data.Table:
-    """Return all columns of a source as a table; Features take from it what they know.
+    """Return all columns of a source as a table; Features use the columns that they know.
 
-    Files are read as the training file was, unless options or the file itself say otherwise.
+    Files are read with the options of the training file, unless given options or the file itself contradict them.
     """
     if source in data.names():
         return _all_columns(source, options)
@@ -154,7 +154,7 @@ def _all_columns(source: str, options: Mapping[str, Any]) -> data.Table:
 
 
 def _inputs_of(source: str, options: Mapping[str, Any]) -> data.Arrays:
-    """Return the inputs of an archive; its targets need not be there."""
+    """Return the inputs of an archive, which need not have targets."""
     keys = tuple(options.get("keys", ("x",)))[:1]
     return data.read_arrays(source, **{**options, "keys": keys})
 
@@ -166,7 +166,7 @@ def is_there(source: str) -> bool:
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Make every error about the rows within the block one that names the source."""
+    """Add the name of the source to every error about rows within the block."""
     try:
         yield
     except (DataError, ShapeError) as error:

@@ -1,8 +1,8 @@
 """Exit codes: a mistake or an interruption becomes one line on stderr and an exit code, never a traceback.
 
-A mistake is what the user can correct: an argument, a file, too little memory. Everything else is a fault of bpengine: one
-line as well, which names a file with the traceback. Nothing heavy is imported here, because errors while Python imports the
-commands are handled here, too.
+A mistake is an error that the user can correct: an argument, a file, too little memory. Everything else is a fault of
+bpengine: it becomes one line as well, which names a file with the traceback. Nothing slow is imported here, because errors
+while Python imports the commands are handled here, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MISTAKE: Final = 2
 FAULT: Final = 3
 INTERRUPTED: Final = 130
 REQUEUE: Final = 75  # EX_TEMPFAIL of sysexits.h: ended with a checkpoint, to be started again with --resume
-NOT_READ: Final = 141  # as of a program that is ended by SIGPIPE
+NOT_READ: Final = 141  # as for a program that is ended by SIGPIPE
 LONGEST: Final = 2_000  # characters of a line; a longer one is cut in the middle
 heard = threading.Event()  # Ctrl-C was pressed, even if its exception was lost
 
@@ -40,7 +40,7 @@ class Interrupted(Exception):
 
 
 def end(code: int, text: str) -> int:
-    """Print one line on stderr, if there is a text and stderr is still open, and return the code."""
+    """Print one line on stderr, if there is a text and stderr is open, and return the code."""
     if text:
         tell(text)
     return code
@@ -71,12 +71,12 @@ def show_warning(
     line: str | None = None,
 ) -> None:
     """Print a warning as one line, without the line of code that Python adds."""
-    if launched()[0] == 0:  # of processes that train together, which are all told the same
+    if launched()[0] == 0:  # for processes that train together, which all get the same warning
         tell(f"warning: {message}")
 
 
 def _ended(error: BaseException) -> tuple[int, str]:
-    """Return the exit code of a run that an exception ended, and what to say of it."""
+    """Return the exit code of a run that an exception ended, and the message."""
     if isinstance(error, Gone):
         return NOT_READ, ""
     if isinstance(error, Interrupted):
@@ -96,7 +96,7 @@ def _ended(error: BaseException) -> tuple[int, str]:
 
 def _mistake(error: BaseException) -> str | None:
     """Return the message for a mistake of the user, None for any other exception."""
-    if hasattr(error, "format_message"):  # a usage error, wherever this typer keeps click
+    if hasattr(error, "format_message"):  # a usage error, wherever this version of typer has click
         return _usage(error)
     if isinstance(error, (BpError, Warning)):
         return str(error)
@@ -145,7 +145,7 @@ def _write_traceback(text: str) -> str | None:
 
 
 def tell(text: str) -> None:
-    """Print one line on stderr, in the language that is set, if it is still open."""
+    """Print one line on stderr, in the language that is set, if stderr is open."""
     line = " ".join(visible(localized(text)).split())
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"

@@ -1,4 +1,4 @@
-"""Options for networks, shared by several commands, and the network, model and optimizer they stand for."""
+"""Options for networks, shared by several commands, and the network, model and optimizer made from them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def units(text: str) -> list[int]:
 def hidden_layers(
     text: str, activation: str, dropout: float, *, batch_norm: bool = False, bias: bool = True
 ) -> list[Layer]:
-    """Return the hidden layers, each normalised if asked for, and followed by dropout if there is any."""
+    """Return the hidden layers, each with normalization and dropout if requested."""
     counts = units(text)
     if dropout != 0 and not counts:
         raise ConfigError(f"--dropout {dropout} requires hidden layers to drop from, got --layers ''.")
@@ -102,7 +102,7 @@ def network(
     l2: float = 0.0,
     bias: bool = True,
 ) -> bp.Network:
-    """Return the network for a data set; `inputs` are the set's features unless they are given."""
+    """Return the network for a data set; `inputs` is by default the set's number of features."""
     penalties = [*([bp.L1(l1)] if l1 != 0 else []), *([bp.L2(l2)] if l2 != 0 else [])]
     layers = [*hidden, bp.Dense(last.outputs, last.activation, bias)]
     return bp.Network(inputs or data.features, layers, last.loss, penalties)

@@ -26,11 +26,11 @@ from bpengine.output.writing import check_target
 
 
 def show(*parts: Table | Text | str) -> None:
-    """Print tables and text, in the language that is set, on stdout; in a file or pipe without colours and trailing blanks."""
+    """Print tables and text, in the language that is set, on stdout; to a file or pipe without colours and trailing blanks."""
     console = Console(highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
-            whole = isinstance(part, str) and not console.is_terminal  # a path in a line must stay in one piece
+            whole = isinstance(part, str) and not console.is_terminal  # a path must not be broken across lines
             console.print(_translated(part), soft_wrap=whole)
     text = captured.get()
     if not console.is_terminal:
@@ -40,7 +40,7 @@ def show(*parts: Table | Text | str) -> None:
 
 
 def _translated(part: Table | Text | str) -> Table | Text | str:
-    """Return text in the language that is set; the cells of a table were translated when it was made."""
+    """Return text in the language that is set; the cells of a table were translated when it was created."""
     if isinstance(part, str):
         return visible(localized(part))
     return Text(localized(part.plain), style=part.style) if isinstance(part, Text) else part
@@ -52,13 +52,13 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 def put(text: str, *, err: bool = False) -> None:
-    """Print text and the end of its line on stdout or stderr, as it is."""
+    """Print text and a newline on stdout or stderr, untranslated."""
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 @contextmanager
 def logged_lines() -> Iterator[None]:
-    """Write what the engine logs to stderr, a line each, where that is a file or a pipe: a terminal has bars."""
+    """Write the engine's log records to stderr, a line each, where stderr is a file or a pipe: a terminal has bars."""
     if sys.stderr.isatty():
         yield
         return
@@ -77,7 +77,7 @@ def logged_lines() -> Iterator[None]:
 def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 2, names: int = 0) -> Table:
     """Return a table with a head; all but the first `left` columns hold numbers.
 
-    Heads and cells are translated, those of the first `names` columns are names, and stay.
+    Heads and cells are translated, except for the cells of the first `names` columns, which are names.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, head in enumerate(heads):

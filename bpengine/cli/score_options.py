@@ -1,4 +1,4 @@
-"""Options that say which scores are computed, and how they are printed."""
+"""Options for the scores to compute, and the printing of scores."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Metrics = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """Which scores training computes, and which of them stops it."""
+    """The scores that training computes, and the one that a stopping rule watches."""
 
     metrics: Metrics = None
     monitor: Annotated[
@@ -40,7 +40,7 @@ class Scoring:
     ] = None
 
     def check(self, *, stopping: bool, choosing: bool = False) -> None:
-        """Raise ConfigError, before any work, for a score to watch and nothing that watches it.
+        """Raise ConfigError, before any work, for a score to watch without a rule that watches it.
 
         stopping: whether training stops early. choosing: whether one of several fits is chosen by the validation rows.
         """
@@ -52,7 +52,7 @@ class Scoring:
             )
 
     def chosen(self, model: bp.Model) -> tuple[str, ...]:
-        """Return the names of the metrics, the one that is watched among them.
+        """Return the names of the metrics, including the watched one.
 
         Raises ConfigError for one that the model's predictions do not have.
         """
@@ -73,7 +73,7 @@ def split_metrics(text: str | None) -> list[str]:
 
 
 def score_text(name: str, value: float) -> str:
-    """Return a score for a person: shares with four digits behind the point."""
+    """Return a score as text: shares with four decimals."""
     metric = known(name)
     if isinstance(value, list):
         return str(value)
@@ -81,9 +81,9 @@ def score_text(name: str, value: float) -> str:
 
 
 def score_title(name: str, names: Collection[str], network: bp.Network) -> str:
-    """Return what a score is called for a person; names: those that stand beside it.
+    """Return the title of a score; names: those of the other scores.
 
-    A loss that a penalty on the weights is added to says so, and what is on the standardised scale.
+    The title says whether a loss includes a penalty on the weights, and whether a score is on the standardised scale.
     """
     title = "loss with penalty" if name == "loss" and network.penalties else name.removesuffix("_standardised")
     standardised = name == "rmse_standardised" or (name == "loss" and "rmse_standardised" in names)

@@ -11,8 +11,8 @@ from bpengine.errors import ConfigError
 from bpengine.system import hardware
 from bpengine.training import Optimizer
 
-DRAWN: Final = 8  # bytes of an initial weight: they are drawn in float64
-POINTS: Final = 1_000_000  # of a sweep: each is a line of output and a pass over the batch
+DRAWN: Final = 8  # bytes of an initial weight, which is drawn in float64
+POINTS: Final = 1_000_000  # points of a sweep: each is a line of output and a pass over the batch
 
 
 def require_memory(network: bp.Network, dtype: str, *, copies: int) -> None:
@@ -34,7 +34,7 @@ def require_memory(network: bp.Network, dtype: str, *, copies: int) -> None:
 
 def copies(update: Optimizer) -> int:
     """Return how many arrays of the parameters' size training needs: parameters, gradient, the rule's averages."""
-    return len(bp.KERNELS[update.kernel].arguments) - 2  # all but the number of the step and the step size
+    return len(bp.KERNELS[update.kernel].arguments) - 2  # all arguments but the number of the step and the step size
 
 
 def parameters(network: bp.Network) -> int:

@@ -1,6 +1,6 @@
 """The start of the program: guards the streams, handles Ctrl-C, loads the commands, runs one, returns the exit code.
 
-Nothing heavy is imported at the top of this file.
+Nothing slow is imported at the top of this file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SOON: Final = 0.02  # seconds until an interruption during an import is raised a
 def start(args: Sequence[str] | None) -> int:
     """Load the commands, run one and return the exit code.
 
-    args: None for those of the process, whose handling of Ctrl-C is then changed as well.
+    args: None for those of the process; its handling of Ctrl-C is then changed as well.
     """
     ours = args is None and _handles_interrupts()
     arguments = sys.argv[1:] if args is None else list(args)
@@ -50,7 +50,7 @@ def _guarded(args: list[str], *, ours: bool) -> int:
 
 
 def _ending(args: list[str]) -> Callable[[int, str], int]:
-    """Return what tells of the end of a command; of one that runs on several processes, once for all of them."""
+    """Return the function that reports the end of a command; for a command on several processes once for all of them."""
     if args[:1] != ["train"] or launched()[1] == 1:
         return exit_codes.end
     from bpengine.cli.processes.shards import end
@@ -62,7 +62,7 @@ def _run(args: list[str], *, ours: bool) -> int:
     """Import the commands and run one."""
     if any("\0" in arg for arg in args):
         raise ConfigError("bpengine requires arguments of text, got one with the character NUL in it.")
-    spoken_language.asked_for(args)  # refuses a language that is not known
+    spoken_language.asked_for(args)  # refuses an unknown language
     from bpengine.cli.app import run
 
     if ours:
@@ -77,7 +77,7 @@ def _handles_interrupts() -> bool:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End the process at once: nothing has been done yet, or all is done.
+    """End the process at once: no work has begun, or all work is done.
 
     An exception would be lost: an import in C may turn it into another one, and a failed import may not be repeated.
     """
@@ -86,7 +86,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and note it: a library may turn it into another exception.
+    """Raise KeyboardInterrupt, and record it: a library may turn it into another exception.
 
     An import in C would lose it, so during an import it is raised afterwards, or when Ctrl-C is pressed a second time.
     """

@@ -1,8 +1,8 @@
 """Visible streams: control characters in text for stdout and stderr are escaped before a terminal sees them.
 
 Names in files may hold escape sequences that a terminal would execute. They are printed as escapes, and so are characters
-that the stream's encoding lacks. The program's own colours (tables, whose cells were escaped before, and
-rich's progress bars) go to the underlying stream directly.
+that the stream's encoding lacks. The program's own colours (tables, whose cells are already escaped, and rich's progress
+bars) go to the underlying stream directly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Final, TextIO
 from bpengine.output.visible import visible
 
 NARROWEST, WIDEST = 20, 10_000  # columns of a table
-SIZES: Final = {"COLUMNS": (NARROWEST, WIDEST), "LINES": (1, WIDEST)}  # what rich and typer take from the environment
+# the variables that rich and typer read from the environment
+SIZES: Final = {"COLUMNS": (NARROWEST, WIDEST), "LINES": (1, WIDEST)}
 
 
 class Gone(Exception):
@@ -36,7 +37,7 @@ class Guard(io.TextIOBase):
 
     @property
     def own(self) -> Guard:
-        """The stream for text that is the program's own or has been escaped."""
+        """The stream for the program's own text and for escaped text."""
         return Guard(self._stream, self._called, str)
 
     rich_proxied_file = own  # where rich writes its colours and bars
@@ -84,10 +85,10 @@ class Guard(io.TextIOBase):
                 self._stream.flush()
 
     def close(self) -> None:
-        """Do nothing: the underlying stream is not this one's.
+        """Do nothing: this object does not own the underlying stream.
 
-        Python closes a stream that it lets go of, perhaps after the underlying one was closed. Then a flush fails, which
-        Python prints from 3.13 on.
+        Python closes a stream that it frees, perhaps after the underlying one was closed. Then a flush fails, which Python
+        reports from 3.13 on.
         """
 
     @contextmanager
@@ -102,7 +103,7 @@ class Guard(io.TextIOBase):
             raise OSError(error.errno, error.strerror, f"<{self._called}>") from error
 
     def _discard(self) -> None:
-        """Send what is left in the buffer to the null device: Python would fail on it again at exit."""
+        """Send the rest of the buffer to the null device: Python would fail on it again at exit."""
         with suppress(OSError, ValueError, AttributeError), open(os.devnull, "r+b", buffering=0) as nowhere:
             os.dup2(nowhere.fileno(), self.fileno())
 
@@ -122,7 +123,7 @@ def guarded() -> Iterator[None]:
 
 
 def _invalid_sizes() -> dict[str, str]:
-    """Return COLUMNS and LINES where they are no whole number in the supported range."""
+    """Return COLUMNS and LINES if they are not whole numbers in the supported range."""
     values = {name: os.environ[name] for name in SIZES if name in os.environ}
     return {name: text for name, text in values.items() if not _is_valid(text, *SIZES[name])}
 

@@ -6,13 +6,13 @@ from typing import Final
 
 from bpengine.errors import ConfigError
 
-DIGITS: Final = 18  # whole numbers of so many digits fit 64 bits
+DIGITS: Final = 18  # the most digits with which all whole numbers fit 64 bits
 
 
 def whole(text: str, who: str) -> int:
-    """Return the whole number that a text is.
+    """Return a text as a whole number.
 
-    Raises ValueError for another text, and ConfigError, in the name of the option `who`, for a number of more than 18 digits.
+    Raises ValueError for any other text, and ConfigError naming the option `who` for a number of more than 18 digits.
     """
     if len(text.strip()) > DIGITS and text.strip().lstrip("+-").isdecimal():
         raise ConfigError(f"{who} requires whole numbers of at most {DIGITS} digits, got one of {len(text.strip())}.")
@@ -20,7 +20,7 @@ def whole(text: str, who: str) -> int:
 
 
 def number_or_name(text: str, who: str) -> int | str:
-    """Return the whole number where a text is one, written in digits with at most one minus sign, else the text.
+    """Return the whole number that a text is (digits with at most one minus sign), else the text.
 
     Raises ConfigError as `whole` does.
     """

@@ -21,12 +21,12 @@ from bpengine.streams import stream
 
 Task = Literal["classification", "regression"]
 TASKS = ("classification", "regression")
-SHOWN = 5  # rows in a notebook
+SHOWN = 5  # rows shown in a notebook
 SHOWN_COLUMNS = 12
 
 
 def numbered(stem: str, count: int) -> tuple[str, ...]:
-    """Return the names stem0, stem1, ... for columns that have none of their own."""
+    """Return the names stem0, stem1, ... for columns without names."""
     return tuple(f"{stem}{index}" for index in range(count))
 
 
@@ -36,9 +36,9 @@ class Dataset(RichForm):
 
     Shapes: x (rows, features); y (rows,) whole numbers from 0 for classification, (rows, outputs) for regression.
     `class_names` names the classes in the order of their numbers, or is None. `source` says where the rows come from.
-    x is a Table where it has columns of text or dates, missing cells, or lies in memory-mapped columns: `bp.Features` turns
-    it into numbers. `named` says whether the features' names are those of a file. Arrays are neither copied nor cast: a
-    memory-mapped file stays one. `reading` holds the options with which the file was read and that similar files need:
+    x is a Table where it has columns of text or dates, missing cells, or memory-mapped columns: `bp.Features` turns it into
+    numbers. `named` says whether the features' names are those of a file. Arrays are neither copied nor cast: a memory-mapped
+    file stays memory-mapped. `reading` holds the options with which the file was read and which similar files need:
     `bp.Features` keeps them.
     Raises: ShapeError when x, y and the names do not fit together; ConfigError for another task.
     """
@@ -75,7 +75,7 @@ class Dataset(RichForm):
 
     @property
     def labels(self) -> Array:
-        """The targets as they are named: the classes' names (rows,), or the values (rows, outputs)."""
+        """The targets: the classes' names (rows,), or the values (rows, outputs)."""
         if self.class_names is None:
             return self.y
         return np.array(self.class_names, object)[self.y]
@@ -161,7 +161,7 @@ class Dataset(RichForm):
         return self._described(localized)
 
     def _described(self, said: Callable[[str], str]) -> str:
-        """Return what the set is, each part of it as `said` gives it."""
+        """Return the description of the set, each part of it formatted by `said`."""
         kind = (
             count_of(self.classes or 0, "class") if self.task == "classification" else count_of(self.outputs, "output")
         )

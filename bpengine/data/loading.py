@@ -34,11 +34,11 @@ def load(name_or_path: str | os.PathLike[str], **options: Any) -> Dataset:
     """Return a data set by name, or read one from a file.
 
     Options of named sets: `standardize` for the real tables; for synthetic sets `rows` (default 1,000), `seed` and
-    whatever `generate` takes. Options of files: `target` and those of `read_arrays`, and `task`, "classification" or
+    the options of `generate`. Options of files: `target` and those of `read_arrays`, and `task`, "classification" or
     "regression". Without `task` the targets are classes when they are text or truth values, and when they are whole numbers
-    that look like classes: 0..k or 1..k, none left out, each twice on average, or at most 10 values, each five times on
-    average; in array files any whole numbers below 1,000 of an integer type. Classes that do not count from 0 are numbered
-    in sorted order and keep their value as name (integers of array files stay as they are).
+    that look like classes: 0..k or 1..k without gaps, each twice on average, or at most 10 values, each five times on
+    average; in array files any whole numbers below 1,000 of an integer type. Classes that are not numbered from 0 are numbered
+    in sorted order and keep their value as name (integers of array files stay unchanged).
 
         load("iris"); load("spirals", rows=500, noise=0.1); load("people.csv", target="income", task="regression")
         load("train-images-idx3-ubyte", target="train-labels-idx1-ubyte", scale=True); load("x.npy", target="y.npy")
@@ -107,6 +107,6 @@ def _targets(arrays: Arrays, task: Task | None) -> tuple[Array, tuple[ClassName,
 
 
 def _plain(value: np.generic) -> ClassName:
-    """Return a number as the name of a class: whole numbers as such, also where a file writes them with a point."""
+    """Return a number as the name of a class: a whole number as an int, also where a file writes it with a decimal point."""
     number: ClassName = value.item()
     return int(number) if isinstance(number, float) and number.is_integer() else number

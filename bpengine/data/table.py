@@ -75,11 +75,11 @@ class Table:
 
     @cached_property
     def _by_line(self) -> dict[str, str]:
-        """The names of the columns by how they are shown."""
+        """The names of the columns by their displayed form."""
         return {one_line(name): name for name in self._columns}
 
     def _known(self, name: str) -> str:
-        """Return the column's own name for a name as it is shown, or as it was before it was shown; else the name."""
+        """Return the column's name for its displayed or its original form; otherwise the name itself."""
         return name if name in self._columns else self._by_line.get(one_line(name), name)
 
     @classmethod
@@ -144,11 +144,11 @@ class Table:
         return column.take(slice(start, stop) if self._picked is None else self._picked[start:stop])
 
     def whole(self, name: str) -> Array:
-        """Return the values of a column that this table's rows are of, memory-mapped or not."""
+        """Return all values of a column, of which this table may have some rows, memory-mapped or not."""
         return self._columns[self._known(name)].values
 
     def select(self, names: Iterable[str]) -> Table:
-        """Return some of the columns, in that order; raise ConfigError for one that there is not."""
+        """Return some of the columns, in the given order; raise ConfigError for an unknown one."""
         chosen = list(map(self._known, names))
         for name in chosen:
             if name not in self._columns:
@@ -171,7 +171,7 @@ class Table:
     def matrix(self) -> Array:
         """Return the numbers (rows, columns), of the columns' common type.
 
-        Raises: DataError naming the first column that has a missing cell or is not of numbers.
+        Raises: DataError naming the first column with a missing cell or with anything but numbers.
         """
         for at, name in enumerate(self):
             self._require_numbers(name, at)
@@ -197,7 +197,7 @@ class Table:
 
 
 def one_line(name: str) -> str:
-    r"""Return a name in one line, as it is shown: a header in a file may have line breaks in it.
+    r"""Return a name in one line for display: a header in a file may have line breaks in it.
 
     >>> one_line("width\n(cm)")
     'width (cm)'
@@ -206,7 +206,7 @@ def one_line(name: str) -> str:
 
 
 def coded(cells: Iterable[Any]) -> TableColumn:
-    """Return texts (None and NaN for missing cells) as a column; the values are numbered in sorted order."""
+    """Return texts (None and NaN for missing cells) as a column; its distinct values are numbered in sorted order."""
     numbers: dict[Any, int] = {}
     codes = np.fromiter((numbers.setdefault(cell, len(numbers)) for cell in cells), np.int64)
     texts = [None if value is None or value != value else str(value).strip() for value in numbers]

@@ -24,10 +24,10 @@ from bpengine.layers.layer import Arrays, HostArrays
 
 
 class Tangent(NamedTuple):
-    """A kernel's output, its derivative along a direction, the error this may have, and how it was taken.
+    """A kernel's output, its derivative along a direction, the error of the derivative, and the method.
 
-    y, dy: NumPy arrays of one shape. error: relative to the largest element of dy, in float64; a bound for "transpose of
-    the backward" and "complex step", apart from rounding in the kernel itself; an estimate for "differences".
+    y, dy: NumPy arrays of one shape. error: relative to the largest element of dy, in float64; it is a bound for "transpose
+    of the backward" and "complex step", apart from rounding in the kernel itself, and an estimate for "differences".
 
     >>> tangent = bp.jvp("sigmoid", [[[0.0]]], [[[1.0]]])
     >>> tangent.y.item(), tangent.dy.item(), tangent.how
@@ -51,11 +51,11 @@ def jvp(
     """Return the derivative of one kernel's output along a direction, in float64: dy = J v.
 
     kernel: the name of a kernel that has a backward, or a Kernel. arrays: its arguments, {name: array} or in order.
-    tangents: the direction, {name: array} for some of the arguments it is differentiated by (the others do not change), or
-    in their order. options: the kernel's own. backend: "jax" transposes the hand-written backward, "numpy" takes the complex
-    step of the forward.
+    tangents: the direction, {name: array} for some of the differentiable arguments (0 for the others), or in their order.
+    options: those of the kernel. backend: "jax" transposes the hand-written backward, "numpy" uses the complex step of the
+    forward.
 
-    The error is at most 1e-6 of the largest element, and is stated: 1e-12 on both backends for the engine's own kernels.
+    The error is at most 1e-6 of the largest element, and is returned: 1e-12 on both backends for the engine's kernels.
     Raises ConfigError for an unknown name, option, or a kernel without a backward; ShapeError for a tangent of another shape.
 
     >>> bp.jvp("tanh", [[[0.0, 1.0]]], [[[1.0, 1.0]]]).dy.round(4)
@@ -92,7 +92,7 @@ def _transposed(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str
 
 
 def _on_host(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str, Any], backend: Backend) -> Tangent:
-    """Take the complex step of a forward that is the engine's or declared analytic; differences of any other."""
+    """Use the complex step for a forward of the engine or one declared analytic; differences for any other."""
     size = max((float(np.max(np.abs(a), initial=0.0)) for a in v.values()), default=0.0) or 1.0
     unit = {name: a / size for name, a in v.items()}
     with np.errstate(all="ignore"):
@@ -152,7 +152,7 @@ def _arguments(kernel: Kernel, values: object) -> HostArrays:
 
 
 def _tangents(kernel: Kernel, values: object, at: HostArrays) -> HostArrays:
-    """Return a direction for every argument that the kernel is differentiated by, zeros where none is given."""
+    """Return a direction for every differentiable argument of the kernel, zeros where none is given."""
     named = _named(kernel, "tangents", kernel.differentiable, values)
     direction = {name: _real(kernel, name, named.get(name, np.zeros(at[name].shape))) for name in kernel.differentiable}
     for name, v in direction.items():

@@ -1,8 +1,8 @@
 """Products with the Hessian of the loss.
 
 H v is the derivative of the gradient along v. The gradient is the hand-written one; only its derivative along v is
-computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, a complex
-step goes through forward and backward in float64; for a network with a custom layer, extrapolated differences.
+computed otherwise: by forward mode on a backend that differentiates (JAX); on NumPy, and for CuPy on the host, by a complex
+step through forward and backward in float64; for a network with a custom layer, by extrapolated differences.
 Source: Pearlmutter, "Fast exact multiplication by the Hessian", Neural Computation 6, 1994.
 """
 
@@ -26,7 +26,7 @@ from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows
 from bpengine.training.selection import known
 
-DIFFERENCE_ERROR = 1e-6  # error of differences that is accepted, relative to the largest element of H v
+DIFFERENCE_ERROR = 1e-6  # the largest accepted error of differences, relative to the largest element of H v
 
 Product = Callable[[HostArrays], HostArrays]  # v -> H v, both with an array for every parameter, in float64
 
@@ -150,6 +150,6 @@ def _by_differences(gradients: Callable[[Arrays], Arrays], at: HostArrays, v: Ho
 
 
 def _size(array: HostArray) -> float:
-    """Return the usual size of an array's elements, 1 where all are 0."""
+    """Return the typical size of an array's elements, 1 where all are 0."""
     usual = float(np.sqrt(np.mean(array**2)))
     return usual if usual > 0 else 1.0

@@ -18,8 +18,8 @@ from bpengine.training.rows import Rows
 def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
     """Return d output / d input of each row, as (rows, outputs, inputs); with `link`, of the predictions.
 
-    A backward gives the product of a cotangent with the Jacobian; a cotangent that is 1 at one output picks its row. All
-    pairs of a row and an output make one batch, CHUNK of them at a time.
+    A backward computes the product of a cotangent with the Jacobian; a cotangent that is 1 at one output selects its row. All
+    pairs of a row and an output form one batch, CHUNK of them at a time.
     """
     outputs, rows = run.network.outputs, len(x)
     activation = run.network.loss.link if link else None

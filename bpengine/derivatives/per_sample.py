@@ -28,13 +28,14 @@ def per_sample_gradients(
     sums = run.network.loss.reduction == "sum"
     sizes = {name: int(np.prod(params[name].shape)) for name in names}
     per_row = {name: np.empty((len(rows.x), *params[name].shape), run.backend.dtype) for name in names}
-    # Kernels with `per_row` give all rows in one backward; a custom layer knows only sums, so its rows go one by one.
+    # Kernels with `per_row` give all rows in one backward; a custom layer returns only sums, so its rows are run one by one.
     together = batched(run.network)
     compiled = run.compile(("per sample", together, tuple(names)), _gradients(run, names, together))
     for numbers in row_numbers(len(rows.x), sum(sizes.values()), together):
         batch = run.bring(some(rows, numbers, weighted=sums))
         gradients = compiled(params, running, *batch)
-        scale = 1 if sums or not together else len(numbers)  # a mean over these rows has divided by their number
+        # undo the mean over these rows, which divided by their number
+        scale = 1 if sums or not together else len(numbers)
         for name in names:
             per_row[name][numbers] = scale * run.backend.to_numpy(gradients[name])
     for name, extra in _penalties(run, params, running, rows, names).items():
@@ -43,7 +44,7 @@ def per_sample_gradients(
 
 
 def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Callable[..., Arrays]:
-    """Return the function that gives the gradients of some rows, or of a single one, without penalties."""
+    """Return the function that computes the gradients of some rows, or of a single one, without penalties."""
     bare = Network(run.network.inputs, run.network.layers, run.network.loss)
     ops = PerRowOps(run.ops) if together else run.ops
 
@@ -57,7 +58,7 @@ def _gradients(run: Evaluator, names: Sequence[str], together: bool) -> Callable
 def _penalties(
     run: Evaluator, params: Arrays, running: Arrays, rows: Rows, names: Sequence[str]
 ) -> dict[str, HostArray]:
-    """Return the gradient of the penalties for the named parameters they touch."""
+    """Return the gradient of the penalties for the named penalized parameters."""
     network, ops = run.network, run.ops
     if not network.penalties:
         return {}

@@ -1,4 +1,4 @@
-"""The eigenvalue of largest size of a Hessian, by power iteration: no more than products with it are needed.
+"""The eigenvalue of largest magnitude of a Hessian, by power iteration, which needs only products with it.
 
 Source: von Mises, Pollaczek-Geiringer, "Praktische Verfahren der Gleichungsaufloesung", ZAMM 9, 1929; the plane of each step:
 Knyazev, "Toward the optimal preconditioned eigensolver", SIAM Journal on Scientific Computing 23, 2001.
@@ -19,9 +19,9 @@ from bpengine.streams import stream
 
 
 class Eigenvalue(NamedTuple):
-    """The eigenvalue of largest size of a Hessian, its eigenvector, and the residual.
+    """The eigenvalue of largest magnitude of a Hessian, its eigenvector, and the residual.
 
-    vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were taken; residual:
+    vector: {name: array}, of length 1 over all parameters; steps: products with the Hessian that were computed; residual:
     |H v - value v|. Some eigenvalue lies within `residual` of `value`.
 
     >>> model = bp.Model(bp.Network(1, [bp.Dense(1, bias=False)], "sum_squared_residuals"), dtype="float64")
@@ -39,7 +39,7 @@ class Eigenvalue(NamedTuple):
 def top_eigenvalue(
     times: Product, shapes: Mapping[str, tuple[int, ...]], steps: object, tolerance: object, seed: object
 ) -> Eigenvalue:
-    """Return the eigenvalue of largest size by power iteration from a random vector, towards both ends of the spectrum.
+    """Return the eigenvalue of largest magnitude by power iteration from a random vector, towards both ends of the spectrum.
 
     Each step takes the best vector of the plane that v and H v span (Rayleigh, Ritz). It is at least as good as H v, the
     plain power step, and converges also where a positive and a negative eigenvalue are equally large.
@@ -72,8 +72,8 @@ def top_eigenvalue(
 class _Climb:
     """The iteration towards one end of the spectrum: a vector of length 1, H times it, and its residual.
 
-    A single iteration towards the eigenvalue of largest size could converge to the wrong end of the spectrum, depending on
-    its first vector.
+    A single iteration towards the eigenvalue of largest magnitude could converge to the wrong end of the spectrum, depending
+    on its first vector.
     """
 
     def __init__(self, v: HostArray, hv: HostArray, end: int) -> None:
@@ -84,7 +84,7 @@ class _Climb:
         self.value = float(self.v @ self.hv)
         rest = self.hv - self.value * self.v
         self.residual = float(np.linalg.norm(rest))
-        self.across = rest - (rest @ self.v) * self.v  # rounding leaves a part along v, removed here
+        self.across = rest - (rest @ self.v) * self.v  # rounding leaves a component along v, which is removed here
         self.length = float(np.linalg.norm(self.across))
 
     def arrived(self, tolerance: float) -> bool:

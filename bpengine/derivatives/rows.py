@@ -16,7 +16,7 @@ from bpengine.ops import Ops
 from bpengine.training.evaluation import CHUNK
 from bpengine.training.rows import Rows
 
-BUDGET = 2**24  # numbers of a result that are on the device at once
+BUDGET = 2**24  # numbers of a result on the device at once
 
 
 class PerRowOps(Ops):
@@ -46,7 +46,7 @@ def _own(layer: Layer) -> bool:
 
 
 def batched(network: Network) -> bool:
-    """Tell whether rows of a batch are independent of each other in this network and its loss, as far as is known."""
+    """Tell whether rows of a batch are known to be independent of each other in this network and its loss."""
     return own(network.layers) and type(network.loss) is Loss and network.loss.name in KERNELS
 
 

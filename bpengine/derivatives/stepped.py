@@ -1,10 +1,10 @@
-"""Stepped arrays: numbers a small imaginary step away from the real line, on which NumPy code runs as it is written.
+"""Stepped arrays: numbers a small imaginary step away from the real line, on which NumPy code runs unchanged.
 
 f'(p) v = Im f(p + i h v) / h. Nothing is subtracted, so with h = 1e-100 this is exact to rounding, for a function that is
 complex differentiable as written. Kernels also compare, clip and take maxima, which are not defined for complex numbers: here
 such an operation decides by the real part, which the step does not change, and keeps the imaginary part of the element it
-chose. So every kernel can be stepped, forward and backward. At a kink the step takes the side the kernels' own backwards
-take: max(x, 0) is flat at 0, min(x, 0) is not, |x| has slope 0, and what is cut on two sides is flat at both. An operation
+chose. So every kernel can be stepped, forward and backward. At a kink the step takes the same side as the kernels'
+backwards: max(x, 0) has slope 0 at 0, min(x, 0) slope 1, |x| slope 0, and a clip to two limits slope 0 at both. An operation
 that is neither complex differentiable nor one of these raises NotSteppable.
 
 Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998; Martins,
@@ -29,7 +29,7 @@ Axes = SupportsIndex | Sequence[SupportsIndex] | None
 
 
 class NotSteppable(TypeError):
-    """An operation has no complex step; the derivative must be taken in another way."""
+    """An operation has no complex step; the derivative must be computed in another way."""
 
 
 class Stepped(np.ndarray[Any, Any]):
@@ -77,7 +77,7 @@ class Stepped(np.ndarray[Any, Any]):
         return total * (max(total.size, 1) / self.size)
 
     def clip(self, min: Any = None, max: Any = None, out: HostArray | None = None, **settings: Any) -> Any:
-        """Return the numbers cut to the limits that are given, as `np.clip` does it."""
+        """Return the numbers cut to the given limits, as `np.clip` does."""
         if out is not None or settings:
             raise NotSteppable("clip with settings of its own")
         if min is None or max is None:
@@ -97,7 +97,7 @@ def stepped(value: ArrayLike, direction: ArrayLike) -> Stepped:
 
 
 def derivative(result: npt.ArrayLike) -> HostArray:
-    """Return the derivative that a result of stepped arrays carries; 0 for one that did not depend on them."""
+    """Return the derivative that a result of stepped arrays holds; 0 for one that does not depend on them."""
     if np.iscomplexobj(result):
         with np.errstate(over="ignore"):
             return np.asarray(_plain(np.asanyarray(result)).imag / STEP)
@@ -117,7 +117,7 @@ def _stepped(result: HostArray) -> HostArray: ...
 @overload
 def _stepped(result: object) -> object: ...
 def _stepped(result: object) -> object:
-    """Return complex results as stepped arrays, also those that NumPy made a scalar."""
+    """Return complex results as stepped arrays, also those that NumPy turned into scalars."""
     if isinstance(result, (np.ndarray, np.generic)) and result.dtype.kind == "c":
         return np.asarray(result).view(Stepped)
     return result
@@ -132,7 +132,7 @@ def _smooth(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> object:
 
 
 def _real_domain(least: float) -> Callable[..., Any]:
-    """Return the rule of a function that real numbers below `least` do not have: not a number, as without a step."""
+    """Return the rule of a function that is not defined below `least`: NaN there, as without a step."""
 
     def rule(ufunc: np.ufunc, x: HostArray, **settings: Any) -> HostArray:
         return np.where(_real(x) < least, np.nan, ufunc(x, **settings))
@@ -141,7 +141,7 @@ def _real_domain(least: float) -> Callable[..., Any]:
 
 
 def _power(ufunc: np.ufunc, base: HostArray, exponent: HostArray, **settings: Any) -> HostArray:
-    """Return powers by whole numbers for any base, other powers where a real base has them."""
+    """Return powers: whole exponents for any base, other exponents for bases that have real powers."""
     if np.iscomplexobj(exponent):
         raise NotSteppable("np.power with an exponent that is differentiated")
     whole = np.equal(np.round(exponent), exponent)
@@ -153,17 +153,17 @@ def _compare(ufunc: np.ufunc, *inputs: Any, **settings: Any) -> object:
 
 
 def _larger(ufunc: np.ufunc | None, a: HostArray, b: HostArray) -> HostArray:
-    """Return the larger; of equal ones the second."""
+    """Return the larger; the second if they are equal."""
     return np.where((_real(a) > _real(b)) | np.isnan(_real(a)), a, b)
 
 
 def _smaller(ufunc: np.ufunc, a: HostArray, b: HostArray) -> HostArray:
-    """Return the smaller; of equal ones the first."""
+    """Return the smaller; the first if they are equal."""
     return np.where((_real(a) <= _real(b)) | np.isnan(_real(a)), a, b)
 
 
 def _cut(x: HostArray, low: HostArray, high: HostArray) -> HostArray:
-    """Return x between two limits; of x equal to a limit, the limit."""
+    """Return x cut to two limits; the limit if x equals it."""
     above = _larger(None, x, low)
     return np.where((_real(above) < _real(high)) | np.isnan(_real(above)), above, high)
 

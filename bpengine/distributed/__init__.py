@@ -10,7 +10,7 @@ alike     comparisons between processes: data, settings, versions, states
 guard     one message and exit code for a failure on one or all processes
 job       a command on several processes, started by mpiexec, and started again after a crash
 
-It knows NumPy, `bpengine.errors` and `bpengine.system` alone, and imports mpi4py only in an MPI job.
+It imports only NumPy, `bpengine.errors` and `bpengine.system`, and mpi4py only in an MPI job.
 """
 
 from bpengine.distributed.adder import ShardAdder

@@ -1,4 +1,4 @@
-"""The sum of what the shards of a step contribute: those of this process one after the other, then those of all processes."""
+"""The sum of the shards' contributions to a step: those of this process one after the other, then those of all processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 from bpengine.distributed.tree import Cut, Tree
 
-Array: TypeAlias = Any  # of a Namespace
+Array: TypeAlias = Any  # an array of a Namespace
 Namespace: TypeAlias = Any  # NumPy's names, of any library
 Parts = dict[str, Any]
-Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's place, its number of rows)
+Part = Callable[[tuple[Any, ...], Any, int], Parts]  # (rows of a shard, its first row's position, its number of rows)
 Exchange = Callable[[Any], Any]  # roots (roots, elements) of this process -> their sum over all processes (elements,)
 
 
@@ -30,9 +30,10 @@ class ShardAdder:
         return step
 
     def __call__(self, part: Part, rows: tuple[Any, ...], cut: Cut) -> Parts:
-        """Return the sum of part(rows of a shard, its first row's place in the batch, its number of rows) over all shards.
+        """Return the sum of part(rows of a shard, its first row's position in the batch, its number of rows) over all shards.
 
-        rows: arrays of the rows that this process computes, `cut.rows`. A part is a dict of arrays, alike for all shards.
+        rows: arrays of the rows that this process computes, `cut.rows`. A part is a dict of arrays of the same shapes for
+        all shards.
         """
         tree, first = Tree(self._added), cut.rows.start
         for shard in cut.own:
@@ -51,7 +52,7 @@ class ShardAdder:
         return self._apart(exchange(xp.stack(joined)), like)
 
     def _apart(self, joined: Array, like: Parts) -> Parts:
-        """Return views of a vector in which the arrays of a part lie one behind the other."""
+        """Return views of a vector that holds the arrays of a part one after the other."""
         first, result = 0, {}
         for name, array in like.items():
             size = prod(array.shape)

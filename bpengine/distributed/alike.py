@@ -27,7 +27,7 @@ def digest_of(arrays: Mapping[str, HostArray]) -> bytes:
 
 
 def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
-    """Raise ConfigError, on all processes, where one has another value of a fact than process 0; facts are JSON values."""
+    """Raise ConfigError, on all processes, where a fact of one differs from that of process 0; facts are JSON values."""
     different = _different(comm, facts)
     if different is not None:
         rank, name, theirs, ours = different
@@ -38,7 +38,7 @@ def require_alike(comm: Comm, facts: Mapping[str, Any]) -> None:
 
 
 def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
-    """Warn, on process 0, where another process has other versions, another processor or another number of threads."""
+    """Warn, on process 0, where another process has different versions, processors or numbers of threads."""
     different = _different(comm, facts)
     if different is not None and comm.rank == 0:
         rank, name, theirs, ours = different
@@ -52,7 +52,7 @@ def warn_unlike(comm: Comm, facts: Mapping[str, Any]) -> None:
 
 
 def compare_states(comm: Comm, digest: bytes, step: int) -> None:
-    """Raise BpError, on all processes, where one has another state than process 0 after `step` steps.
+    """Raise BpError, on all processes, where the state of one differs from that of process 0 after `step` steps.
 
     digest: a hash of the state, see `digest_of`. All processes call it before a state is written to disk.
     """

@@ -17,17 +17,18 @@ from bpengine.distributed.adder import Namespace
 from bpengine.distributed.tree import additions, own_shards, subtrees
 
 Array: TypeAlias = Any  # of `xp`, in C order
-SMALL = 2**16  # up to so many bytes of all roots, each process sends its own to every other: one call in place of two
+# up to this many bytes of all roots, each process sends its roots to every other: one call in place of two
+SMALL = 2**16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collectives:
-    """Moves arrays that lie in one piece; all processes make the same calls. Counts are numbers of elements, by process.
+    """Moves contiguous arrays; all processes make the same calls. Counts are numbers of elements, by process.
 
     all_gather(sent, received) gives the arrays of all processes, of one size, to each; all_gather_v(sent, [received, counts])
     arrays of several sizes. all_to_all(sent, received) gives each process its own part of every process's array, all of one
     size; all_to_all_v([sent, counts], [received, counts]) parts of several sizes. exchange(sent, other, 0, received, other, 0)
-    is between two processes. (The arguments are those of mpi4py, whose methods stand here as they are.)
+    is between two processes. (The arguments are those of mpi4py, whose methods can be used directly.)
     """
 
     all_gather: Callable[[Any, Any], Any]
@@ -135,7 +136,7 @@ class Slices:
     def run(self, move: Collectives, roots: Array, result: Array) -> None:
         """Put the sum of all roots into `result`."""
         sent = roots.reshape(-1)
-        if len(roots) > 1:  # the data for one process must lie in one piece
+        if len(roots) > 1:  # the data for one process must be contiguous
             sent = self._sent
             for block, part in zip(self._blocks, self._slices, strict=True):
                 block[...] = roots[:, part]
@@ -150,7 +151,7 @@ class Slices:
 
 
 def _merge(xp: Namespace, rows: list[Array], pairs: list[tuple[int, int]], target: Array) -> None:
-    """Add received rows, which may be written over, in the tree's order; the last sum goes to `target`."""
+    """Add received rows, which may be overwritten, in the tree's order; the last sum is written to `target`."""
     *earlier, (a, b) = pairs
     for left, right in earlier:
         xp.add(rows[left], rows[right], out=rows[left])
@@ -158,7 +159,7 @@ def _merge(xp: Namespace, rows: list[Array], pairs: list[tuple[int, int]], targe
 
 
 def _blocks(memory: Array, roots: int, slices: list[slice]) -> list[Array]:
-    """Return memory for each slice of all roots, (roots, elements of the slice), one behind the other."""
+    """Return memory for each slice of all roots, (roots, elements of the slice), one after the other."""
     ends = [roots * part.stop for part in slices]
     return [
         memory[roots * part.start : end].reshape(roots, part.stop - part.start)

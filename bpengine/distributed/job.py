@@ -31,9 +31,10 @@ OPEN_MPI: Final = {
 }  # fmt: skip
 FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 LOOK: Final = 0.05  # seconds between two checks of the job
-LATE: Final = (1.25, 2.0)  # the job is stuck after so many times the limit of a wait, and so many seconds more
+LATE: Final = (1.25, 2.0)  # the job counts as stuck after this multiple of the limit of a wait, plus this many seconds
 READ: Final = 2.0  # seconds for reading what an ended job has written
-NOISE: Final = re.compile(  # what MPICH and Open MPI say of a job that ended itself; the message above it says why
+# messages of MPICH and Open MPI about a job that ended itself; the message above them says why
+NOISE: Final = re.compile(
     r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
     r"Please see the FAQ|\[proxy|\[mpiexec|MPI_ABORT was invoked|with errorcode|NOTE: invoking|You may or may not|"
     r"exactly when Open MPI|internal_Abort|prterun |\"abort\"\. This may have caused|terminated by signals sent by prterun|"
@@ -101,7 +102,7 @@ class _Attempt:
         """Run it to its end, and return its exit code."""
         os.utime(self._beats, RESTING)
         usual = dict.fromkeys(THREADS, "1") | OPEN_MPI
-        # Open MPI gives its processes a terminal in place of a pipe, whatever this one has: no colours for it
+        # Open MPI gives its processes a terminal even where this process writes to a pipe: no colours there
         environment = usual | os.environ | {HEARTBEAT: self._beats, "TERM": "dumb"}
         job = subprocess.Popen(  # nosec B603 # a program of ours, started without a shell
             self._command,
@@ -157,7 +158,7 @@ class _Attempt:
     def _pass_on(self, lines: Iterable[str], target: TextIO, name: str) -> None:
         """Print the processes' output, without MPI's messages about their end."""
         for written in lines:
-            line = written.replace("\0", "")  # which Open MPI puts behind its own messages
+            line = written.replace("\0", "")  # which Open MPI appends to its messages
             waited = WAITED.match(line)
             if waited:
                 self._waited[int(waited[1])] = int(waited[2])

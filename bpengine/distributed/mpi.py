@@ -16,10 +16,10 @@ from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_
 from bpengine.distributed.watch import HEARTBEAT, Watch, limit
 
 LONGEST = 10.0  # seconds that a failed process waits for others, at most
-# MPICH's Allgatherv goes round the processes in pieces of 32 KB where their number is no power of two: over a network each
-# piece waits for the one before, and the exchange takes twice the time. 0: whole slices.
+# MPICH's Allgatherv passes pieces of 32 KB around the ring where the number of processes is no power of two: over a network
+# each piece waits for the one before, and the exchange takes twice the time. 0: whole slices.
 SETTINGS = {"MPIR_CVAR_ALLGATHERV_PIPELINE_MSG_SIZE": "0"}
-PAUSE = 0.01  # seconds between two looks at whether the others have failed as well
+PAUSE = 0.01  # seconds between two checks whether the others have failed as well
 
 
 class MpiComm:
@@ -31,7 +31,7 @@ class MpiComm:
         from mpi4py import MPI
 
         self._mpi, self._comm = MPI, MPI.COMM_WORLD.Dup()
-        self._failures = MPI.COMM_WORLD.Dup()  # of its own: a failure must not match another exchange
+        self._failures = MPI.COMM_WORLD.Dup()  # a separate communicator: a failure must not match another exchange
         self.rank, self.size = int(self._comm.rank), int(self._comm.size)
         who, beats = f"process {self.rank} of {self.size}", os.environ.get(HEARTBEAT) if self.rank == 0 else None
         self._watch = Watch(who, limit(), self.abort, beats)

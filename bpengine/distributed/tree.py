@@ -40,7 +40,7 @@ class Cut:
         return cls(batch, shards, own_shards(shards, rank, size))
 
     def start(self, shard: int) -> int:
-        """Return the place in the batch of a shard's first row."""
+        """Return the position in the batch of a shard's first row."""
         return self.batch * shard // self.shards
 
     def length(self, shard: int) -> int:
@@ -70,11 +70,11 @@ class Root(NamedTuple, Generic[Value]):
 
 
 class Tree(Generic[Value]):
-    """Adds values that are pushed in the order of their shards, each as soon as its neighbour is there.
+    """Adds values that are pushed in the order of their shards, each as soon as its neighbour has arrived.
 
     Two sums of one size are neighbours when the first begins at a multiple of twice that size. At most log2 of the number of
     shards are in memory at a time: the roots of subtrees. Roots of several processes, pushed in the order of their shards,
-    give the tree that one process gives.
+    give the same tree as one process.
 
     >>> tree = Tree(lambda a, b: f"({a}+{b})")
     >>> for shard in range(6):
@@ -88,7 +88,7 @@ class Tree(Generic[Value]):
         self.roots: list[Root[Value]] = []
 
     def push(self, start: int, size: int, value: Value) -> None:
-        """Take the sum of the shards start, ..., start + size - 1."""
+        """Add the sum of the shards start, ..., start + size - 1."""
         while self.roots:
             left = self.roots[-1]
             if left.size != size or left.start + left.size != start or left.start % (2 * size):
@@ -119,7 +119,7 @@ def subtrees(own: range) -> list[tuple[int, int]]:
 
 
 def additions(roots: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the pairs of places (a, b), in order, where b is added to a: then the sum of all lies at place 0.
+    """Return the pairs of positions (a, b), in order, where b is added to a; the sum of all is then at position 0.
 
     >>> additions([(0, 1), (1, 1), (2, 2)])
     [(0, 1), (0, 2)]

@@ -18,7 +18,7 @@ SECONDS: Final = 600.0
 STUCK: Final = 124  # exit code
 BEAT: Final = 0.2  # seconds between two beats, at least
 RESTING: Final = (0, 0)  # the modification time of a heartbeat file while no steps are taken
-GRACE: Final = 0.5  # seconds, beside two looks, in which the other processes report that they waited, too
+GRACE: Final = 0.5  # seconds, besides two checks, within which the other processes report that they waited, too
 
 
 def limit() -> float:
@@ -71,7 +71,7 @@ class Watch:
                 os.utime(self._beats, RESTING)
 
     def _look(self) -> None:
-        pause = min(1.0, self._seconds / 4)  # the others look as often, and not at the same moments
+        pause = min(1.0, self._seconds / 4)  # the others check equally often, but not at the same moments
         while True:
             time.sleep(pause)
             since = self._since

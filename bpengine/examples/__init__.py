@@ -37,7 +37,7 @@ EXAMPLES: Mapping[str, Example] = MappingProxyType(
 
 
 def run(name: str, backend: str | Backend = "numpy") -> Result:
-    """Recompute one example in float64 and hold it against what is known of it.
+    """Recompute one example in float64 and compare it with the published numbers.
 
     Raises ConfigError for a name that does not exist, BackendUnavailable where the backend cannot run.
 

@@ -14,7 +14,7 @@ from bpengine.kernels._kernel import Array
 
 
 def brownlee_212_and_222(desk: Desk) -> dict[str, Any]:
-    """Compute the forward case, the deltas of the outputs that the tutorial feeds, and the training case."""
+    """Compute the forward case, the deltas for the outputs that the tutorial uses, and the training case."""
     entry, draw = known("brownlee_212_and_222"), random.Random(1)  # nosec B311 # the tutorial's own numbers
     case, train = entry.network["forward_case"], entry.network["train_case"]
     network = _network(2, case["W_hidden"], case["W_output"])
@@ -34,7 +34,7 @@ def _network(inputs: int, *weights: Any) -> bp.Network:
 
 
 def _deltas(desk: Desk, weight: Array, hidden: Array) -> dict[str, Any]:
-    """Feed the outputs as the tutorial gives them: sigmoid(bias), not the forward pass of these weights."""
+    """Use the outputs as printed in the tutorial: sigmoid(bias), not the forward pass of these weights."""
     ops, h, w = desk.ops, desk.array(hidden), desk.array(np.transpose(weight))
     y, bent = ops.sigmoid_fwd(w[-1:, :])
     loss, error = ops.half_sum_squares_fwd(y, desk.array([[0.0, 1.0]]))

@@ -11,11 +11,11 @@ from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
 from bpengine.kernels._kernel import Array
 
-STEP = 1e-5  # of the central differences
+STEP = 1e-5  # step of the central differences
 
 
 def cs231n_fc_two_layer_net(desk: Desk) -> dict[str, Any]:
-    """Compute scores, losses and gradients of the 5-50-7 network whose weights are straight lines of numbers."""
+    """Compute scores, losses and gradients of the 5-50-7 network whose weights are evenly spaced numbers."""
     x, y = np.linspace(-5.5, 4.5, 15).reshape(5, 3).T, np.array([0, 5, 1])
     w1, w2 = np.linspace(-0.7, 0.3, 250).reshape(5, 50), np.linspace(-0.3, 0.4, 350).reshape(50, 7)
     b1, b2 = np.linspace(-0.1, 0.9, 50), np.linspace(-0.9, 0.1, 7)

@@ -15,7 +15,7 @@ from bpengine.errors import unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """One quantity: the reference value, what is published and how closely, and why it is not reproduced, if so."""
+    """One quantity: the reference value, the published value with its precision, and the reason if it is not reproduced."""
 
     name: str
     value: Any

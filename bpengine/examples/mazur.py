@@ -1,4 +1,4 @@
-"""Matt Mazur's 2-2-2 network: one step by hand, then 10,000, in every way that people have read the post."""
+"""Matt Mazur's 2-2-2 network: one step by hand, then 10,000, for every interpretation of the post."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mazur_222(desk: Desk) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SharedBias(bp.Layer):
-    """y = x w + b with one bias for all units, as the post draws it; its gradient is the sum of the units' gradients."""
+    """y = x w + b with one bias for all units, as drawn in the post; its gradient is the sum of the units' gradients."""
 
     weight: HostArray
     bias: float
@@ -48,7 +48,7 @@ class SharedBias(bp.Layer):
         return y, residual, running
 
     def backward(self, ops: Ops, residual: Tree, dy: HostArray, *, need_dx: bool = True) -> tuple[Any, dict[str, Any]]:
-        """Add the units' bias gradients up."""
+        """Sum the units' bias gradients."""
         dx, dw, db = ops.dense_bwd(residual, dy, need_dx=need_dx)
         return dx, {"weight": dw, "bias": ops.xp.sum(db, keepdims=True)}
 

@@ -18,7 +18,7 @@ from bpengine.layers import Run
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.ops import Ops
 
-STEP = 1e-4  # of the central differences, as in the exercise
+STEP = 1e-4  # step of the central differences, as in the exercise
 LOSS = bp.Loss("binary_cross_entropy", "batch_mean")
 
 
@@ -55,7 +55,7 @@ def ng_tutorial_case_2_2_4(desk: Desk) -> dict[str, Any]:
 
 
 def ng_ex4_digits_cost(desk: Desk) -> dict[str, Any]:
-    """Add the engine's penalty to the known cost without one: digits and weights may not be shipped, S stands for them."""
+    """Add the engine's penalty to the known cost without one: digits and weights must not be distributed; S replaces them."""
     values = {quantity.name: quantity.value for quantity in known("ng_ex4_digits_cost").quantities}
     weight = desk.array([[sqrt(values["sum_of_squared_weights_without_bias"])]])
     penalties = {m: bp.L2(m, per_sample=True).forward(desk.ops, weight, None, samples=5000)[0] for m in (1, 3)}
@@ -67,7 +67,7 @@ def ng_ex4_digits_cost(desk: Desk) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class AsPrinted(bp.Layer):
-    """A sigmoid whose backward multiplies by g(z) where it should by g'(z): the formula as the guide prints it."""
+    """A sigmoid whose backward multiplies by g(z) instead of g'(z): the formula as the guide prints it."""
 
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: HostArray, run: Run) -> tuple[Array, Tree, Arrays]:
         """Return g(z)."""
@@ -108,7 +108,7 @@ def _data(name: str) -> tuple[Any, Any]:
 
 
 def _unrolled(gradients: HostArrays) -> HostArray:
-    """Return the gradients as one column, as Octave unrolls them."""
+    """Return the gradients as one column, in the order of Octave."""
     return np.concatenate([gradients[f"{i}.weight"].T.ravel(order="F") for i in (0, 1)])
 
 

@@ -12,7 +12,7 @@ from bpengine.examples.tools import Desk, look
 
 
 def rashid_333(desk: Desk) -> dict[str, Any]:
-    """Compute what goes into and comes out of both layers."""
+    """Compute the inputs and outputs of both layers."""
     entry = known("rashid_333")
     weights = [np.transpose(entry.network[name]) for name in ("W1", "W2")]
     network = bp.Network(

@@ -1,4 +1,4 @@
-"""Result: the numbers of one worked example beside those of its source, and what to make of each difference."""
+"""Result: the numbers of one worked example beside those of its source, and an assessment of each difference."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Row:
     published: what the source prints, or None. ours: what the engine computes, or None where it cannot, as `note` says.
     reference: an independent float64 recomputation. difference: the largest, of ours from the published numbers, or from
     the reference where nothing is published. tolerance: the limit for that difference; None when the published number
-    is known to be another one, as `note` explains.
+    is known to differ, as `note` explains.
     reproduced: "yes" when ours agrees with the reference and with the published number, each within its tolerance;
-    "explained" when it is known why it does not; else "no".
+    "explained" when the reason of a difference is known; else "no".
 
     >>> row = bp.examples.run("colah_computational_graph").rows[0]
     >>> row.quantity != ""
@@ -130,7 +130,7 @@ class Result(RichForm):
 def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
     """Compare the computed quantities with the known ones.
 
-    A computed quantity that the table does not know is a row that fails, so that nothing goes unchecked.
+    A computed quantity that is not in the table is a row that fails, so that every quantity is checked.
     """
     rows = [_row(quantity, ours.get(quantity.name)) for quantity in known.quantities]
     strange = ours.keys() - {quantity.name for quantity in known.quantities}

@@ -12,7 +12,7 @@ from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, fit, look, relative, slopes
 from bpengine.kernels._kernel import Array
 
-STEP = 1e-5  # of the central differences
+STEP = 1e-5  # step of the central differences
 BEST = "statquest_dosage_b3"  # the example whose hidden layer is at its optimum
 
 
@@ -82,7 +82,7 @@ def statquest_dosage_w3_w4_b3(desk: Desk) -> dict[str, Any]:
 
 
 def statquest_dosage_all_parameters(desk: Desk) -> dict[str, Any]:
-    """Train all seven parameters at two learning rates, which end in different minima."""
+    """Train all seven parameters with two learning rates, which lead to different minima."""
     name = "statquest_dosage_all_parameters"
     p, (x, y) = known(name).network["start"], doses(name)
     network = _network([[p["w1"]], [p["w2"]]], [p["b1"], p["b2"]], [[p["w3"], p["w4"]]], [p["b3"]])
@@ -110,7 +110,7 @@ def statquest_dosage_all_parameters(desk: Desk) -> dict[str, Any]:
 
 
 def doses(name: str) -> tuple[Any, Any]:
-    """Return the three dosages and how well each works."""
+    """Return the three dosages and the effect of each."""
     data = known(name).data
     return np.array(data["X"]), np.array(data["Y"])
 

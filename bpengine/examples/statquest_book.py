@@ -41,7 +41,7 @@ def _relu(p: dict[str, Any]) -> bp.Network:
 
 
 def _train_w3(desk: Desk, model: bp.Model, x: HostArray, y: HostArray) -> list[list[float]]:
-    """Descend in w3 from 0. A fit freezes whole parameters only, so the update rule is given the one weight here."""
+    """Descend in w3 from 0. A fit freezes whole parameters only, so the update rule is applied to this one weight here."""
     trace: list[list[float]] = []
     w3, w4 = 0.0, model.parameters["1.weight"][1, 0]
     while not trace or (abs(trace[-1][2]) >= 1e-3 and len(trace) < 1000):

@@ -1,7 +1,7 @@
 """Tape: a graph of scalars, forward and backward by the engine's kernels.
 
-A scalar is an array (1, 1); a product of two scalars is a dense kernel without bias; where a value goes several ways, its
-cotangents are added.
+A scalar is an array (1, 1); a product of two scalars is a dense kernel without bias; where a value is used several times,
+its cotangents are added.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Backward = Callable[[Any], Iterable[tuple[int, Any]]]
 
 
 class Tape:
-    """Operations take and return places on the tape; each leaves a function that sends its cotangent to its inputs."""
+    """Operations take and return positions on the tape; each adds a function that passes its cotangent to its inputs."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._values, self._backward = desk, list[Any](), list[Backward]()
@@ -50,11 +50,11 @@ class Tape:
         return self._put(y, lambda dy: ((i, self._desk.ops.backward(activation)(residual, dy)),))
 
     def values(self, *places: int) -> list[float]:
-        """Return the numbers at these places."""
+        """Return the numbers at these positions."""
         return [self._desk.number(self._values[place]) for place in places]
 
     def slopes(self, last: int, *places: int) -> list[float]:
-        """Return the derivatives of the value at `last` with respect to the values at these places."""
+        """Return the derivatives of the value at `last` with respect to the values at these positions."""
         cotangents = {last: self._desk.array([[1.0]])}
         for place in range(last, -1, -1):
             if place in cotangents:

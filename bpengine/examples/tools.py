@@ -1,4 +1,4 @@
-"""What the examples share: a forward and backward pass in full, kernels fed with lists, slopes by central differences."""
+"""Common functions of the examples: a forward and backward pass in full, kernels on lists, slopes by central differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpengine.ops import Ops
 
 
 class Desk:
-    """A backend in float64 to work on: `ops` are its kernels, `array` brings numbers in, `host` fetches them."""
+    """A float64 backend with helpers: `ops` are its kernels, `array` copies numbers to it, `host` copies them back."""
 
     def __init__(self, backend: str | bp.Backend) -> None:
         self.backend = get_backend(backend, precision="float64")
@@ -51,7 +51,7 @@ class Pass:
 
 
 def look(model: bp.Model, x: ArrayLike, y: ArrayLike) -> Pass:
-    """Run one pass of a model, kernel by kernel, and keep what goes into and comes out of every activation."""
+    """Run one pass of a model, kernel by kernel, and keep the inputs and outputs of every activation."""
     traced = model.trace(x, y)
     layers = {int(place): layer for place, layer in traced.layers.items() if place.isdigit()}
     z, a, da, dz = ({i: getattr(layer, name) for i, layer in layers.items()} for name in ("z", "a", "da", "dz"))
@@ -59,7 +59,7 @@ def look(model: bp.Model, x: ArrayLike, y: ArrayLike) -> Pass:
 
 
 def fit(model: bp.Model, x: ArrayLike, y: ArrayLike, **settings: Any) -> bp.History:
-    """Train a model; Ctrl-C, which a fit survives, ends the example."""
+    """Train a model; Ctrl-C, which only stops a fit, ends the example."""
     history = model.fit(x, y, **settings)
     if history.stopped_by == "interrupted":
         raise KeyboardInterrupt

@@ -11,11 +11,11 @@ from bpengine.backend import HostArray
 from bpengine.examples.known import known
 from bpengine.examples.tools import Desk, look, relative, slopes
 
-STEP = 1e-5  # of the central differences
+STEP = 1e-5  # step of the central differences
 
 
 def xor_221_bias_trick(desk: Desk) -> dict[str, Any]:
-    """Compute the worked row, the losses over all rows, their gradients, and the reading without the lost signs."""
+    """Compute the worked row, the losses over all rows, their gradients, and the variant with the signs that the text lost."""
     entry = known("xor_221_bias_trick")
     x, y = np.array(entry.data["X_with_ones"])[:, :2], np.array(entry.data["Y"])
     w1, w2 = np.array(entry.network["W1"]), np.array(entry.network["W2"])

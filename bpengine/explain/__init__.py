@@ -74,8 +74,8 @@ def __getattr__(name: str) -> ModuleType:
 class _CallablePackage(ModuleType):
     """A module that can be called as a function.
 
-    Importing any part of the package sets `bpengine.explain` to this module, which is also the name of the function;
-    so both are one object, and `bpengine.explain` means the same whatever was imported before.
+    Importing any part of the package sets `bpengine.explain` to this module, and the function has the same name. Both are one
+    object, so `bpengine.explain` means the same whatever was imported before.
     """
 
     __call__ = staticmethod(explain)

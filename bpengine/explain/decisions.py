@@ -29,7 +29,7 @@ class Decision:
 
 
 def decisions(traced: Trace, rows: list[int], threshold: float) -> Iterator[Decision]:
-    """Yield what every output of some rows decides; a NaN output decides nothing and counts as wrong."""
+    """Yield the decision of every output of some rows; a NaN output decides nothing and counts as wrong."""
     loss, y = traced.network.loss, np.asarray(traced.calls[traced.backward_start - 1].args[0])
     outputs = _linked(y, loss.link)
     makes = list(traced.layers.values())[-1].activation
@@ -52,7 +52,7 @@ def decisions(traced: Trace, rows: list[int], threshold: float) -> Iterator[Deci
 
 
 def _makes_probabilities(activation: str | None) -> bool:
-    """Tell whether each output is a probability by itself; those of a softmax are one distribution."""
+    """Tell whether each output is a probability by itself; the outputs of a softmax form one distribution."""
     kernel = KERNELS.get(activation or "")
     return kernel is not None and kernel.output == "probabilities" and kernel.family == "elementwise"
 

@@ -26,7 +26,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class UnitForward:
-    """One unit in one row: z as a sum (None where it is the input of an activation that stands alone), and its output."""
+    """One unit in one row: z as a sum (None where it is the input of a separate activation layer), and its output."""
 
     place: str
     unit: int
@@ -39,7 +39,7 @@ class UnitForward:
 
 @dataclass(frozen=True)
 class ForwardPass(ExplainResult):
-    """A forward pass unit by unit, and what each output decides.
+    """A forward pass unit by unit, and the decision of each output.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> [unit.row for unit in bp.explain.forward(model, [[2.0], [1.0]], [[5.0], [3.0]]).units]
@@ -86,10 +86,10 @@ class ForwardPass(ExplainResult):
 def forward(
     model: TrainedNetwork, x: ArrayLike, y: ArrayLike, *, sample: int | None = None, threshold: float = THRESHOLD
 ) -> ForwardPass:
-    """Write out the forward pass of a training step, for all rows or one of them, with the verdict on each.
+    """Write out the forward pass of a training step, for all rows or one of them, with the decision of each output.
 
-    An output that is a probability, alone or of several yes-or-no outputs, goes through a step function at `threshold`;
-    of several classes the largest output wins; values are compared with the target by their residual.
+    An output that is a probability by itself decides by a step function at `threshold`; among several classes the largest
+    output decides; values are compared with the target by their residual.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> len(bp.explain.forward(model, [[2.0]], [[5.0]]).units)
@@ -99,7 +99,7 @@ def forward(
 
 
 def forward_of(traced: Trace, *, sample: int | None = None, threshold: float = THRESHOLD) -> ForwardPass:
-    """Write out the forward pass of a step that was traced already."""
+    """Write out the forward pass of a traced step."""
     threshold = number(threshold, "forward", "a threshold")
     rows, flow = (list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]), Dataflow(traced)
     units = [unit for layer in traced.layers.values() for unit in _units(flow, layer, rows)]

@@ -16,7 +16,7 @@ Element = tuple[str, tuple[int, ...]]
 
 
 def find_layer(traced: Trace, layer: int | str) -> LayerTrace:
-    """Return a layer by number (negative from the end) or place; raise ConfigError with those there are."""
+    """Return a layer by number (negative from the end) or place; raise ConfigError with the valid ones."""
     top = [place for place in traced.layers if "." not in place]
     if isinstance(layer, (int, np.integer)) and not isinstance(layer, bool) and -len(top) <= layer < len(top):
         return traced.layers[top[layer]]

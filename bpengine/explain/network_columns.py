@@ -1,8 +1,8 @@
-"""Network columns: the one layout of the pictures of a network. The figure, the page and the graph place their columns by it.
+"""Network columns: the common layout of the network pictures. The figure, the page and the graph place their columns by it.
 
 The figure and the page draw a layer as a column of units: `columns` says which units are shown, which columns a layer takes
-its input from and which units are joined; `heights` says where the units stand. The graph draws a column of calls. All
-three place columns of different widths side by side by `beside`.
+its input from and which units are connected; `heights` gives the positions of the units. The graph draws a column of calls.
+All three place columns of different widths side by side by `beside`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
 from bpengine.layers import Activation, BatchNorm, Dense, Dropout, Residual
 
-WHOLE = 10  # a layer of more units is not drawn whole
-DRAWN = 60  # units in all; with more, no layer of more than FEWER is drawn whole either
-FEWER = 6  # units of a layer that is not drawn whole
-ALONE = (Activation, BatchNorm, Dropout)  # layers whose every unit takes one input
+WHOLE = 10  # a layer of more units is drawn only in part
+DRAWN = 60  # units of all layers; with more, a layer of more than FEWER units is drawn only in part
+FEWER = 6  # units drawn of such a layer
+ALONE = (Activation, BatchNorm, Dropout)  # layers in which each unit takes one input
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
     """One layer as a column of units: `units` are drawn, of `total`; `sources` are the columns whose outputs it takes.
 
-    place: "" for the network's inputs. kind: "Dense, sigmoid". joined: each unit takes the outputs of all units of its
-    sources, where it otherwise takes that of the unit of the same number. constant: where the constant 1 stands that the
-    biases of the next layer are multiplied by, "first" or "last", or None without biases.
+    place: "" for the network's inputs. kind: "Dense, sigmoid". joined: whether each unit takes the outputs of all units of
+    its sources, and not only that of the unit of the same number. constant: the position of the constant 1 that the biases of
+    the next layer are multiplied by, "first" or "last", or None without biases.
     """
 
     place: str
@@ -48,7 +48,7 @@ class Column:
 
     @property
     def marks(self) -> tuple[int | None, ...]:
-        """What is drawn from top to bottom: the units, and None for the constant 1."""
+        """The drawn marks from top to bottom: the units, and None for the constant 1."""
         if self.constant is None:
             return self.units
         return (None, *self.units) if self.constant == "first" else (*self.units, None)
@@ -58,8 +58,8 @@ def columns(trace: Trace, *, detailed: bool = True) -> list[Column]:
     """Return the columns of a network, inputs first.
 
     `detailed`: the layers inside a Residual are columns too, and the shifts (beta) of a normalization count as biases.
-    Of a layer too large to draw whole, the units with the largest gradients in this step are drawn, and of the inputs the
-    largest.
+    Of a layer too large to be drawn completely, the units with the largest gradients in this step are drawn; of the inputs,
+    those with the largest values.
     """
     layers = [layer for place, layer in trace.layers.items() if detailed or "." not in place]
     sizes = [trace.x.shape[1], *(layer.units for layer in layers)]
@@ -91,7 +91,7 @@ def columns(trace: Trace, *, detailed: bool = True) -> list[Column]:
 
 
 def heights(marks: Sequence[object]) -> list[float]:
-    """Return where the marks of a column stand, from 0 at the top to 1 at the bottom, as far apart as they can be."""
+    """Return the positions of the marks of a column, from 0 at the top to 1 at the bottom, evenly spaced."""
     return [(i + 0.5) / len(marks) for i in range(len(marks))]
 
 
@@ -104,14 +104,14 @@ def beside(widths: Sequence[float], gaps: Sequence[float], start: float = 0.0) -
 
 
 def _sources(layer: LayerTrace, outputs: dict[int, int], last: int, detailed: bool) -> tuple[int, ...]:
-    """Return where a layer's input comes from; a residual adds the output of its last inner layer."""
+    """Return the columns that a layer takes its input from; a residual adds the output of its last inner layer."""
     past = [outputs[id(layer.x)]] if id(layer.x) in outputs else []
     ahead = [last] if detailed and isinstance(layer.layer, Residual) else []
     return tuple(dict.fromkeys([*ahead, *past]))
 
 
 def _joined(layer: LayerTrace, detailed: bool) -> bool:
-    """Tell whether each unit takes the outputs of all units before it; a residual whose layers are drawn only adds."""
+    """Tell whether each unit takes the outputs of all units before it; a residual whose inner layers are drawn only adds."""
     if isinstance(layer.layer, Residual):
         return not detailed
     return not isinstance(layer.layer, ALONE) or _mixes_units(layer.activation)
@@ -124,7 +124,7 @@ def _mixes_units(activation: str | None) -> bool:
 
 
 def _constant(layer: LayerTrace, detailed: bool) -> str | None:
-    """Return where the constant 1 stands that a layer's biases are multiplied by: "first", "last", or None without one."""
+    """Return the position of the constant 1 that a layer's biases are multiplied by: "first", "last", or None without one."""
     if isinstance(layer.layer, Dense) and layer.layer.bias is not False:
         return layer.layer.penalized().get("weight") or "last"
     return "last" if detailed and "beta" in layer.parameters else None

@@ -1,4 +1,4 @@
-"""What the results of this package share: a text in two languages, plain values for JSON, rows for a table."""
+"""The base of this package's results: a text in two languages, plain values for JSON, rows for a table."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def language_of(lang: str | None) -> str:
 
 
 def translator_for(lang: str | None, more: Mapping[str, tuple[str, str]] | None = None) -> Translate:
-    """Return what translates into a language, with phrases beside the shared ones; raise ConfigError for another language."""
+    """Return a translator into a language, with phrases beside the shared ones; raise ConfigError for an unknown language."""
     return translator(language_of(lang), more)
 
 
 class ExplainResult(RichForm):
     """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`), put into a table (`to_rows`), and shown.
 
-    In a notebook it is its title, its table and its text. `_text_first`: the text says more than the table, and stands above.
+    A notebook shows its title, its table and its text. `_text_first`: the text stands above the table, since it says more.
     """
 
     _text_first: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""The container of a model file, safetensors: a header that says where each array lies, then the arrays, end to end.
+"""The container of a model file, safetensors: a header with the position of each array, then the arrays, end to end.
 
 The header is read and validated first: dtypes, shapes, offsets and sizes against the size of the file.
 Arrays are read afterwards, once the file is known to hold all of their bytes.
@@ -26,16 +26,16 @@ from bpengine.io.text import parse
 from bpengine.output.json_values import JsonValue
 from bpengine.output.opening import AT_ONCE, opener
 
-VALUES: Final = 250_000  # in a header: as Python objects they take about 100 bytes each
+VALUES: Final = 250_000  # the most arrays in a header: as Python objects they take about 100 bytes each
 HEADER_BYTES: Final = 4 << 20
-LENGTH_BYTES: Final = 8  # at the beginning: the length of the header, which ends at a multiple of it
+LENGTH_BYTES: Final = 8  # bytes of the header's length at the beginning; the header ends at a multiple of them
 DTYPES: Final = MappingProxyType({"F32": "float32", "F64": "float64"})
 AXES: Final = 32
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An array of a file: its dtype, its shape, and the bytes that it lies in, counted from the end of the header."""
+    """An array of a file: its dtype, its shape, and the range of its bytes, counted from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -70,7 +70,7 @@ def header_of(
 ) -> tuple[bytes, list[str]]:
     """Return the beginning of a file, up to its arrays, and the order in which they follow.
 
-    Raises ValueError for names that are no text.
+    Raises ValueError for names that are not text.
     """
     kinds = {dtype: kind for kind, dtype in dtypes.items()}
     header: dict[str, Any] = {"__metadata__": dict(texts)}
@@ -86,7 +86,7 @@ def header_of(
 
 
 def bytes_of(array: HostArray) -> memoryview:
-    """Return an array as a file has it: in C order, the lowest byte of each number first."""
+    """Return an array's bytes as in a file: in C order, little-endian."""
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
@@ -94,7 +94,7 @@ def bytes_of(array: HostArray) -> memoryview:
 def opened(path: str | os.PathLike[str], format: str, dtypes: Mapping[str, str] = DTYPES) -> Iterator[Container]:
     """Open a file of this format and read its header; its arrays may be of `dtypes`.
 
-    Raises ModelFileError for a file that is not there or not regular, that is truncated or damaged, or of another format.
+    Raises ModelFileError for a file that does not exist or is not regular, is truncated or damaged, or has another format.
     """
     with _open(path) as file:
         try:
@@ -152,7 +152,7 @@ def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
 
 
 def judged_header(content: bytes) -> dict[str, Any]:
-    """Parse a header; raise ValueError for bytes that are no header."""
+    """Parse a header; raise ValueError for bytes that are not a header."""
     try:
         header = parse(content.decode(), VALUES)
     except UnicodeDecodeError:
@@ -204,7 +204,7 @@ def _shown(shape: list[int]) -> str:
 
 
 def read_json(texts: Mapping[str, Any], name: str) -> JsonValue:
-    """Return the JSON text of a file's header by its name; raise ValueError for none, or for one that is damaged."""
+    """Return a JSON text of a file's header by its name; raise ValueError if it is missing or damaged."""
     text = texts.get(name)
     if not isinstance(text, str):
         raise ValueError(f"it has no {name!r}")

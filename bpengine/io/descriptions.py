@@ -28,9 +28,9 @@ _INITIALIZERS = {type(i).__name__: type(i) for i in initializers.INITIALIZERS.va
 _KNOWN: dict[str, type[Any]] = {**LAYERS, **_INITIALIZERS, "Loss": Loss, "L1": L1, "L2": L2, "Network": Network}
 
 NOTHING = Own()
-MOST_PLACES = 4096  # that a file's network may have; a shared layer counts at each of its places
+MOST_PLACES = 4096  # the most layers of a file's network; a shared layer counts at each of its places
 MOST_PARTS = 16 * MOST_PLACES  # a layer has an activation and initialisers
-SMALL = 4096  # most inputs for which a layer is asked to make its arrays
+SMALL = 4096  # most inputs for which a layer makes its arrays to learn their shapes
 QUOTES = "'\""
 TUPLE = "Tuple"
 
@@ -122,7 +122,7 @@ class _Builder:
         self.own, self.values, self.placed = own, values, dict[str, Any]()
         self.counted: dict[
             int, tuple[Any, int]
-        ] = {}  # what was built, and of how many parts, those shared counted each time
+        ] = {}  # what was built, and its number of parts, where a shared part counts each time
 
     def value(self, description: object, place: str) -> Built:
         if isinstance(description, list):
@@ -153,7 +153,7 @@ class _Builder:
         parts = 1 + self._parts(list(settings.values()))
         if (
             parts > MOST_PARTS
-        ):  # parts may be shared many times over: a short text could describe more than can be visited
+        ):  # parts may be shared many times: a short text could describe more parts than can be visited
             raise ModelFileError(
                 f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
             )
@@ -190,7 +190,7 @@ class _Builder:
         return layers
 
     def _check_sizes(self, settings: dict[str, Any]) -> None:
-        """Refuse a custom layer whose arrays would have sizes that no array of the file has."""
+        """Refuse a custom layer whose arrays would be larger than the arrays of the file."""
         layers, inputs = settings.get("layers"), settings.get("inputs")
         if self.values is None or not isinstance(layers, list) or not isinstance(inputs, int):
             return

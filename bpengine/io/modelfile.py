@@ -43,10 +43,10 @@ class Contents:
 
 
 def write(path: str | os.PathLike[str], contents: Contents) -> None:
-    """Write a model file; a file that was there stays as it was until the new one is complete.
+    """Write a model file; an existing file stays unchanged until the new one is complete.
 
-    Raises ModelFileError when it cannot be written, and for a model that could not be loaded again: with numbers that are not
-    finite or cannot be, or a description beyond the limits of what is read.
+    Raises ModelFileError when it cannot be written, and for a model that could not be loaded again: one with invalid numbers,
+    or with a description beyond the limits of loading.
     """
     arrays = {f"params/{n}": a for n, a in contents.params.items()} | {
         f"running/{n}": a for n, a in contents.running.items()
@@ -93,7 +93,8 @@ class ModelFile:
         values = sum(entry.end - entry.begin for entry in self.inside.entries.values()) // 4
         with self.judged("describes a network that cannot be built"):
             network = build(self.network, own, values)
-            zeros = replace(own, layers={**own.layers, "Explicit": initializers.Zeros})  # its values are in no file
+            # its values are not in the file
+            zeros = replace(own, layers={**own.layers, "Explicit": initializers.Zeros})
             shapes = build(self.network, zeros, values).shapes()
             if not isinstance(network, Network):
                 raise ModelFileError(f"it describes a {type(network).__name__} where a Network is wanted.")
@@ -101,7 +102,7 @@ class ModelFile:
 
     @contextmanager
     def judged(self, what: str) -> Iterator[None]:
-        """Turn any exception in the block into a ModelFileError that names the file and says what is wrong."""
+        """Turn any exception in the block into a ModelFileError that names the file and the fault."""
         try:
             yield
         except Exception as error:
@@ -111,7 +112,7 @@ class ModelFile:
             )
 
     def arrays(self, wanted: Shapes, layers: Sequence[Layer]) -> tuple[HostArrays, HostArrays]:
-        """Return parameters and running statistics in the order that is wanted, once names and shapes are those wanted.
+        """Return parameters and running statistics in the required order, after checking names and shapes.
 
         Raises ModelFileError for other names or shapes, for numbers that are not finite, and for a negative variance.
         """
@@ -140,7 +141,7 @@ KINDS = {"params/": "parameter", "running/": "running statistic"}
 def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
     """Open a model file and validate everything except its arrays' numbers.
 
-    Raises ModelFileError when it is missing, truncated, corrupt, or no model file of this format.
+    Raises ModelFileError when it is missing, truncated, corrupt, or not a model file of this format.
     """
     check_path(path, "load")
     with container.opened(path, FORMAT) as inside:
@@ -176,7 +177,7 @@ def _check_entries(entries: Mapping[str, container.Entry], dtype: str) -> None:
 
 
 def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, stored: ArrayShapes) -> None:
-    """Raise ModelFileError when a file's arrays are not those that the network has, by name and shape."""
+    """Raise ModelFileError when a file's arrays differ from the network's, by name or shape."""
     for name in [*wanted, *(n for n in stored if n not in wanted)]:
         here, there = wanted.get(name), stored.get(name)
         if here != there:
@@ -187,7 +188,7 @@ def check_shapes(path: str | os.PathLike[str], kind: str, wanted: ArrayShapes, s
 
 
 def _require_possible(what: str, name: str, array: np.ndarray[Any, Any], layers: Sequence[Layer]) -> None:
-    """Raise ModelFileError for numbers that are not finite, or below 0 where no training makes them so."""
+    """Raise ModelFileError for numbers that are not finite, or negative where training cannot make them negative."""
     _require(np.isfinite(array), f"{what}: {_kind(name)} requires finite numbers", array)
     if name.startswith("running/") and never_negative(layers, name.removeprefix("running/")):
         _require(array >= 0, f"{what}: {_kind(name)} requires numbers of at least 0", array)

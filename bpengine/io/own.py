@@ -23,11 +23,11 @@ class Own:
     activations: Mapping[str, Any] = field(default_factory=dict)
 
     def loss(self, settings: Mapping[str, Any]) -> CustomLoss:
-        """Return the loss that a file names; raise ModelFileError when it is not given, or is another than was saved."""
+        """Return the loss that a file names; raise ModelFileError when it was not passed, or differs from the saved one."""
         return _known_code("loss", "losses", CustomLoss, self.losses, settings)
 
     def activation(self, settings: Mapping[str, Any]) -> CustomActivation:
-        """Return the activation that a file names; raise ModelFileError when it is not given, or has another name."""
+        """Return the activation that a file names; raise ModelFileError when it was not passed, or has another name."""
         return _known_code("activation", "activations", CustomActivation, self.activations, settings)
 
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def settings_of(value: DataclassInstance) -> dict[str, Any]:
-    """Return the fields that a dataclass is made from, by name.
+    """Return the constructor arguments of a dataclass, by name.
 
-    Raises ModelFileError where an equal object could not be made from a file: for settings that are no fields, and for
+    Raises ModelFileError where an equal object could not be made from a file: for settings that are not fields, and for
     fields whose values a file cannot hold.
     """
     who, names = type(value).__name__, [f.name for f in fields(value) if f.init]

@@ -10,17 +10,17 @@ from typing import Any, Final
 from bpengine.output.json_values import JsonValue
 
 DEPTH: Final = 160  # objects and lists inside one another: two for each level of nested layers, and some for the rest
-DIGITS: Final = 100  # of a whole number
+DIGITS: Final = 100  # digits of a whole number
 _PARTS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
 _LONG: Final = re.compile(rf"[0-9]{{{DIGITS + 1}}}")
 _SURROGATE: Final = re.compile(r"\\u[dD][89abAB]")
 
 
 def parse(text: str, values: int, depth: int = DEPTH) -> JsonValue:
-    """Return what a JSON text holds.
+    """Return the value of a JSON text.
 
-    values: how many values it may have at most. Raises ValueError, in the words of the rest of a sentence, for invalid JSON,
-    more values, deeper nesting, whole numbers of more than 100 digits, a name twice in one object, or invalid Unicode.
+    values: the most values it may have. Raises ValueError, whose message is the end of a sentence, for invalid JSON, more
+    values, deeper nesting, whole numbers of more than 100 digits, a name twice in one object, or invalid Unicode.
     """
     if (estimate := sum(map(text.count, ",:[{"))) > values:
         raise ValueError(f"it has about {estimate:,} values, at most {values:,} are read")
@@ -38,7 +38,7 @@ def parse(text: str, values: int, depth: int = DEPTH) -> JsonValue:
 
 
 def one_line(text: str, longest: int = 400) -> str:
-    """Return text that quotes what is unknown as one line that can be printed: cut short, control characters escaped."""
+    """Return text of unknown origin as one printable line: cut short, control characters escaped."""
     shown = text if len(text) <= longest else f"{text[:longest]} ..."
     return shown if shown.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
 

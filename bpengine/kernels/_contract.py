@@ -1,6 +1,6 @@
 """The contract of a user's own layers, losses and activations: arguments are read-only, results keep the dtype.
 
-Nothing here reads a value: for a compiled step these checks run while it is recorded or traced, and never again.
+Nothing here reads a value, so in a compiled step these checks run only while it is recorded or traced.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def lent(xp: Namespace, arguments: tuple[Any, ...]) -> tuple[AbstractContextMana
 def in_dtype(xp: Namespace, who: str, what: str, value: Array, like: Array) -> Array:
     """Return floating numbers in the dtype of `like`; refuse whole, true-or-false and complex ones.
 
-    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever x is; which the author of such code rarely intends.
+    `x / np.sqrt(4)` is float64 under NumPy's rules, whatever the dtype of x, which the author of such code rarely intends.
     """
     if value.dtype == like.dtype:
         return value
@@ -64,7 +64,7 @@ class NamedErrors:
         """Enter the block."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Add to an exception where it was raised."""
+        """Add a note to an exception that says where it was raised."""
         if not isinstance(error, Exception):
             return
         if isinstance(error, ValueError) and "read-only" in str(error):

@@ -22,7 +22,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 Array: TypeAlias = Any  # an array of whichever library the namespace belongs to
 Namespace: TypeAlias = Any  # numpy, jax.numpy, array_api_compat.cupy, array_api_strict ...
 Kind = Literal["layer", "activation", "loss", "penalty", "update", "helper"]
-Side = Literal["left", "right", "middle", "none"]  # the derivative at a kink; "none": only the second one jumps
+# whose derivative is taken at a kink; "none": only the second derivative jumps
+Side = Literal["left", "right", "middle", "none"]
 Domain = Literal[
     "real", "nonzero", "positive", "probability", "distribution", "class", "binary", "counter", "boolean"
 ]  # fmt: skip
@@ -127,7 +128,8 @@ class Kernel:
     source: str
     differentiable: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ("y",)
-    domain: Mapping[str, Domain] = field(default_factory=dict)  # of arguments that are not just any real number
+    # the domains of arguments that do not take every real number
+    domain: Mapping[str, Domain] = field(default_factory=dict)
     variants: tuple[Mapping[str, Any], ...] = ({},)  # options worth testing beside the defaults
     option_limits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     kink: str | None = None  # where the function has no derivative, and the value the backward takes there

@@ -1,6 +1,6 @@
 """Custom kernels: a pair of functions becomes a `Kernel` outside the table, and its results are checked.
 
-The checks look at shapes and dtypes alone: for a compiled step they run while it is recorded or traced, and never again.
+The checks look at shapes and dtypes alone: in a compiled step they run only while it is recorded or traced.
 """
 
 from __future__ import annotations

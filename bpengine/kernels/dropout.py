@@ -19,8 +19,8 @@ def dropout_fwd(
     """Drop each element with probability `rate` and scale the others up, so that the expected y is x.
 
     y = x * [h >= rate 2^32] / (1 - rate), where h(row, column) is a hash of the position, of `counter` = (seed, step)
-    and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has; `first` is the place of
-    the first row, where x is a part of a batch: a number, or an array (1,) of uint32.
+    and of `salt`, a number of the layer. A row's mask does not depend on how many rows the batch has; `first` is the
+    position of the first row where x is a part of a batch: a number, or an array (1,) of uint32.
     Shapes: x (B, O), counter (2,) of uint32 -> y (B, O).
     """
     threshold = min(round(rate * 2**32), 2**32 - 1)
@@ -30,7 +30,7 @@ def dropout_fwd(
 
 
 def dropout_bwd(xp: Namespace, res: DropoutResidual, dy: Array) -> Array:
-    """Compute dx = dy * [kept] / (1 - rate): what was dropped gets no gradient.
+    """Compute dx = dy * [kept] / (1 - rate): dropped elements get no gradient.
 
     Shapes: dy (B, O) -> dx (B, O).
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout: a simple way to prevent neural networks
@@ -40,7 +40,7 @@ def dropout_bwd(xp: Namespace, res: DropoutResidual, dy: Array) -> Array:
 
 
 def _places(xp: Namespace, first: int | Array, rows: int) -> Array:
-    """Return the places in the batch of `rows` rows from the first one on, (rows,) of uint32."""
+    """Return the positions in the batch of `rows` rows, counted on from that of the first one, (rows,) of uint32."""
     if isinstance(first, int):
         return xp.arange(first, first + rows, dtype=xp.uint32)
     return first + xp.arange(rows, dtype=xp.uint32)

@@ -1,4 +1,4 @@
-"""Part counter: gives each part of a batch masks of its own, where the parts are computed one after another."""
+"""Part counter: gives each part of a batch its own dropout masks when the parts are computed one after another."""
 
 from __future__ import annotations
 

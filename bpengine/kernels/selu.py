@@ -1,4 +1,4 @@
-"""Scaled exponential linear unit: the elu whose outputs keep mean 0 and variance 1 from layer to layer."""
+"""Scaled exponential linear unit: an elu scaled so that outputs keep mean 0 and variance 1 from layer to layer."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def softmax_cross_entropy_fwd(
     This is the cross-entropy of softmax(y) against t, whether or not t sums to one. With e = exp(y - max) and
     q = t / max(1, sum t), sum e = 1 + rest, rest = sum (e - q) + (sum q - 1). For a right answer e - q is exactly 0 and
     only the other classes are left: log1p keeps the digits of the loss, however small it is. A score of -inf gives a class
-    the probability 0, a score of inf the probability 1 (two of inf count as equal).
+    the probability 0, a score of inf the probability 1 (two scores of inf count as equal).
     Shapes: y (logits) (B, O), target (B, O) or class numbers (B,), weights (B,) or None -> loss ().
     """
     q, mass, most = _at_most_one(xp, target, y)

@@ -91,7 +91,8 @@ def init_chain(
 ) -> HostArrays:
     """Return initial parameters by full name; each layer draws from a stream of its own.
 
-    met: the layers that have drawn already, by id; they do not draw again, since their parameters have another name.
+    met: the layers that have drawn already, by id; they do not draw again, since their parameters have the name of the
+    first place.
     """
     params: HostArrays = {}
     for i, (layer, rng, size) in enumerate(zip(layers, streams, sizes(layers, inputs), strict=False)):
@@ -116,7 +117,7 @@ def _init(layer: Layer, place: str, rng: np.random.Generator, size: int, met: se
 def init_running_chain(layers: Sequence[Layer], inputs: int) -> HostArrays:
     """Return initial running statistics by full name."""
     running: HostArrays = {}
-    statistics: dict[tuple[int, int], HostArrays] = {}  # of layers that stand here more than once
+    statistics: dict[tuple[int, int], HostArrays] = {}  # of layers that occur more than once in this chain
     for i, (layer, size) in enumerate(zip(layers, sizes(layers, inputs), strict=False)):
         key = id(layer), size
         again = {n: np.array(a) for n, a in statistics[key].items()} if key in statistics else None
@@ -143,7 +144,7 @@ def shapes_chain(layers: Sequence[Layer], inputs: int) -> Shapes:
 
 
 def never_negative(layers: Sequence[Layer], name: str) -> bool:
-    """Tell whether the running statistic of this full name is one that no training makes negative."""
+    """Tell whether the running statistic of this full name, such as a variance, can never become negative in training."""
     place, _, rest = name.partition(".")
     if not place.isdecimal() or int(place) >= len(layers):
         return False
@@ -152,7 +153,7 @@ def never_negative(layers: Sequence[Layer], name: str) -> bool:
     return inside or rest in layer._never_negative
 
 
-@dataclass(slots=True, kw_only=True)  # not frozen: one is made for every layer of every step, in a third of the time
+@dataclass(slots=True, kw_only=True)  # not frozen: a step creates one for every layer, three times as fast
 class Stage:
     """One layer in a forward pass: its input, its output, and its residual."""
 
@@ -167,7 +168,7 @@ class Stage:
 
 
 def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> Iterator[Stage]:
-    """Run the layers one after another and yield each as it is done."""
+    """Run the layers one after another and yield the stage of each."""
     prefix = f"{run.place}." if run.place else ""
     for i, layer in enumerate(layers):
         here, own = run.at(prefix + str(i)), local(params, str(i))

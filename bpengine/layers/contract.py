@@ -31,7 +31,7 @@ _SHAPED = ("shapes", "init", "init_running")
 class Given:
     """A residual, with the layer's name and the shapes of its forward's x and parameters.
 
-    met: its backward is known not to change its arguments (see `Run`).
+    met: the backward has been tested and does not change its arguments (see `Run`).
     """
 
     who: str
@@ -135,9 +135,9 @@ def check_initial(layer: Layer, place: str, what: str, arrays: object) -> HostAr
 
 
 def says_shapes(layer: Layer) -> bool:
-    """Tell whether a layer states the shapes of its arrays, and of exactly those that it makes.
+    """Tell whether a layer states the shapes of exactly the arrays that it makes.
 
-    A class that changes what `init` returns and inherits `shapes` does not.
+    A class that overrides `init` and inherits `shapes` does not.
     """
     kinds = type(layer).__mro__
     first = {name: next(i for i, kind in enumerate(kinds) if name in vars(kind)) for name in _SHAPED}
@@ -145,7 +145,7 @@ def says_shapes(layer: Layer) -> bool:
 
 
 def shapes_of(layer: Layer, inputs: int) -> Shapes:
-    """Return the shapes of a layer's parameters and running statistics; for a layer that does not state them, by making them.
+    """Return the shapes of a layer's parameters and running statistics; a layer that does not state them makes the arrays.
 
     Raises ConfigError for anything but tuples of whole numbers by name.
     """
@@ -166,7 +166,7 @@ def shapes_of(layer: Layer, inputs: int) -> Shapes:
 
 
 def check_shapes(layer: Layer, place: str, said: ArrayShapes, arrays: HostArrays) -> None:
-    """Raise ShapeError when a custom layer states other shapes than those of the arrays that it makes."""
+    """Raise ShapeError when the shapes that a custom layer states differ from those of the arrays that it makes."""
     actual = {name: np.shape(value) for name, value in arrays.items()}
     if actual != said:
         raise ShapeError(
@@ -227,7 +227,7 @@ def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...
 
 
 def _owned(value: Array) -> Array:
-    """Return a statistic in memory of its own: training may overwrite the state, never the data."""
+    """Return a copy of a statistic that shares memory with the data: training may overwrite the state, never the data."""
     return value.copy() if isinstance(value, np.ndarray) and value.base is not None else value
 
 
@@ -248,7 +248,8 @@ def _list(names: Iterable[str]) -> str:
 
 
 def _is_mapping(value: object) -> bool:
-    return type(value) is dict or isinstance(value, Mapping)  # asked in every step; the first test is ten times as fast
+    # called in every step; the first test is ten times as fast
+    return type(value) is dict or isinstance(value, Mapping)
 
 
 def _kind(value: object) -> str:

@@ -30,15 +30,15 @@ class Dense(Layer):
     layer, which is run on the sums.
     bias: True for a vector of its own ("bias"); False for none; "column" for the textbook trick that feeds a column of
     ones to the layer and keeps the bias as the last row of the weight matrix; "column-first" for the first row.
-    tie: a Dense layer that comes before in the same network, whose weight, transposed, is this layer's: the decoder of an
-    autoencoder. Its gradient is the sum of both uses; the bias is this layer's own (True or False).
+    tie: an earlier Dense layer of the same network, whose transposed weight is this layer's weight, as in the decoder of an
+    autoencoder. The gradient of the weight is the sum of both uses; the bias is this layer's own (True or False).
     weight_init, bias_init: a name ("auto", "zeros", "normal", "uniform", "glorot", "he", "lecun", "orthogonal"), an
-    initialiser, or an array. An array for a weight with a bias row has that row included.
+    initialiser, or an array. An array for a weight with a bias row includes that row.
 
-    Parameters: "weight" (inputs, units), or (inputs + 1, units) with a bias row; "bias" (units,); those of a layer given as
-    the activation, as "activation.alpha".
-    Raises ConfigError for a unit count below 1, an unknown name, or a tie to something else than a Dense layer with a weight
-    of its own, without a bias row.
+    Parameters: "weight" (inputs, units), or (inputs + 1, units) with a bias row; "bias" (units,); those of a layer passed as
+    the activation, such as "activation.alpha".
+    Raises ConfigError for a unit count below 1, an unknown name, or a tie to anything but a Dense layer with its own weight
+    and without a bias row.
 
     >>> import bpengine as bp
     >>> encoder = bp.Dense(3, "tanh")
@@ -108,7 +108,7 @@ class Dense(Layer):
         return f"dense{'' if self.tie is None else '_transposed'}{'' if self.bias else '_no_bias'}"
 
     def outputs(self, inputs: int) -> int:
-        """Return the number of units, or the outputs of the activation for so many."""
+        """Return the number of units, or of outputs of an activation layer that takes so many inputs."""
         return self.activation.outputs(self.units)
 
     def init(self, rng: np.random.Generator, inputs: int) -> HostArrays:

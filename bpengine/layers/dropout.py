@@ -1,4 +1,4 @@
-"""Dropout: in training, each value is zeroed with probability `rate` and the others are scaled up to make up for it."""
+"""Dropout: in training, each value is zeroed with probability `rate`, and the others are scaled to keep the mean."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bpengine.ops import Ops
 class Dropout(Layer):
     """Drop values with probability `rate` in [0, 1); does nothing outside training.
 
-    The mask is a hash of (a number drawn from the seed, step, layer, element's place in the batch): the same on every backend,
-    for every number of processes, and no state is kept.
+    The mask is a hash of (a number drawn from the seed, step, layer, element's position in the batch). It is the same on every
+    backend and for every number of processes, and needs no state.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
 
     >>> network = bp.Network(2, [bp.Dense(8, "relu"), bp.Dropout(0.5), bp.Dense(1)], "mean_squared_error")
@@ -45,5 +45,5 @@ class Dropout(Layer):
         return y, residual, running
 
     def backward(self, ops: Ops, residual: Tree, dy: Array, *, need_dx: bool = True) -> tuple[Array, Arrays]:
-        """Send the gradient through the values that were kept."""
+        """Return the gradient of the values that were kept, and 0 for the others."""
         return (dy if residual is None else ops.dropout_bwd(residual, dy)), {}

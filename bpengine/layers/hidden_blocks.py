@@ -20,7 +20,7 @@ def hidden_blocks(
     batch_norm: bool = False,
     bias: bool = True,
 ) -> list[Layer]:
-    """Return a Dense layer for each number of units, normalised before its activation if asked for, then dropout if any."""
+    """Return a Dense layer for each number of units, with normalization before its activation and dropout after if wanted."""
     after: list[Layer] = [Dropout(dropout)] if dropout != 0 else []
 
     def block(count: int) -> list[Layer]:

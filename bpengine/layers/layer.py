@@ -38,13 +38,13 @@ class Shapes(NamedTuple):
 class Run(NamedTuple):
     """How a forward pass is run: training or not, which layer this is, and the counter that dropout masks come from.
 
-    frozen: the places of layers that run as outside training, by their running statistics, while the others train.
-    weights: (batch,), how often each row of the batch counts in a training step, 0 for a row left out; None for once each.
+    frozen: the places of layers that run as outside training, with their running statistics, while the others train.
+    weights: (batch,), how often each row of the batch counts in a training step, 0 to leave it out; None counts each row once.
     A layer that computes something from several rows at once must use them.
     met: a training step has been run with rows of these shapes before, so custom layers are known not to change their
     arguments.
-    first: the place in the step's batch of the first row, where the rows are one shard of it: what a layer draws for a row
-    depends on its place in the batch. A number, or an array (1,) of uint32 where a loop over shards is compiled.
+    first: the position of the first row in the step's batch, where the rows are one shard of it: the random numbers of a row
+    depend on its position in the batch. A number, or an array (1,) of uint32 where a loop over shards is compiled.
 
     >>> bp.layers.Run(training=False, counter=None).training
     False
@@ -78,7 +78,8 @@ class Layer:
     True
     """
 
-    _never_negative: ClassVar[tuple[str, ...]] = ()  # running statistics that no training makes negative
+    # running statistics that cannot become negative, such as a variance
+    _never_negative: ClassVar[tuple[str, ...]] = ()
 
     def outputs(self, inputs: int) -> int:
         """Return the number of features that come out when `inputs` features go in."""
@@ -89,14 +90,14 @@ class Layer:
         return {}
 
     def init_running(self, inputs: int) -> HostArrays:
-        """Return the initial running statistics by local name: kept by training, not trained."""
+        """Return the initial running statistics by local name: training updates them, but not by gradients."""
         return {}
 
     def shapes(self, inputs: int) -> Shapes:
         """Return the shapes of what `init` and `init_running` return.
 
-        The base class calls both. A layer that states its shapes without making an array can be loaded from a file whose
-        sizes have not been compared with its arrays yet.
+        The base class calls both. A layer that overrides this without making an array can be checked against a model file
+        before any memory is allocated for it.
 
         >>> import bpengine as bp
         >>> bp.Dense(3).shapes(2)

@@ -1,4 +1,4 @@
-"""BatchNorm and LayerNorm: values brought to mean 0 and variance 1, then scaled by gamma and shifted by beta."""
+"""BatchNorm and LayerNorm: values normalised to mean 0 and variance 1, then scaled by gamma and shifted by beta."""
 
 from __future__ import annotations
 
@@ -56,18 +56,17 @@ class LayerNorm(_Normalization):
 
 @dataclass(frozen=True)
 class BatchNorm(_Normalization):
-    """Normalise each feature over the batch in training, by running statistics afterwards.
+    """Normalise each feature over the batch in training, and with the running statistics afterwards.
 
     momentum: share of the old value in the running mean and variance, running = momentum old + (1 - momentum) batch.
     over: "batch", or "shard": where a batch is computed in shards (`fit(shards=16)`), by one process or by several, each
     shard is normalised by its own statistics, and the running statistics are updated with their mean. Without shards both
     are the same. Parameters: "gamma", "beta" (features,). Running statistics: "mean", "variance" (features,); the variance
-    is the batch's own (divided by the number of rows). A training step needs at least 2 rows: one row has no variance.
-    Gradients,
-    traces and checks take one row as well: dx is 0 then. With `fit(freeze="0.*")` the layer's gamma, beta and statistics all
-    stay as they are, and it normalises by the statistics. The statistics weigh rows by the weights passed to `fit`: a row of
-    weight 0 is left out, one of weight 2 counts twice. A batch in which fewer than two rows count leaves the running
-    statistics unchanged. Source: Ioffe, Szegedy, ICML 2015.
+    is the biased one (divided by the number of rows). A training step needs at least 2 rows: one row has no variance.
+    Gradients, traces and checks accept one row: dx is 0 then. With `fit(freeze="0.*")` the layer's gamma, beta and statistics
+    stay as they are, and it normalises with the running statistics. The statistics weigh rows by the weights passed to
+    `fit`: a row of weight 0 is left out, one of weight 2 counts twice. A batch in which fewer than two rows count leaves
+    the running statistics unchanged. Source: Ioffe, Szegedy, ICML 2015.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(3), bp.BatchNorm()], "mean_squared_error"))
     >>> sorted(model.running)

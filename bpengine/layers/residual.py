@@ -47,7 +47,7 @@ class Residual(Chained):
 
     def outputs(self, inputs: int) -> int:
         """Return `inputs`; raise ShapeError when the inner layers do not end with as many features."""
-        if inputs == getattr(self, "_fits", None):  # every enclosing layer asks for it, so it is computed once
+        if inputs == getattr(self, "_fits", None):  # every enclosing layer calls this, so it is computed once
             return inputs
         inner = sizes(self.layers, inputs)[-1]
         if inner != inputs:
@@ -71,7 +71,7 @@ class Residual(Chained):
         return shapes_chain(self.layers, inputs)
 
     def smallest_batch(self, run: Run) -> int:
-        """Return the largest number of rows that one of the inner layers needs."""
+        """Return the smallest number of rows that suffices for all inner layers."""
         return neediest(self.layers, run)[0]
 
     def penalized(self) -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """Shared parameters: the same layer object in two places of a network is one set of parameters, and so is a tied weight.
 
-The first place gives the parameters their names. A network's forward pass gives them to all places, as the same arrays, and
-its backward pass adds the gradients of all places. The layers themselves are unaware of it.
+The first place gives the parameters their names. A network's forward pass passes the same arrays to all places, and its
+backward pass adds the gradients of all places. The layers themselves need no code for it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from bpengine.layers.residual import Residual
 from bpengine.ops import Ops
 
 Value = TypeVar("Value")
-Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name that its parameters are known by)
+Shared = tuple[tuple[str, str], ...]  # (a place or a name, the place or name whose parameters it uses)
 
 
 def shared_places(layers: Sequence[Layer], inputs: int) -> Shared:
     """Return pairs of places or names that share parameters: tied weights first, then places in the order of the forward pass.
 
-    Raises ConfigError for a layer that stands in two places with inputs of different sizes, and for a tie to a layer that does
-    not come before or whose weight does not fit.
+    Raises ConfigError for a layer in two places with inputs of different sizes, and for a tie to a layer that does not come
+    before it or whose weight does not fit.
     """
     first: dict[int, tuple[str, int]] = {}
     ties: list[tuple[str, str]] = []
@@ -53,7 +53,7 @@ def spread(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
-    """Return gradients by the names that parameters are known by: the sum over all places."""
+    """Return gradients by the parameters' first names: the sum over all places."""
     by_owner = dict(gradients)
     for place, owner in reversed(shared):
         for name in [name for name in by_owner if _is_of(name, place)]:
@@ -63,13 +63,13 @@ def gather(shared: Shared, ops: Ops, gradients: Arrays) -> Arrays:
 
 
 def owned(shared: Shared, values: Mapping[str, Value]) -> dict[str, Value]:
-    """Return parameters without those that are known by another name."""
+    """Return parameters by their first names, without the other names of shared ones."""
     places = {place for place, _ in shared}
     return {name: value for name, value in values.items() if places.isdisjoint(_prefixes(name))}
 
 
 def known_name(shared: Shared, name: str) -> str:
-    """Return the name that a parameter of some place is known by."""
+    """Return the first name of a parameter, for any of its names."""
     for place, owner in reversed(shared):
         if _is_of(name, place):
             name = owner + name[len(place) :]
@@ -77,7 +77,7 @@ def known_name(shared: Shared, name: str) -> str:
 
 
 def _prefixes(name: str) -> Iterator[str]:
-    """Yield a name and every place that it is in: "1.0.weight", "1.0", "1"."""
+    """Yield a name and every place that contains it: "1.0.weight", "1.0", "1"."""
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -131,7 +131,7 @@ def _shapes(layer: Layer, inputs: int) -> Shapes | None:
 
 
 def _tied(layer: Dense, place: str, size: int, first: Mapping[int, tuple[str, int]]) -> str:
-    """Return the place of the layer whose weight is taken."""
+    """Return the place of the layer whose weight is used."""
     if id(layer.tie) not in first:
         raise ConfigError(
             f"layer {place} requires the layer that its weight is tied to in the same network, before it, got none there. "

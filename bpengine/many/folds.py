@@ -1,4 +1,4 @@
-"""Folds: which rows each fold trains on, and which it holds out."""
+"""Folds: the rows that each fold trains on, and the rows that it holds out."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from bpengine.backend import HostArray
 from bpengine.errors import ConfigError, DataError, whole
 from bpengine.streams import stream
 
-MOST_FOLDS = 1000  # folds
+MOST_FOLDS = 1000  # the most folds
 
 
 class Fold(NamedTuple):
-    """The numbers of the rows that are trained on, and of those that are held out, both ascending where they are drawn."""
+    """The numbers of the training rows and of the held-out rows, both ascending where they are drawn."""
 
     train: HostArray
     test: HostArray
 
 
 def make_folds(folds: object, target: HostArray, kind: str) -> list[Fold]:
-    """Return the folds of rows with these targets: so many drawn ones, or pairs of row numbers.
+    """Return the folds of rows with these targets: a number of drawn folds, or given pairs of row numbers.
 
-    kind: of target, as a loss names it; of classes each fold holds out about the same share of each.
-    Raises ConfigError for a number of folds that is too low or too high, and DataError for pairs that make no sense.
+    kind: that of the target, as a loss names it; for classes each fold holds out about the same share of each.
+    Raises ConfigError for a number of folds that is too low or too high, and DataError for invalid pairs.
     """
     rows = len(target)
     if isinstance(folds, Iterable) and not isinstance(folds, (str, bytes)):
@@ -50,7 +50,7 @@ def make_folds(folds: object, target: HostArray, kind: str) -> list[Fold]:
 
 
 def drawn(count: int, target: HostArray, kind: str) -> list[Fold]:
-    """Return `count` folds that hold out each row once; the same for equal targets, whatever is trained."""
+    """Return `count` folds that hold out each row once; equal targets always give the same folds."""
     order = stream("folds", 0).permutation(len(target))
     if kind != "values":
         groups = target if target.ndim == 1 else np.argmax(target, axis=1) if kind == "classes" else target[:, 0] > 0.5
@@ -62,7 +62,7 @@ def drawn(count: int, target: HostArray, kind: str) -> list[Fold]:
 
 
 def _kind(rows: int) -> type[np.signedinteger[Any]]:
-    """Return the type of the row numbers of as many rows, that of an epoch's order."""
+    """Return the dtype of row numbers for this many rows, which is that of an epoch's order."""
     return np.int32 if rows < 2**31 else np.int64
 
 
@@ -75,7 +75,7 @@ def _checked(pair: object, number: int, rows: int) -> Fold:
 
 
 def _rows(part: object, which: str, rows: int) -> HostArray:
-    """Return row numbers as an array; raise DataError for what is none."""
+    """Return row numbers as an array; raise DataError for anything else."""
     numbers = np.asarray(part)
     if numbers.ndim == 1 and numbers.dtype.kind == "b" and len(numbers) == rows:
         numbers = np.flatnonzero(numbers)

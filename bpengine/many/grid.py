@@ -12,12 +12,12 @@ from bpengine.network import Network
 from bpengine.penalties import L2
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
-MOST = 10_000  # fits of one call: a grid that is larger is a mistake, or a generator without end
+MOST = 10_000  # the most fits of one call: a larger grid is a mistake, or an endless generator
 
 
 @dataclass(frozen=True)
 class Combination:
-    """One place of the grid; `network` has the penalty of `l2`, which is None where none was asked for."""
+    """One point of the grid; `network` includes the penalty of `l2`, which is None where none was requested."""
 
     name: str
     network: Network
@@ -29,7 +29,7 @@ class Combination:
 def combinations(networks: object, seeds: object, optimizers: object, l2: object) -> list[Combination]:
     """Return every combination: networks outermost, then optimizers, l2 and seeds.
 
-    Raises ConfigError for what is empty, not known, or there twice.
+    Raises ConfigError for an empty list, an unknown name, or a repeated value.
     """
     rules = [make_optimizer(one) for one in _listed(optimizers, "optimizers", (str, Optimizer, type))]
     strengths = [None] if l2 is None else [number(v, "fit_many", "l2", low=0) for v in _listed(l2, "l2", (int, float))]
@@ -46,7 +46,7 @@ def combinations(networks: object, seeds: object, optimizers: object, l2: object
 
 
 def require_few(fits: int) -> None:
-    """Raise ConfigError for more fits than anybody means."""
+    """Raise ConfigError for more fits than the limit."""
     if fits > MOST:
         raise ConfigError(
             f"fit_many requires at most {MOST} fits, got {fits}. Give fewer seeds, optimizers, l2 or folds."
@@ -54,14 +54,14 @@ def require_few(fits: int) -> None:
 
 
 def _seeds(seeds: object) -> list[int]:
-    """Return the seeds: those of a list, or 0, 1, ... up to a number of them."""
+    """Return the seeds: those of a list, or 0, 1, ... for a number of seeds."""
     if not isinstance(seeds, Iterable):
         return list(range(min(whole(seeds, "fit_many", "seeds"), MOST + 1)))
     return [whole(seed, "fit_many", "each of seeds", low=0) for seed in _listed(seeds, "seeds", ())]
 
 
 def _named(networks: object) -> dict[str, Network]:
-    """Return the networks by name: those of a dict, or their sizes, numbered where these are alike."""
+    """Return the networks by name: those of a dict, or their sizes, numbered where sizes are equal."""
     if isinstance(networks, Mapping):
         named = {str(name): network for name, network in networks.items()}
     else:
@@ -89,7 +89,7 @@ def _penalised(network: Network, strength: float | None) -> Network:
 
 
 def _listed(values: object, what: str, single: tuple[type, ...]) -> list[Any]:
-    """Return one value or several as a list; raise ConfigError for none, and for a generator that does not end."""
+    """Return one value or several as a list; raise ConfigError for an empty one, and for an endless generator."""
     if single and isinstance(values, single):
         return [values]
     if not isinstance(values, Iterable):

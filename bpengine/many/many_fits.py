@@ -1,4 +1,4 @@
-"""What many fits leave: their models and histories, and a table of their scores."""
+"""The result of many fits: their models and histories, and a table of their scores."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from bpengine.training.schedules import Constant
 
 @dataclass(frozen=True, kw_only=True)
 class OneFit:
-    """One fit: what it was made from, the trained model, its history, and its scores.
+    """One fit: its settings, the trained model, its history, and its scores.
 
-    scores: those of the validation rows, by name, of the state that the model has: its best epoch's where a rule restored it;
-    empty without validation rows. score: the one that is compared, NaN for a fit that failed. fold: the number of the fold
-    from 0, None without folds. error: why it failed, "" where it did not; the model then has its last good parameters.
+    scores: those of the validation rows, by name, for the model's final state (the best epoch's where a rule restored it);
+    empty without validation rows. score: the one that is compared, NaN for a failed fit. fold: the number of the fold from 0,
+    None without folds. error: why the fit failed, "" where it did not; a failed model has its last good parameters.
 
     >>> xor = bp.data.load("xor")
     >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
@@ -52,7 +52,7 @@ class OneFit:
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What it has in common with the fits of other seeds and folds.
+        """The settings that this fit shares with those of other seeds and folds.
 
         >>> xor = bp.data.load("xor")
         >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
@@ -84,9 +84,9 @@ class OneFit:
 
 @dataclass(frozen=True, repr=False)
 class ManyFits(RichForm, Sequence[OneFit]):
-    """The fits of one call of `fit_many`, in the order of the grid, and which of them is best.
+    """The fits of one call of `fit_many`, in the order of the grid, and the best of them.
 
-    fits: one `OneFit` each. watched: the score by which they are compared. seconds: of the whole call.
+    fits: one `OneFit` each. watched: the score by which they are compared. seconds: the time of the whole call.
 
     >>> xor = bp.data.load("xor")
     >>> network = bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error")
@@ -130,9 +130,9 @@ class ManyFits(RichForm, Sequence[OneFit]):
 
     @property
     def best(self) -> OneFit:
-        """The fit of the best score; raise ConfigError where all have failed.
+        """The fit with the best score; raise ConfigError where all have failed.
 
-        Of many seeds the best is partly luck: `summary` compares settings by their means.
+        Among many seeds the best score is partly chance: `summary` compares settings by their means.
         """
         ended = [fit for fit in self.fits if math.isfinite(fit.score)]
         if not ended:
@@ -152,14 +152,14 @@ class ManyFits(RichForm, Sequence[OneFit]):
         return data_frame(self.to_rows(), "ManyFits")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the rows, the score that is compared and the seconds, as plain values for JSON."""
+        """Return the rows, the name of the compared score and the seconds, as plain values for JSON."""
         return json_object({"fits": self.to_rows(), "watched": self.watched.name, "seconds": self.seconds})
 
     def summary(self) -> list[dict[str, Any]]:
         """Return one dict per setting, the best mean first: the mean and the spread of the score over seeds and folds.
 
-        "mean" and "spread" (the standard deviation of a sample, NaN of one fit) are of the fits that did not fail, "fits" and
-        "failed" count them. A setting of which some fits failed comes after those of which none did.
+        "mean" and "spread" (the sample standard deviation, NaN for one fit) are those of the fits that did not fail; "fits"
+        and "failed" are numbers of fits. Settings with failed fits come after those without.
         """
         groups: dict[tuple[Any, ...], list[OneFit]] = {}
         for fit in self.fits:
@@ -194,7 +194,7 @@ class ManyFits(RichForm, Sequence[OneFit]):
 
 
 def spread_of(scores: Sequence[float]) -> dict[str, Any]:
-    """Return the mean of scores, their spread (the standard deviation of a sample), and how many are finite and not."""
+    """Return the mean of scores, their spread (the sample standard deviation), and how many are finite and how many not."""
     ended = [score for score in scores if math.isfinite(score)]
     return {
         "mean": statistics.fmean(ended) if ended else math.nan,
@@ -211,7 +211,7 @@ def _cell(value: object) -> str:
 
 
 def _rule_in_words(optimizer: Optimizer) -> str:
-    """Return a rule with its rate, and its options where they are not the usual ones."""
+    """Return a rule with its rate, and those options that differ from the defaults."""
     rate = optimizer.schedule
     usual = {f.name: f.default for f in fields(optimizer)}
     options = [f"{name}={value:g}" for name, value in optimizer.options().items() if value != usual.get(name)]

@@ -30,7 +30,7 @@ from bpengine.training.progress import Progress
 from bpengine.training.rows import Rows, encoded_rows, encoded_validation, evaluated_names, own_features
 from bpengine.training.stopping import Rule
 
-TOGETHER = 64  # models that a backend runs as one program at most, where nobody says how many
+TOGETHER = 64  # default for the most models that a backend runs as one program
 
 
 def fit_many(
@@ -67,25 +67,26 @@ def fit_many(
     """Train a model for every combination of networks, optimizers, l2, seeds and folds; return models and a table.
 
     networks: one, several, or several by name. Each model is `bp.Model(network, seed=seed)`, trained by its `fit`.
-    seeds: how many (5 stands for 0 to 4), or which. They draw the initial weights, the order of rows and dropout masks.
-    optimizers: one or several, by name or made: [bp.Adam(1e-3), bp.Adam(3e-3)] are two learning rates.
+    seeds: their number (5 stands for 0 to 4), or a list. They draw the initial weights, the order of rows and dropout masks.
+    optimizers: one or several, names or objects: [bp.Adam(1e-3), bp.Adam(3e-3)] are two learning rates.
     l2: strengths; each network gets the penalty bp.L2(strength). None leaves networks as they are.
     folds: a number k, or pairs (train, test) of row numbers such as scikit-learn's KFold(5).split(x). Each model is trained on
-        the rows of `train` and validated on those of `test`. k folds hold out each row once, of classes the same share each,
-        and are the same in every call with these targets.
-    monitor: the score by which fits are compared: "loss", or one of the metrics, of the validation rows. Without any it is the
-        training loss of the last epoch.
-    features: a `bp.Features` that was fitted, for every model. (What it has learned from all rows, folds do not hold out.)
-    at_once: how many fits run at a time; by default as many as there are cores on NumPy, up to 64 on JAX.
-    progress: show a bar. All else is as in `Model.fit`; stopping rules are each model's own.
+        the rows of `train` and validated on those of `test`. k folds hold out each row once, with the same share of each
+        class, and are the same in every call with these targets.
+    monitor: the score by which fits are compared: "loss" or one of the metrics, on the validation rows; without validation
+    rows the training loss of the last epoch.
+    features: a fitted `bp.Features`, for every model. (If it has learned from all rows, it includes those that folds hold
+    out.) at_once: how many fits run at a time; by default as many as there are cores on NumPy, up to 64 on JAX.
+    progress: show a bar. All other arguments are those of `Model.fit`; stopping rules apply to each model separately.
 
-    On JAX, models that differ in seed, learning rate, l2 or fold alone run as one program, the step under `jax.vmap`; networks
-    of other shapes and other update rules are programs of their own. On NumPy each core trains one model at a time, with one
+    On JAX, models that differ only in seed, learning rate, l2 or fold run as one program, the step under `jax.vmap`; networks
+    of other shapes and other update rules are separate programs. On NumPy each core trains one model at a time, with one
     thread for its matrix products; the numbers are those of `NumpyBackend(threads=1)`, to the last bit. On JAX they differ
     from those of a single fit by rounding.
 
-    A fit whose numbers are no longer finite fails alone: its row says why. Ctrl-C ends all fits, and what they have reached is
-    returned. Raises ConfigError, ShapeError or DataError for what makes no sense, an empty list included, before training.
+    A fit whose numbers are no longer finite fails without affecting others; its row says why. Ctrl-C ends all fits, and their
+    present state is returned. Raises ConfigError, ShapeError or DataError for invalid arguments, an empty list included,
+    before training.
 
     >>> xor = bp.data.load("xor")
     >>> network = bp.Network(2, [bp.Dense(4, "tanh"), bp.Dense(1)], "mean_squared_error")
@@ -131,7 +132,7 @@ def fit_many(
 
 
 class _Scoring(NamedTuple):
-    """The metrics that are computed, and that by which fits are compared."""
+    """The metrics that are computed, and the one by which fits are compared."""
 
     metrics: tuple[Any, ...]
     watched: AnyMetric
@@ -191,7 +192,7 @@ def _tasks(
 
 
 def _some(folds: object) -> Iterable[object]:
-    """Return pairs of row numbers that may be asked for again, once for each network."""
+    """Return pairs of row numbers as a list, since each network needs them again."""
     return itertools.islice(folds, MOST_FOLDS + 1) if isinstance(folds, Iterable) else [folds]
 
 
@@ -208,7 +209,7 @@ def _workers(backend: Backend, fits: int, at_once: int | None) -> int:
 
 
 def _run(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, *, progress: bool) -> None:
-    """Run the fits, and show how many are over."""
+    """Run the fits, and show how many have ended."""
     over = 0
 
     def show(job: QueuedFit) -> None:
@@ -218,12 +219,12 @@ def _run(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, *, prog
             bar.update(over, job.history.epochs[-1])
 
     with joint_fits.backend.divided(workers), Progress(show=progress) as bar:
-        bar.begin(0, 0, last_epoch=None, last_step=len(jobs), epoch_steps=1)  # fits are what is counted
+        bar.begin(0, 0, last_epoch=None, last_step=len(jobs), epoch_steps=1)  # the bar counts fits
         run_all(jobs, joint_fits, workers, show)
 
 
 def _fit(number: int, task: _Task, job: QueuedFit, watched: AnyMetric) -> OneFit:
-    """Return what a fit left, with the scores of the state that its model has."""
+    """Return the result of a fit, with the scores of its model's final state."""
     epochs, end = job.history.epochs, job.history.end
     kept = end.best.epoch if end is not None and end.best.state else len(epochs)
     scores = (epochs[kept - 1].validation or {}) if epochs else {}

@@ -16,12 +16,12 @@ from bpengine.training.joint.fit_execution import FitExecution
 from bpengine.training.joint.joint_fits import JointFits
 from bpengine.training.rows import Rows
 
-LOOK = 0.1  # seconds between two looks at whether all is done
+LOOK = 0.1  # seconds between two checks whether all fits are done
 
 
 @dataclass(kw_only=True)
 class QueuedFit:
-    """A fit to run, and what it leaves. error: why it failed with numbers that are not finite."""
+    """A fit to run, and its result. error: why it failed with numbers that are not finite."""
 
     model: Model
     settings: FitSettings
@@ -46,8 +46,8 @@ class QueuedFit:
 def run_all(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, done: Callable[[QueuedFit], None]) -> None:
     """Run all fits in so many threads; done(job) is called in this thread after each.
 
-    On Ctrl-C those that run end after the steps that they are at, those that have not begun before their first. What else
-    than numbers that are not finite a fit raises ends all of them, and is raised here.
+    On Ctrl-C running fits end after their present steps, and waiting fits do not begin. An exception of a fit, other than that
+    for numbers that are not finite, ends all fits and is re-raised here.
     """
     left, lock, errors = list(range(len(jobs))), threading.Lock(), dict[int, BaseException]()
     ended: list[int] = []
@@ -61,7 +61,7 @@ def run_all(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, done
             while (number := next_one()) is not None:
                 try:
                     jobs[number].run()
-                except BaseException as error:  # raised below, in the thread that waits for it
+                except BaseException as error:  # re-raised below, in the waiting thread
                     errors[number] = error
                     joint_fits.asked_to_end.set()
                 ended.append(number)

@@ -1,4 +1,4 @@
-"""NumPy's other functions as ONNX operations: reductions, shapes, choices. Each is called as NumPy's, after the graph."""
+"""NumPy's other functions as ONNX operations: reductions, shapes, selections. Arguments are the graph, then those of NumPy."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Axes = int | Sequence[int] | None
 
 
 def axes_of(axis: Axes, ndim: int) -> list[int]:
-    """Return axes counted from the first one."""
+    """Return axes as numbers counted from the first axis."""
     every = range(ndim) if axis is None else [axis] if isinstance(axis, int) else axis
     return sorted({a % ndim for a in every})
 
 
 def _reduced(x: RecordedArray, axis: Axes, keepdims: bool) -> tuple[list[int], Shape]:
-    """Return the axes that vanish and the shape of what is left."""
+    """Return the reduced axes and the resulting shape."""
     axes = axes_of(axis, x.ndim)
     kept: list[Dimension] = [1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes]
     return axes, tuple(kept)
@@ -39,7 +39,7 @@ def _reduction(op: str) -> Callable[..., RecordedArray]:
         cast = as_recorded(graph, x, kind)
         if not axes:
             return cast
-        if op == "ReduceSum":  # the others take their axes so from version 18 on
+        if op == "ReduceSum":  # the other reductions take axes as an input only from version 18 on
             return cast.noted(op, np.array(axes, np.int64), shape=shape, keepdims=int(keepdims))
         return cast.noted(op, shape=shape, axes=axes, keepdims=int(keepdims))
 
@@ -73,7 +73,7 @@ def _place_of(op: str) -> Callable[..., RecordedArray]:
 
 
 def filled(graph: OnnxGraph, shape: Shape, value: object, dtype: npt.DTypeLike) -> RecordedArray:
-    """Note an array of one number."""
+    """Record an array of equal numbers."""
     if not has_rows(shape):
         return as_recorded(graph, np.full([n for n in shape if isinstance(n, int)], value, dtype))
     one = as_recorded(graph, np.array(value, dtype))

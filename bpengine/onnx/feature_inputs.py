@@ -1,4 +1,4 @@
-"""Columns of a table as inputs of a graph, one by one, and the inputs of the network that Features make of them."""
+"""Columns of a table as separate inputs of a graph, and the network's inputs that Features compute from them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TEXT, NUMBER = np.dtype(object), np.dtype(np.float64)
 
 
 class GraphInput(NamedTuple):
-    """One input of a graph, and what it takes in words."""
+    """One input of a graph, and a description of its values."""
 
     array: RecordedArray
     takes: str
 
 
 class Encoding(NamedTuple):
-    """Network inputs x (rows, inputs), which rows have been understood (rows, 1) or None for all, and the graph's inputs."""
+    """Network inputs x (rows, inputs), which rows are valid (rows, 1) or None for all, and the graph's inputs."""
 
     x: RecordedArray
     valid: RecordedArray | None
@@ -33,13 +33,13 @@ class Encoding(NamedTuple):
 
 
 def plain_inputs(graph: OnnxGraph, inputs: int, dtype: str) -> Encoding:
-    """Note the input of a network that takes numbers as they are."""
+    """Record the input of a network that takes numbers directly."""
     x = _entry(graph, WHOLE, np.dtype(dtype), inputs)
     return Encoding(x, None, [GraphInput(x, "finite numbers, a column for each input of the network")])
 
 
 def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encoding:
-    """Note how Features encode columns, and the columns as inputs (rows, 1): text for categories, float64 for numbers.
+    """Record the encoding of Features, and the columns as inputs (rows, 1): text for categories, float64 for numbers.
 
     Numbers without names stay one input (rows, columns). Everything is computed in float64 and then cast, as Features do.
     """
@@ -62,7 +62,7 @@ def encoded_inputs_of(graph: OnnxGraph, features: Features, dtype: str) -> Encod
 
 
 def _ordered(x: RecordedArray, order: Sequence[tuple[int, int]]) -> RecordedArray:
-    """Return inputs that are known by (column, number) in the order of these."""
+    """Return inputs, keyed by (column, number), in the order of the keys."""
     places = sorted(range(len(order)), key=order.__getitem__)
     ordered: RecordedArray = x if places == list(range(len(order))) else XP.take(x, places, axis=1)
     return ordered
@@ -101,7 +101,7 @@ def _entry_of(graph: OnnxGraph, column: LearnedColumn) -> GraphInput:
 def _scaled(
     columns: Sequence[NumberColumn], parts: Sequence[RecordedArray], dtype: str
 ) -> tuple[list[RecordedArray], RecordedArray]:
-    """Return numbers as they are scaled and which were missing, and the rows (rows, 1) in which all of them are finite."""
+    """Return scaled numbers and which were missing, and the rows (rows, 1) in which all of them are finite."""
     values, kind = _joined(parts), np.dtype(dtype)
     missing: RecordedArray = XP.isnan(values)
     fills = [np.nan if column.fill is None else column.fill for column in columns]
@@ -117,7 +117,7 @@ def _scaled(
 
 
 def _truths(column: NumberColumn, x: RecordedArray) -> RecordedArray:
-    """Return the numbers of a truth value's texts in any case: NaN for none, infinity, which is refused, for others."""
+    """Return the numbers of truth values given as text in any case: NaN for missing ones, infinity (refused) for others."""
     assert column.yes is not None
     spelled = [("".join(letters), number) for number, text in enumerate(column.yes) for letters in _cases(text)]
     texts, numbers = ["", *(text for text, _ in spelled)], [np.nan, *(float(number) for _, number in spelled)]
@@ -132,7 +132,7 @@ def _cases(text: str) -> list[tuple[str, ...]]:
 
 
 def _category(column: CategoryColumn, x: RecordedArray, dtype: str) -> RecordedArray:
-    """Return a one for each value, by the same rule for missing, rare and unknown ones as `CategoryColumn.encode`."""
+    """Return the one-hot encoding of values, by the rule of `CategoryColumn.encode` for missing, rare and unknown ones."""
     beyond = len(column.values) if column.other else -1
     gap = len(column.values) + column.other if column.missing else -1
     numbers = {"": gap, **{value: at for at, value in enumerate(column.values)}}

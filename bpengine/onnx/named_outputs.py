@@ -1,4 +1,4 @@
-"""What a graph gives: predictions in their own unit, or probabilities and the class that is the most probable, by name."""
+"""The outputs of a graph: predictions in their own unit, or probabilities and the name of the most probable class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bpengine.onnx.recorded_array import XP, RecordedArray
 from bpengine.trained import TrainedNetwork
 from bpengine.training.rows import classes_of
 
-NO_CLASS = -1  # of a row whose outputs are not finite
+NO_CLASS = -1  # the class number of a row whose outputs are not finite
 
 
 class GraphOutput(NamedTuple):
-    """One output of a graph, and what it gives in words."""
+    """One output of a graph, and a description of its values."""
 
     node: OnnxNode
     gives: str
@@ -26,9 +26,9 @@ class GraphOutput(NamedTuple):
 def named_outputs(
     graph: OnnxGraph, model: TrainedNetwork, y: RecordedArray, valid: RecordedArray | None
 ) -> Iterator[GraphOutput]:
-    """Note the outputs for predictions y (rows, outputs): "label" and "probabilities", or "prediction".
+    """Record the outputs for predictions y (rows, outputs): "label" and "probabilities", or "prediction".
 
-    valid: which rows have been understood (rows, 1), or None for all; the others are NaN. What is NaN has the label "" or -1.
+    valid: which rows are valid (rows, 1), or None for all; the others are NaN. The label of NaN is "" or -1.
     """
     graph.place, network = "", model.network
     if model.features is not None:
@@ -58,7 +58,7 @@ def _values(model: TrainedNetwork) -> str:
 
 
 def _class(target: str, outputs: int, y: RecordedArray) -> RecordedArray | None:
-    """Return the number of each row's class, or None where outputs are decided one by one."""
+    """Return the number of each row's class, or None where each output is a separate decision."""
     if target == "classes":
         number: RecordedArray = XP.argmax(y, axis=1)
     elif outputs == 1:

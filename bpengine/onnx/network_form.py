@@ -17,10 +17,10 @@ LINK = "link"
 
 
 def predictions(graph: OnnxGraph, model: TrainedNetwork, x: RecordedArray) -> RecordedArray:
-    """Note the predictions (rows, outputs) of a model for x (rows, inputs), after the loss's link function.
+    """Record the predictions (rows, outputs) of a model for x (rows, inputs), after the loss's link function.
 
-    Parameters and running statistics have the names that the model gives them.
-    Raises: ConfigError naming the layer that does what ONNX has no form of.
+    Parameters and running statistics have the model's names.
+    Raises: ConfigError naming a layer that uses an operation without an ONNX form.
     """
     network = model.network
     params, running = (

@@ -1,4 +1,4 @@
-"""ONNX files: a model's graph as `onnx.ModelProto`, checked, and written whole or not at all."""
+"""ONNX files: a model's graph as `onnx.ModelProto`, checked, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from bpengine.trained import TrainedNetwork
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, ValueInfoProto
 
-VERSIONS: Final = {"": 17, ML: 3}  # of the operations: servers of 2022 and later run them
-FILE_VERSION: Final = 8  # which goes with them
-MOST_BYTES: Final = 2**31 - 2**20  # of all numbers: protobuf, which the file is of, allows no more
+VERSIONS: Final = {"": 17, ML: 3}  # version of the operator set: servers of 2022 and later run it
+FILE_VERSION: Final = 8  # the file format version of that operator set
+MOST_BYTES: Final = 2**31 - 2**20  # bytes of all numbers: protobuf, the file's encoding, allows no more
 TYPES: Final = {"float32": 1, "int32": 6, "int64": 7, "object": 8, "bool": 9, "float64": 11}  # onnx.TensorProto's
 
 
@@ -36,10 +36,10 @@ class ExportedGraph(NamedTuple):
 
 
 def write_onnx(path: str | os.PathLike[str], model: TrainedNetwork) -> ExportedGraph:
-    """Write a model as an ONNX file, and return what is in it.
+    """Write a model as an ONNX file, and return its graph.
 
-    Raises: ConfigError without the package onnx, for what has no ONNX form, for names that are no text, and for more than 2
-    GiB; WriteError where the file cannot be written.
+    Raises: ConfigError without the package onnx, for an operation without an ONNX form, for names that are not text, and for
+    more than 2 GiB; WriteError where the file cannot be written.
     """
     onnx = optional("onnx", "export_onnx", "onnx")
     exported = graph_of(model)
@@ -111,7 +111,7 @@ def _value(helper: ModuleType, node: OnnxNode, said: str) -> ValueInfoProto:
 
 
 def _about(model: TrainedNetwork, exported: ExportedGraph) -> dict[str, str]:
-    """Return what a file says of itself beside the graph: names as JSON."""
+    """Return the metadata of a file: names as JSON."""
     features, names = model.features, model.class_names
     about: dict[str, Any] = {
         "inputs": {entry.array.node.name: entry.takes for entry in exported.inputs},
@@ -126,7 +126,7 @@ def _about(model: TrainedNetwork, exported: ExportedGraph) -> dict[str, str]:
 
 
 class ArrayLine(NamedTuple):
-    """One input or output of a graph as it is told: its name, "input" or "output", type, shape, and what it holds."""
+    """One input or output of a graph for display: its name, "input" or "output", type, shape, and content."""
 
     name: str
     role: str

@@ -1,4 +1,4 @@
-"""A graph of ONNX operations as it is noted: nodes of one output each, inputs and constants, all by name."""
+"""A graph of ONNX operations that is being recorded: nodes of one output each, inputs and constants, all by name."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ HostArray = npt.NDArray[Any]
 Kind = np.dtype[Any]
 COUNTED: Final = "the number of rows as a number (xp.ones((x.shape[0], 1)) is fine, np.ones is not)"
 ML: Final = "ai.onnx.ml"  # the domain of operations on text
-KINDS: Final = ("float32", "float64", "int32", "int64", "bool", "object")  # of arrays; object is text
+KINDS: Final = ("float32", "float64", "int32", "int64", "bool", "object")  # dtypes of arrays; object is text
 
 
 class NoOnnxForm(ConfigError):
-    """Something was done to an array that is not written as ONNX; the text is what."""
+    """An operation on an array has no ONNX form; the text names it."""
 
 
 class OpenRows:
-    """The number of rows, which a graph does not know: it is a part of shapes, and nothing can be computed with it."""
+    """The unknown number of rows of a graph: it can be part of a shape, and nothing can be computed with it."""
 
-    __array_ufunc__ = None  # an array leaves `array / rows` to it
+    __array_ufunc__ = None  # makes `array / rows` use the methods of this class
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -52,7 +52,7 @@ Shape = tuple[Dimension, ...]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class OnnxNode:
-    """One array of a graph: what makes it (`op` of `inputs`), or "input", or a constant with its numbers in `array`."""
+    """One array of a graph: the result of `op` on `inputs`, or "input", or a constant with its numbers in `array`."""
 
     name: str
     op: str
@@ -65,9 +65,9 @@ class OnnxNode:
 
 
 class OnnxGraph:
-    """Nodes in the order in which they were noted; `place` is the layer that notes, and begins the names of its nodes.
+    """Nodes in the order in which they were recorded; `place` is the layer being recorded, a prefix of the names of its nodes.
 
-    forms: functions of NumPy with what notes each of them, called with the graph and the function's own arguments.
+    forms: for each function of NumPy the function that records it, called with the graph and the arguments of NumPy's.
     """
 
     def __init__(self, forms: Mapping[Any, Callable[..., Any]]) -> None:
@@ -78,7 +78,7 @@ class OnnxGraph:
         self.nodes: list[OnnxNode] = []
 
     def unique(self, name: str) -> str:
-        """Return a name, with a number behind it where it is taken; ONNX has no empty names."""
+        """Return a name, with a number after it where it is already used; ONNX has no empty names."""
         wanted, number = name or "unnamed", 0
         while wanted in self._names:
             number += 1
@@ -97,7 +97,7 @@ class OnnxGraph:
         domain: str = "",
         **attributes: Any,
     ) -> OnnxNode:
-        """Note an operation."""
+        """Record an operation."""
         where = name or (f"{self.place}/{op}" if self.place else op)
         return self._kept(
             OnnxNode(
@@ -107,15 +107,15 @@ class OnnxGraph:
         )  # fmt: skip
 
     def input(self, name: str, dtype: npt.DTypeLike, shape: Shape) -> OnnxNode:
-        """Note an input of the graph; dtype object is text."""
+        """Record an input of the graph; dtype object is text."""
         return self._kept(OnnxNode(name=self.unique(name), op="input", dtype=np.dtype(dtype), shape=shape))
 
     def parameter(self, name: str, array: HostArray) -> OnnxNode:
-        """Note numbers that have a name."""
+        """Record a constant with a name."""
         return self._kept(self._of(self.unique(name), np.ascontiguousarray(array).reshape(array.shape)))
 
     def constant(self, value: object, dtype: npt.DTypeLike | None = None) -> OnnxNode:
-        """Note numbers without a name of their own; the same ones once."""
+        """Record a constant without a name; equal ones once."""
         array = np.array(value, dtype, order="C")
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -137,7 +137,7 @@ class OnnxGraph:
         return self.add("Shape", [first], np.int64, (1,), start=0, end=1)
 
     def shape_node(self, shape: Shape) -> OnnxNode:
-        """Return a shape as an array, with the number of rows in its place."""
+        """Return a shape as an array in which the number of rows is read at run time."""
         if not has_rows(shape):
             return self.constant(shape, np.int64)
         parts = [self.row_count() if n is ROWS else self.constant([n], np.int64) for n in shape]
@@ -150,7 +150,7 @@ def has_rows(shape: Shape) -> bool:
 
 
 def needed(outputs: Sequence[OnnxNode], nodes: Sequence[OnnxNode]) -> Iterator[OnnxNode]:
-    """Yield the nodes that outputs are made of, in their order: what a forward keeps for its backward falls away."""
+    """Yield the nodes that outputs depend on, in order; residuals, which only a backward needs, are left out."""
     wanted, open_nodes = set[int](), list(outputs)
     while open_nodes:
         node = open_nodes.pop()

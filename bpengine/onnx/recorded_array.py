@@ -1,4 +1,4 @@
-"""Arrays of known dtype and shape without values: NumPy hands every function called on one to it (NEP 13, NEP 18)."""
+"""Arrays of known dtype and shape without values: NumPy passes functions called on one to its methods (NEP 13, NEP 18)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from bpengine.onnx.onnx_graph import (
 )
 
 LEAST: Final = np.iinfo(np.int64).min
-XP: Final[Any] = np  # whose functions recorded arrays take, which its annotations do not know
+XP: Final[Any] = np  # NumPy's functions accept recorded arrays, which its type annotations do not allow
 
 
 class RecordedArray(NDArrayOperatorsMixin):
-    """A node of a graph that behaves as a NumPy array; what is done to it is noted."""
+    """A node of a graph that behaves as a NumPy array and records the operations on it."""
 
     __array_priority__ = 1000
 
@@ -37,7 +37,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         self.shape, self.dtype, self.ndim = node.shape, node.dtype, len(node.shape)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> RecordedArray:
-        """Note an elementwise operation or a matrix product."""
+        """Record an elementwise operation or a matrix product."""
         if "out" in options:
             raise NoOnnxForm(f"a write into an array by np.{ufunc.__name__} (write y = y + 1 in place of y += 1)")
         if method != "__call__" or options or ufunc not in self.graph.forms:
@@ -50,7 +50,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     def __array_function__(
         self, function: Callable[..., object], types: object, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> RecordedArray:
-        """Note any other function of NumPy."""
+        """Record any other function of NumPy."""
         name = f"np.{function.__name__}"
         if function not in self.graph.forms:
             raise NoOnnxForm(name)
@@ -63,7 +63,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         return computed
 
     def __getitem__(self, key: object) -> RecordedArray:
-        """Note a choice of columns: by numbers, slices, new axes, or one list of numbers."""
+        """Record a selection of columns: by numbers, slices, new axes, or one list of numbers."""
         return picked(self, key if isinstance(key, tuple) else (key,))
 
     @property
@@ -103,7 +103,7 @@ class RecordedArray(NDArrayOperatorsMixin):
         raise NoOnnxForm("a write into an array")
 
     def __getattr__(self, name: str) -> NoReturn:
-        """Refuse NumPy's own methods and attributes (`x.sum()`), which no function of the standard stands for."""
+        """Refuse NumPy's methods and attributes (`x.sum()`) that are not part of the array API standard."""
         if name in dir(np.ndarray) and not name.startswith("__"):
             raise NoOnnxForm(f"the attribute {name!r} of an array (write xp.{name}(x, ...))")
         raise AttributeError(name)
@@ -111,7 +111,7 @@ class RecordedArray(NDArrayOperatorsMixin):
     def noted(
         self, op: str, *more: Any, dtype: npt.DTypeLike | None = None, shape: Shape | None = None, **attributes: Any
     ) -> RecordedArray:
-        """Note an operation on this array, and perhaps more of them; its result has the same dtype and shape by default."""
+        """Record an operation on this array and possibly others; its result has the same dtype and shape by default."""
         nodes = [self.node, *(as_node(self.graph, a) for a in more)]
         kind = self.dtype if dtype is None else dtype
         return RecordedArray(
@@ -149,7 +149,7 @@ def _common(dimensions: Sequence[Dimension]) -> Dimension:
 
 
 def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
-    """Note x[keys]."""
+    """Record x[keys]."""
     if any(isinstance(k, RecordedArray) for k in keys):
         raise NoOnnxForm("indexing by a computed array")
     spots = [at for at, k in enumerate(keys) if k is Ellipsis]
@@ -172,7 +172,7 @@ def picked(x: RecordedArray, keys: tuple[Any, ...]) -> RecordedArray:
 
 
 def _along(x: RecordedArray, key: object, axis: int) -> RecordedArray:
-    """Note what a key picks along one axis; a single number keeps the axis."""
+    """Record the selection by a key along one axis; a single number keeps the axis."""
     length = x.shape[axis]
     if isinstance(key, slice) and key == slice(None):
         return x

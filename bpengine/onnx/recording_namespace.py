@@ -1,4 +1,4 @@
-"""The array namespace of a recorded forward: NumPy, which hands functions to recorded arrays, and new arrays of any rows."""
+"""The array namespace of a recorded forward: NumPy, whose functions recorded arrays handle, and new arrays of any rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CREATED: Final = {"zeros": 0, "ones": 1, "empty": 0}
 
 
 class RecordingNamespace:
-    """NumPy's names; arrays are made with as many rows as the graph will be given."""
+    """NumPy's names; new arrays have the graph's number of rows, which is known only at run time."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         self._graph = graph
@@ -34,7 +34,7 @@ class RecordingNamespace:
     def full(
         self, shape: object, fill_value: object, *, dtype: npt.DTypeLike | None = None
     ) -> RecordedArray | HostArray:
-        """Return an array of one number: NumPy's, unless it has as many rows as come."""
+        """Return an array of equal numbers: NumPy's, unless it has the graph's number of rows."""
         wanted = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         if not has_rows(wanted):
             return np.full(wanted, fill_value, dtype)
@@ -43,14 +43,14 @@ class RecordingNamespace:
     def asarray(
         self, a: object, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None
     ) -> RecordedArray | HostArray:
-        """Return an array as it is, or in another dtype; anything else as NumPy does."""
+        """Return an array unchanged or in another dtype; anything else as NumPy does."""
         if isinstance(a, RecordedArray):
             return as_recorded(self._graph, a, None if dtype is None else np.dtype(dtype))
         return np.asarray(a, dtype=dtype, copy=copy)
 
 
 class RecordingOps(Ops):
-    """The kernels bound to a recording namespace; those of training alone are refused with their own reason."""
+    """The kernels bound to a recording namespace; kernels used only in training are refused with their reason."""
 
     def __init__(self, graph: OnnxGraph) -> None:
         refused = {
@@ -62,7 +62,7 @@ class RecordingOps(Ops):
         self._graph = graph
 
     def at(self, place: str) -> RecordingOps:
-        """Note from here on what is done in this place."""
+        """Record the following operations under this place."""
         self._graph.place = place
         return self
 

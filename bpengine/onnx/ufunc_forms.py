@@ -26,11 +26,11 @@ TRUTHS: Final = {  # NumPy's & | ^ ~ are these on truth values
 }  # fmt: skip
 
 LOGICAL: Final = ("And", "Or", "Xor", "Not", "Equal")
-AS_TRUTHS: Final = {"Add": "Or", "Max": "Or", "Mul": "And", "Min": "And"}  # what NumPy does with truth values
+AS_TRUTHS: Final = {"Add": "Or", "Max": "Or", "Mul": "And", "Min": "And"}  # NumPy's behaviour with truth values
 
 
 def elementwise(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> RecordedArray:
-    """Note an operation that ONNX has, in the dtype that NumPy would choose (Python numbers are weak: NEP 50)."""
+    """Record an operation that ONNX has, in the dtype that NumPy would choose (Python numbers are weak: NEP 50)."""
     (first, *more), dtype, shape = _operands(graph, ufunc, inputs)
     name = NAMED[ufunc]
     if first.dtype == bool and name not in LOGICAL:
@@ -49,12 +49,12 @@ def _operands(graph: OnnxGraph, ufunc: np.ufunc, inputs: Sequence[Any]) -> tuple
 
 
 def _log1p(x: RecordedArray) -> RecordedArray:
-    """Return log(1 + x) with the digits of a small x: the error of 1 + x is made up for.
+    """Return log(1 + x) with full precision for a small x: the rounding error of 1 + x is compensated.
 
     Source: Goldberg, "What every computer scientist should know about floating-point arithmetic", theorem 4, 1991.
     """
     near = 1.0 + x
-    kept = near - 1.0  # x as far as it came into the sum
+    kept = near - 1.0  # the part of x that was added in the rounded sum
     logarithm: RecordedArray = XP.where(kept == x, XP.log(near), XP.where(kept == 0.0, x, x * (XP.log(near) / kept)))
     return logarithm
 
@@ -130,7 +130,7 @@ def _same(a: Dimension, b: Dimension) -> bool:
 
 
 def _matmul(graph: OnnxGraph, a: RecordedArray | HostArray, b: RecordedArray | HostArray) -> RecordedArray:
-    """Note a product of matrices, or of stacks of them."""
+    """Record a product of matrices, or of stacks of them."""
     arrays, dtype = [as_recorded(graph, x) for x in (a, b)], np.result_type(a.dtype, b.dtype)
     left, right = (as_recorded(graph, x, dtype) for x in arrays)
     if left.ndim < 2 or right.ndim < 2 or not _same(left.shape[-1], right.shape[-2]):

@@ -1,1 +1,1 @@
-"""Output of the engine: JSON values, text without invisible characters, forms for notebooks, and files."""
+"""Output of the engine: JSON values, text without invisible characters, HTML for notebooks, and files."""

@@ -1,4 +1,4 @@
-"""Lines and records added to the end of a file: each whole or not at all."""
+"""Lines and records appended to a file: each completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from bpengine.output.writing import PathLike
 
 
 def add_line(path: PathLike, line: str) -> None:
-    """Add a line to a file, which is made where there is none; raise WriteError as `add_bytes` does."""
+    """Append a line to a file, which is created if missing; raise WriteError as `add_bytes` does."""
     add_bytes(path, f"{line}\n".encode())
 
 
 def add_bytes(path: PathLike, data: bytes) -> None:
-    """Add bytes to a file, which is made where there is none.
+    """Append bytes to a file, which is created if missing.
 
-    A write that is not complete is truncated again. Raises WriteError, also for a path that is no regular file.
+    An incomplete write is undone by truncation. Raises WriteError, also for a path that is not a regular file.
     """
     try:
         with open(path, "ab", buffering=0) as file:
@@ -38,7 +38,7 @@ def add_bytes(path: PathLike, data: bytes) -> None:
 
 
 def whole_lines(path: PathLike) -> list[str]:
-    """Return the lines of a text file; a last one that was not written to its end is left out. Raises WriteError."""
+    """Return the lines of a text file; an incomplete last line is left out. Raises WriteError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,7 +1,7 @@
 """Dark SVG: a drawing with a second set of colours, for readers whose screen is dark (`prefers-color-scheme`).
 
-A browser that shows an SVG as a picture uses the system's setting, so one file serves both; other programs, which know no
-media queries, show the light colours.
+A browser that shows an SVG as a picture uses the system's setting, so one file serves both; other programs, which do not
+support media queries, show the light colours.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROPERTIES = ("fill", "stroke", "stop-color")
 def with_dark(svg: bytes) -> bytes:
     """Return an SVG with its colours as style properties, and a style sheet that replaces those of `DARK` on a dark screen.
 
-    Text without a colour of its own becomes light, and a picture in the drawing dimmer.
+    Text without a colour becomes light, and a picture in the drawing dimmer.
     """
     rules = [
         f'[style*="{name}: {light}"]{{{name}:{dark} !important}}' for light, dark in DARK.items() for name in PROPERTIES

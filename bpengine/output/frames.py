@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from bpengine.errors import ConfigError
 
-DataFrame: TypeAlias = Any  # of pandas, which states no types
+DataFrame: TypeAlias = Any  # of pandas, which has no type annotations
 
 
 def data_frame(rows: Sequence[Mapping[str, Any]], who: str) -> DataFrame:

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-JsonValue: TypeAlias = Any  # None, a truth value, a number, text, or a list or a dict of such
+JsonValue: TypeAlias = Any  # None, a truth value, a number, text, or a list or a dict of these
 
 
 def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a mapping as JSON can hold it, its values converted at every depth.
+    """Return a mapping with its values converted for JSON at every depth.
 
     >>> json_object({"loss": float("inf"), "shape": (2, 3)})
     {'loss': None, 'shape': [2, 3]}
@@ -19,7 +19,7 @@ def json_object(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def json_value(value: object) -> JsonValue:
-    """Return a value as JSON can hold it: a tree of dicts, lists, texts, finite numbers, booleans and None."""
+    """Return a value converted for JSON: a tree of dicts, lists, texts, finite numbers, booleans and None."""
     if isinstance(value, dict):
         return json_object(value)
     if isinstance(value, (list, tuple)):

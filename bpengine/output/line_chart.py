@@ -1,7 +1,7 @@
-"""Line charts as SVG, for notebooks: small, without a library, in the colours of the page they stand on.
+"""Line charts as SVG, for notebooks: small, without a library, in the colours of the surrounding page.
 
-Axes and letters take the page's own colour; the two lines have colours that differ from white and from black paper by a
-contrast of more than 3 to 1, and one of them is dashed, so that they can be told apart without colour.
+Axes and letters take the page's colour; the two lines have colours with a contrast of more than 3 to 1 to white and to
+black, and one of them is dashed, so that they can be distinguished without colour.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bpengine.output.rich_form import escaped
 
 WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 24, 38
-POINTS: Final = 300  # of a line: more cannot be told apart at this width
+POINTS: Final = 300  # points of a line: more cannot be distinguished at this width
 DRAWN: Final = (("#2a85c8", ""), ("#d9660a", "6 4"))
 Numbers = npt.NDArray[np.float64]
 Values = Sequence[float] | npt.NDArray[Any]
-Line = tuple[Values, Values]  # places and values, as many of each
+Line = tuple[Values, Values]  # positions and values, equally many
 
 
 def line_chart(series: Mapping[str, Line], x_label: str, y_label: str) -> str:

@@ -1,8 +1,8 @@
 """Rich forms: how results show themselves in notebooks (Jupyter, VS Code, Colab).
 
-HTML without scripts. Its colours are those of the page around it: text takes the page's own colour, lines and stripes are
-half-transparent grey, so a dark page needs no other style than a light one. All text is escaped, and its invisible
-characters are written as escapes; a frontend that drops the style shows plain tables.
+HTML without scripts. Its colours are those of the page around it: text takes the page's colour, lines and stripes are
+half-transparent grey, so dark and light pages use the same style. All text is escaped, and its invisible characters are
+written as escapes; a frontend that drops the style shows plain tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_ROWS: Final = 40  # rows of a table in a notebook; the number of further on
 UNIT: Final = re.compile("%$| ([KMG]i)?B$")
 PRETTY: Final = "_repr_pretty_"  # the name of the method that IPython calls
 LONGEST: Final = 200  # characters of a cell
-# Every rule names the class twice: Jupyter's own rules for tables are stronger than a single one.
+# Every rule names the class twice: Jupyter's rules for tables have precedence over a single class.
 STYLE: Final = """
 .bpengine{color:inherit;font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto}
 .bpengine.bpengine p{margin:.3em 0;color:inherit}
@@ -83,7 +83,7 @@ class Printer(Protocol):
 
 
 def block(*parts: str) -> str:
-    """Return fragments as one, with the style they are shown in."""
+    """Return fragments as one, with their style."""
     return f'<div class="bpengine"><style>{STYLE}</style>{"".join(parts)}</div>'
 
 
@@ -97,7 +97,7 @@ def escaped(text: str) -> str:
 
 
 def title(text: str) -> str:
-    """Return the line that says what a result is."""
+    """Return the line that names a result."""
     return f'<p class="title">{escaped(text)}</p>'
 
 
@@ -107,7 +107,7 @@ def lines(texts: Iterable[str]) -> str:
 
 
 def preformatted(text: str) -> str:
-    """Return text whose columns stand below each other."""
+    """Return preformatted text, with aligned columns."""
     return f"<pre>{escaped(text)}</pre>"
 
 
@@ -117,7 +117,7 @@ def folded(summary: str, *parts: str, unfolded: bool = False) -> str:
 
 
 def on_paper(svg: str, name: str) -> str:
-    """Return a picture whose colours are made for white paper; as an image, so that its style rules are its own."""
+    """Return a picture whose colours are made for a white background; as an image, so that its style rules stay separate."""
     data = base64.b64encode(svg.encode()).decode("ascii")
     return f'<div class="paper"><img alt="{escaped(name)}" src="data:image/svg+xml;base64,{data}"></div>'
 
@@ -133,8 +133,8 @@ def frame_of(document: str, name: str, height: int) -> str:
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_ROWS) -> str:
     """Return a table; a column whose cells are all numbers is aligned at the right.
 
-    Of more than `most` rows the first and the last are shown, and how many there are between them. The heads stand as they are
-    given: `words` translates those of the engine.
+    Of more than `most` rows the first and the last are shown, with the number of rows between them. The heads are not
+    translated: `words` translates those of the engine.
 
     >>> table(["loss"], [[0.5]])
     '<table><thead><tr><th class="n">loss</th></tr></thead><tbody><tr><td class="n">0.5</td></tr></tbody></table>'
@@ -168,7 +168,7 @@ def _row(cells: Sequence[str], kinds: Sequence[str]) -> str:
 
 
 def cell_text(value: object) -> str:
-    """Return a value as it stands in a table: numbers with six digits, a dash for none.
+    """Return a value as the text of a table cell: numbers with six digits, a dash for None.
 
     >>> [cell_text(value) for value in (None, True, 0.123456789, 1200, (1.0, 2.5), "text")]
     ['-', 'yes', '0.123457', '1200', '1, 2.5', 'text']

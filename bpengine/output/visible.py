@@ -1,10 +1,10 @@
 r"""Visible text: control characters, direction marks and lone surrogates are written as escapes.
 
 A name in a file may hold characters that a terminal executes: escape sequences that move the cursor or hide the text that
-follows, marks that change the direction of writing. For people they are shown as Python shows them, `\x1b` and `\u202e`;
-JSON has escapes of its own, with which a document still represents the same text.
+follows, marks that change the direction of writing. For people they are shown as in Python, `\x1b` and `\u202e`; in JSON as
+JSON's escapes, so that a document still represents the same text.
 
-They are those of Unicode's general categories controls (Cc), format characters (Cf), surrogates (Cs), separators
+These are Unicode's general categories controls (Cc), format characters (Cf), surrogates (Cs), separators
 of lines and of paragraphs (Zl, Zp). Source: Unicode Standard Annex 44, "Unicode Character Database", table 12. The 66
 noncharacters are escaped as well, since XML does not allow all of them. Source: The Unicode Standard, section 23.7.
 """
@@ -17,12 +17,12 @@ import unicodedata
 from typing import Any, Final
 
 HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-NEVER: Final = range(0xFDD0, 0xFDF0)  # noncharacters, beside the last two codes of each plane
+NEVER: Final = range(0xFDD0, 0xFDF0)  # noncharacters, in addition to the last two codes of each plane
 NOT_PLAIN: Final = re.compile(r"[^ -~\n\t]")  # most texts hold none of these and are returned as they are
 
 
 class _Visible(dict[int, int | str]):
-    """A table for `str.translate` that is filled as characters are met."""
+    """A table for `str.translate` that is filled as characters occur."""
 
     def __missing__(self, code: int) -> int | str:
         visible: int | str = code

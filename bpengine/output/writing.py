@@ -1,8 +1,8 @@
 """Writing: every file of the engine is written here, completely or not at all.
 
-A file is made as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
-the disk. A target that exists and is no regular file is refused; a symbolic link stays, and what it points to is replaced; a
-file that is replaced gives its mode, and where permitted its owner, to the new one. After a failure nothing has changed.
+A file is written as a draft beside its target and takes the target's name in one step (rename), after its bytes have reached
+the disk. A target that exists and is not a regular file is refused; a symbolic link stays, and the file it points to is
+replaced; the new file gets the mode, and where permitted the owner, of the old one. After a failure nothing has changed.
 
 A killed process leaves its draft behind. Drafts are recognized by their names, and the next writer of the same target removes
 those that no living process holds: a writer keeps a lock on its draft, and the lock ends with the process.
@@ -27,7 +27,7 @@ from typing import Final
 from bpengine.errors import BpError, WriteError, check_path
 from bpengine.output.opening import PRIVATE, flush_folder, opener
 
-locks: ModuleType | None = None  # on Windows a file that is open cannot be removed: there the system locks
+locks: ModuleType | None = None  # on Windows an open file cannot be removed: there the system locks it
 with contextlib.suppress(ImportError):
     locks = import_module("fcntl")
 
@@ -45,7 +45,7 @@ KINDS: Final = (
 
 
 def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteError) -> None:
-    """Write bytes to a file, in place of what was there, whole or not at all.
+    """Write bytes to a file, replacing its content, completely or not at all.
 
     Raises `error` when it cannot be written; nothing is changed then.
     """
@@ -54,16 +54,16 @@ def write_whole(path: PathLike, data: bytes, *, error: type[BpError] = WriteErro
 
 
 def check_target(path: PathLike, *, error: type[BpError] = WriteError) -> None:
-    """Raise `error` for a path that could not be written to: before long work, without touching what is there."""
+    """Raise `error` for a path that could not be written to: before long work, without changing an existing file."""
     check_path(path, "writing")
     with _named_errors([Path(path)], error), contextlib.ExitStack() as stack:
         _draft(Path(path), stack)
 
 
 def make_folder(path: PathLike) -> None:
-    """Make a folder, and those above it that are missing; their names are on the disk when this returns.
+    """Create a folder and its missing parents; their entries are on the disk when this returns.
 
-    Raises OSError where that cannot be.
+    Raises OSError on failure.
     """
     folder = Path(os.path.abspath(path))
     missing = [above for above in (folder, *folder.parents) if not above.exists()]
@@ -84,7 +84,7 @@ class Draft:
 
     @property
     def file(self) -> int:
-        """The number of the open file."""
+        """The descriptor of the open file."""
         assert self.opened is not None
         return self.opened.fileno()
 
@@ -118,7 +118,7 @@ class Draft:
         self.placed = True
 
     def undo(self) -> bool:
-        """Put the old file back; return False where that cannot be."""
+        """Restore the old file; return False where that fails."""
         if not self.placed:
             return True
         try:
@@ -134,7 +134,7 @@ class Draft:
         return True
 
     def close(self) -> None:
-        """Remove the files that are left beside the target."""
+        """Remove the remaining files beside the target."""
         for left in (self.path, self.kept):
             if left is not None:
                 with contextlib.suppress(OSError):
@@ -145,7 +145,7 @@ class Draft:
 def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[tuple[Draft, ...]]:
     """Yield a draft for each path; after the block they take the names of their targets, all of them or none.
 
-    Raises `error` when they cannot be written; nothing is changed and no draft is left then, whatever the block raised.
+    Raises `error` when they cannot be written; then nothing is changed and no draft is left, whatever the block raised.
     (A process that is killed between two renames leaves the first file new and the second old. Readers must detect that, as
     those of data sets do by their stamps.)
     """
@@ -175,7 +175,7 @@ def replacing(*paths: PathLike, error: type[BpError] = WriteError) -> Iterator[t
 
 @contextlib.contextmanager
 def _named_errors(paths: list[Path], error: type[BpError]) -> Iterator[None]:
-    """Turn an OSError into `error`, which says what could not be written and that nothing was changed."""
+    """Turn an OSError into `error`, which names the file and says that nothing was changed."""
     shown = " and ".join(repr(str(path)) for path in paths)
     try:
         yield
@@ -192,7 +192,7 @@ class _Refused(Exception):
 
 
 def _draft(path: Path, stack: contextlib.ExitStack) -> Draft:
-    """Make the draft of a file; the stack removes it."""
+    """Create the draft of a file; the exit stack removes it."""
     if "\0" in str(path):
         raise _Refused("a file name has no zero bytes")
     target = Path(os.path.realpath(path))
@@ -250,7 +250,7 @@ def clear_drafts(folder: Path, part: str) -> None:
 
 
 def _clear_those(folder: Path, wanted: Callable[[str], bool]) -> None:
-    with contextlib.suppress(OSError):  # a folder that may be written to and not be listed
+    with contextlib.suppress(OSError):  # a folder that may be written to but not listed
         for name in [entry for entry in os.listdir(folder) if wanted(entry) and entry.endswith(ENDING)]:
             with contextlib.suppress(OSError):
                 _clear_one(folder / name)
@@ -267,7 +267,7 @@ def _clear_one(draft: Path) -> None:
 
 
 def _held(file: int) -> bool:
-    """Lock a new draft; return False where another process removed it as a stale one."""
+    """Lock a new draft; return False where another process removed it as a stale draft."""
     if locks is None:
         return True
     try:
@@ -280,7 +280,7 @@ def _held(file: int) -> bool:
 
 
 def _bring_to_disk(folder: Path) -> None:
-    """Flush a folder's names to the disk, where the system and the file system can."""
+    """Flush a folder's entries to the disk, where the system and the file system support it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:

@@ -1,7 +1,7 @@
-"""Estimators for scikit-learn: BackpropClassifier and BackpropRegressor, loaded when they are asked for (extra "sklearn").
+"""Estimators for scikit-learn: BackpropClassifier and BackpropRegressor, loaded on first use (extra "sklearn").
 
-table_input: rows as scikit-learn checks them. column_rules: what the parameters say of the columns. learner: what both
-estimators share. classifier, regressor: targets.
+table_input: rows as scikit-learn checks them. column_rules: how the parameters treat columns. learner: the base of both
+estimators. classifier, regressor: their targets.
 """
 
 from __future__ import annotations

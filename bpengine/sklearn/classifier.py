@@ -1,4 +1,4 @@
-"""BackpropClassifier: a network that predicts a class, or for several labels yes or no."""
+"""BackpropClassifier: a network that predicts a class, or yes or no for each of several labels."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ MULTILABEL = "multilabel-indicator"
 
 
 class BackpropClassifier(ClassifierMixin, BackpropLearner):
-    """A network that predicts classes, for scikit-learn: `Pipeline`, `GridSearchCV`, `cross_val_score` and the rest take it.
+    """A network that predicts classes, for scikit-learn: it works in `Pipeline`, `GridSearchCV`, `cross_val_score` and others.
 
     Names and defaults are those of `MLPClassifier` where they mean the same. y: classes of any type (text, numbers, truth
     values), or an array of 0 and 1 (rows, labels) for several labels. X: numbers, or a data frame (pandas, polars, pyarrow)
-    with columns of every kind, which `bp.Features` makes numbers of; a frame's columns are taken by name, in any order.
-    Missing numbers are filled with the median of the training rows, and an input says so.
+    with columns of every kind, which `bp.Features` encodes as numbers; a frame's columns are found by name, in any order.
+    Missing numbers are filled with the median of the training rows, and a further input indicates them.
 
-    network: a whole `bp.Network`; the other parameters down to `l2` are then not looked at. Its loss is one on classes with an
-        output for each, or a binary one with one output for two classes, or with one for each label.
-    hidden_layer_sizes: units of each hidden layer. activation: of hidden layers, a name or a layer. dropout: share of the
-        hidden outputs that are dropped, from 0 to below 1. batch_norm: normalise before each activation.
+    network: a whole `bp.Network`; the other parameters down to `l2` are then ignored. Its loss is one on classes with an
+    output for each, or a binary one with one output for two classes, or with one for each label.
+    hidden_layer_sizes: units of each hidden layer. activation: that of hidden layers, a name or a layer. dropout: share of
+    the hidden outputs that are dropped, from 0 to below 1. batch_norm: normalise before each activation.
     l1, l2: strengths of `bp.L1` and `bp.L2` on all weights. (`alpha` of scikit-learn is l2 times the rows of a batch.)
     class_weight: "balanced", or {class: weight} (1 for a class that is not named), or None; for several labels as in
         `sklearn.utils.compute_sample_weight`.
-    optimizer: a name or a bp.Optimizer. learning_rate: a number or a schedule; None is the optimizer's own, 0.001 for Adam.
-    batch_size: rows of a step; "auto" is 200, None all of them; never more than there are. epochs: passes over the rows, no
-        more and no fewer unless `early_stopping` ends the fit; None is 200 for up to 10,000 rows, fewer for more, at least 20
-        and at least 400 steps, as on the command line. shuffle: a new order in each epoch.
-    standardize: learn from the training rows how to give each number mean 0 and standard deviation 1, and do it before the
-        network. True by default, other than in scikit-learn: a network learns little from columns of very different scales,
-        and that is the most frequent reason why it fails on a table. Columns that a Pipeline has standardised stay as they
-        are, but for rounding. `partial_fit` learns the scale from its first call.
-    missing: cells without a value are filled and an input says so ("fill"), their rows are left out of the training with a
-        warning ("drop"), or refused ("refuse"); rows to predict must then have none.
+    optimizer: a name or a bp.Optimizer. learning_rate: a number or a schedule; None is the optimizer's default, 0.001 for
+    Adam. batch_size: rows of a step; "auto" is 200, None all rows; never more than there are. epochs: passes over the rows,
+    exactly this many unless `early_stopping` ends the fit; None is 200 for up to 10,000 rows, fewer for more, at least 20
+    and at least 400 steps, as on the command line. shuffle: a new order in each epoch.
+    standardize: scale each number to mean 0 and standard deviation 1 of the training rows before the network. True by default,
+    unlike in scikit-learn: a network learns little from columns of very different scales, which is the most frequent
+    reason why it fails on a table. Columns that a Pipeline has standardised do not change, up to rounding. `partial_fit`
+    learns the scale from its first call.
+    missing: cells without a value are filled and indicated by an input ("fill"), their rows are left out of the training with
+    a warning ("drop"), or refused ("refuse"); with the last two, rows to predict must have none.
     categorical: columns that are categories although they hold numbers, by name or counted from 0.
-    features: a `bp.Features`, whose settings decide in place of `standardize`, `missing` and `categorical`: other scales, rare
-        values, columns to drop. Each fit learns anew, in a copy.
+    features: a `bp.Features`, whose settings replace `standardize`, `missing` and `categorical`: other scales, rare values,
+    columns to drop. Each fit learns a new copy of it.
     early_stopping: hold out `validation_fraction` of the rows, every class in its share, and stop when the loss on them has
         not fallen by more than `tol` for `n_iter_no_change` epochs; the model is that of the best epoch.
     monitor: a score to watch in place of the loss, by its name in `metrics` of `bp.Model.evaluate`, or a `bp.Metric`.
-    metrics: further scores of the rows held out, in `history_.validation_scores` for each epoch. Rows are held out for them
-        as for `early_stopping`, which they do not need.
-    warm_start: `fit` goes on where the call before ended, with the optimizer's moments; the classes must be the same.
-    random_state: a number, which is the seed of the `bp.Model`; a RandomState; or None for another seed each time.
+    metrics: further scores of held-out rows, in `history_.validation_scores` for each epoch. Rows are held out for them also
+    without `early_stopping`.
+    warm_start: `fit` continues where the previous call ended, with the optimizer's moments; the classes must be the same.
+    random_state: a number, which is the seed of the `bp.Model`; a RandomState; or None for a new seed each time.
     backend, device: where the model runs: "numpy", "jax", "cupy", or a Backend. precision: "float64", "float32", "tf32" or
-        "bfloat16"; None is that of X, float32 for an array of it, else float64. verbose: show the progress.
+    "bfloat16"; None is float32 for an X of float32, otherwise float64. verbose: show the progress.
 
-    Attributes after `fit`: `model_`, the `bp.Model`, which takes rows of the same columns itself and can be saved; `history_`,
+    Attributes after `fit`: `model_`, the `bp.Model`, which takes rows of the same columns and can be saved; `history_`,
     its `bp.History`; `classes_`; `multilabel_`; `loss_curve_`, the mean loss of each epoch, `loss_` the last of them,
     `n_iter_` their number; `n_outputs_`, the network's outputs; `n_features_in_`; `feature_names_in_` for frames.
 
-    Raises ValueError or its kinds in bpengine (ConfigError, DataError, ShapeError) for parameters and data that make no sense;
+    Raises ValueError or its subclasses in bpengine (ConfigError, DataError, ShapeError) for invalid parameters and data;
     NonFiniteError when training diverges.
 
     >>> from sklearn.datasets import load_wine
@@ -133,7 +133,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         self.class_weight = class_weight
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that several labels are possible."""
+        """Declare that several labels are possible."""
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -145,10 +145,10 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         classes: Sequence[Any] | HostArray | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train for one epoch more on these rows, with the optimizer's moments of before; return the estimator.
+        """Train for one more epoch on these rows, with the optimizer's earlier moments; return the estimator.
 
-        classes: all classes that will come, in the first call; later ones may leave it out, and so may several labels.
-        The first call learns the scale of the inputs from its rows: give it rows like those to come.
+        classes: all classes of this and later calls, in the first call; later calls and several labels do not need it.
+        The first call learns the scale of the inputs from its rows, which should be like those of later calls.
         """
         if isinstance(self.class_weight, str):
             raise ConfigError(
@@ -201,7 +201,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         return rows._replace(y=numbers, weights=weights, groups=numbers)
 
     def _know(self, labels: HostArray, classes: HostArray | None, *, goes_on: bool, multilabel: bool) -> None:
-        """Take over the classes; raise ValueError where they are not those of before, or fewer than two."""
+        """Set the classes; raise ValueError where they differ from earlier ones, or are fewer than two."""
         seen = np.arange(labels.shape[1]) if multilabel else np.unique(labels)
         if goes_on and classes is not None and not np.array_equal(classes, self.classes_):
             raise ConfigError(f"partial_fit requires the classes of its first call, {self.classes_}, got {classes}.")
@@ -221,7 +221,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         return None if self.class_weight is None else np.asarray(compute_sample_weight(self.class_weight, labels))
 
     def _weights_of_classes(self, numbers: HostArray, labels: HostArray, weights: HostArray | None) -> HostArray | None:
-        """Return what each row counts by its class: "balanced" gives all classes that are there the same sum of weights."""
+        """Return each row's weight by its class: "balanced" gives all classes that occur the same sum of weights."""
         if self.class_weight is None:
             return None
         if self.class_weight == "balanced":
@@ -264,7 +264,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
         return self._features(dataset, None, rows.weights)
 
     def _encoded_targets(self, features: data.Features, y: HostArray) -> HostArray:
-        return y  # numbers of classes already
+        return y  # already class numbers
 
     def _begin(self, rows: TrainingRows, seed: int) -> Model:
         model = super()._begin(rows, seed)
@@ -274,7 +274,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
 
 
 def _product(one: HostArray | None, other: HostArray | None) -> HostArray | None:
-    """Return the weights of rows that have two of them."""
+    """Return the product of two weights of each row."""
     if one is None or other is None:
         return other if one is None else one
     return np.asarray(one * other)

@@ -1,4 +1,4 @@
-"""What an estimator's parameters say of the columns: how they are scaled, what is a category, and which rows are usable."""
+"""How an estimator's parameters treat columns: their scaling, which are categories, and which rows are usable."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def unlearned_features(estimator: BaseEstimator, names: Sequence[str] = ()) -> data.Features:
-    """Return the Features that an estimator is to learn: a copy of those given, else those that its parameters say.
+    """Return the Features that an estimator will learn: a copy of the given ones, or those of its parameters.
 
-    names: of the columns, which `categorical` may count from 0.
-    Raises: ConfigError for parameters that make no sense.
+    names: those of the columns, which `categorical` may also give as numbers from 0.
+    Raises: ConfigError for invalid parameters.
     """
     who = type(estimator).__name__
     if estimator.features is None:
@@ -43,7 +43,7 @@ def unlearned_features(estimator: BaseEstimator, names: Sequence[str] = ()) -> d
 
 
 def _name(column: object, names: Sequence[str], who: str) -> str:
-    """Return the name of a column that is named or counted from 0."""
+    """Return the name of a column given by its name or its number from 0."""
     if isinstance(column, str):
         return column
     if isinstance(column, bool) or not isinstance(column, Integral):

@@ -1,4 +1,4 @@
-"""What both estimators share: the parameters of the usual network, a fit that begins or goes on, rows to predict."""
+"""The base of both estimators: the parameters of the default network, a new or continued fit, rows to predict."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ AUTO_BATCH = 200  # rows of a step with batch_size="auto", as in scikit-learn
 
 
 class BackpropLearner(BaseEstimator, ABC):
-    """Base of both estimators; they say what the targets are."""
+    """Base of both estimators; the subclasses define the targets."""
 
     _numeric: ClassVar[bool]  # whether targets are numbers
     model_: Model
@@ -110,7 +110,7 @@ class BackpropLearner(BaseEstimator, ABC):
         self.verbose = verbose
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that missing numbers are allowed, as long as there is a rule that fills them."""
+        """Declare that missing numbers are allowed, as long as a rule fills them."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = getattr(self.features, "missing", self.missing) == "fill"
         return tags
@@ -121,8 +121,8 @@ class BackpropLearner(BaseEstimator, ABC):
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train on X (rows, columns), numbers or a data frame, and y; return the estimator.
 
-        sample_weight: (rows,), 0 for a row left out, 2 for one given twice. With `warm_start` a second call goes on where the
-        one before ended, with the optimizer's moments (as long as it is the same optimizer).
+        sample_weight: (rows,), 0 leaves a row out, 2 counts it twice. With `warm_start` a second call continues where the
+        previous one ended, with the optimizer's moments (as long as the optimizer is the same).
         """
         return self._learn(X, y, sample_weight, epochs=self.epochs, goes_on=self.warm_start and self._fitted)
 
@@ -140,7 +140,7 @@ class BackpropLearner(BaseEstimator, ABC):
         goes_on: bool,
         classes: HostArray | None = None,
     ) -> Self:
-        """Train for some epochs, from the start or where the last call ended; a call that fails changes nothing."""
+        """Train for some epochs, from the start or from the end of the last call; a failed call changes nothing."""
         with self._unless_it_fails(goes_on=goes_on):
             x, y = training_rows(self, x, y, reset=not goes_on, numeric=self._numeric)
             x, y, weights = without_left_out(x, y, sample_weight)
@@ -157,7 +157,7 @@ class BackpropLearner(BaseEstimator, ABC):
 
     @contextmanager
     def _unless_it_fails(self, *, goes_on: bool) -> Iterator[None]:
-        """Give the estimator back as it was when the block raises: its attributes, and the state of a model that went on."""
+        """Restore the estimator when the block raises: its attributes, and the state of a continued model."""
         attributes, state = dict(vars(self)), self.model_.__getstate__() if goes_on else None
         try:
             yield
@@ -180,18 +180,18 @@ class BackpropLearner(BaseEstimator, ABC):
 
     @abstractmethod
     def _targets(self, rows: TrainingRows, *, goes_on: bool, classes: HostArray | None) -> TrainingRows:
-        """Return rows with targets as the model's Features take them; raise ValueError for others than those of before.
+        """Return rows with targets for the model's Features; raise ValueError for targets that differ from earlier ones.
 
-        classes: all that will come, None for those that are there.
+        classes: all classes of this and later calls, None for those that occur.
         """
 
     @abstractmethod
     def _network(self, inputs: int) -> Network:
-        """Return the network for the targets that were seen; raise ConfigError for one that does not fit."""
+        """Return the network for the seen targets; raise ConfigError for one that does not fit them."""
 
     @abstractmethod
     def _learned_features(self, rows: TrainingRows) -> data.Features:
-        """Return what the columns are, learned from the training rows."""
+        """Return the Features learned from the training rows."""
 
     def _require_same_network(self) -> None:
         network = self._network(self.model_.network.inputs)
@@ -202,7 +202,7 @@ class BackpropLearner(BaseEstimator, ABC):
             )
 
     def _begin(self, rows: TrainingRows, seed: int) -> Model:
-        """Return a model that is not trained."""
+        """Return a new, untrained model."""
         features = self._learned_features(rows)
         network = self._network(features.inputs)
         if isinstance(self.backend, Backend) and self.precision is None:
@@ -215,7 +215,7 @@ class BackpropLearner(BaseEstimator, ABC):
         return Model(network, self.backend, dtype, seed, **how)
 
     def _usual_or_given(self, inputs: int, outputs: int, loss: str) -> Network:
-        """Return the network that was given, else the usual one."""
+        """Return the given network, or else the default one."""
         if self.network is not None:
             if not isinstance(self.network, Network):
                 raise ConfigError(
@@ -224,22 +224,22 @@ class BackpropLearner(BaseEstimator, ABC):
                 )
             return self.network
         sizes = self.hidden_layer_sizes
-        units = np.atleast_1d(np.asarray(sizes, object)).tolist()  # one number is one layer
+        units = np.atleast_1d(np.asarray(sizes, object)).tolist()  # a single number is one layer
         batch_norm = flag(self.batch_norm, type(self).__name__, "batch_norm")
         hidden = hidden_blocks(units, self.activation, self.dropout, batch_norm=batch_norm)
         penalties: list[Penalty] = [*([L1(self.l1)] if self.l1 != 0 else []), *([L2(self.l2)] if self.l2 != 0 else [])]
         return Network(inputs, [*hidden, Dense(outputs)], loss, penalties)
 
     def _encoded_targets(self, features: data.Features, y: HostArray) -> HostArray:
-        """Return targets of TrainingRows as the network learns them."""
+        """Return the targets of TrainingRows in the form that the network learns."""
         return features.encode_target(y)
 
     def _features(
         self, x: HostArray | data.Table | data.Dataset, y: HostArray | None, weights: HostArray | None
     ) -> data.Features:
-        """Return what the columns are, learned from the training rows; y are targets that are values.
+        """Return the Features learned from the training rows; y are targets that are values.
 
-        The rows may be those of a Dataset, which says what the targets are.
+        The rows may be those of a Dataset, which states the kind of the targets.
         """
         features = unlearned_features(self, data.as_table(x).names)
         features.fit(x, y, task=None if y is None else "regression", weights=weights)
@@ -263,7 +263,7 @@ class BackpropLearner(BaseEstimator, ABC):
         return rows.take(np.sort(training)), rows.take(np.sort(held_out))
 
     def _seed(self) -> int:
-        """Return the seed of the model: `random_state` where it is a number, else one that it draws."""
+        """Return the seed of the model: `random_state` if it is a number, else a seed drawn from it."""
         if isinstance(self.random_state, numbers.Integral):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -286,7 +286,7 @@ class BackpropLearner(BaseEstimator, ABC):
     def _train(
         self, model: Model, rows: TrainingRows, held_out: TrainingRows | None, epochs: int | None, past: History | None
     ) -> None:
-        """Train a model, from where the History `past` ended if there is one, and keep both."""
+        """Train a model, continuing the History `past` if there is one, and keep both."""
         features, optimizer, batch = model.features, self._optimizer(), self._batch(len(rows.y))
         assert features is not None  # since `_begin`
 
@@ -333,7 +333,7 @@ class BackpropLearner(BaseEstimator, ABC):
 def without_left_out(
     x: HostArray | data.Table, y: HostArray, sample_weight: ArrayLike | None
 ) -> tuple[HostArray | data.Table, HostArray, HostArray | None]:
-    """Return rows, targets and weights without the rows of weight 0; weights of 1 are none.
+    """Return rows, targets and weights without the rows of weight 0; weights that are all 1 become None.
 
     Raises ShapeError or DataError for weights that are not one number of at least 0 for every row, or are all 0.
     """

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 class BackpropRegressor(RegressorMixin, BackpropLearner):
     """A network that predicts one value or several, for scikit-learn.
 
-    The parameters are those of `BackpropClassifier`, without `class_weight`. The usual network ends in one output for each
-    value and minimises the mean squared error; a network that is given has a loss on values. With `standardize` the targets
-    are standardised as well, and predictions are in their own unit; `loss_curve_` is then on the standardised scale.
+    The parameters are those of `BackpropClassifier`, without `class_weight`. The default network has one output for each value
+    and minimises the mean squared error; a given network needs a loss on values. With `standardize` the targets are
+    standardised as well, and predictions are in their own unit; `loss_curve_` is then on the standardised scale.
 
     Attributes after `fit`: `model_`, `history_`, `loss_curve_`, `loss_`, `n_iter_`, `n_outputs_`, `n_features_in_`,
     `feature_names_in_`, as those of `BackpropClassifier`.
@@ -46,7 +46,7 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
 
     _numeric = True
 
-    def __init__(  # written out for its name: Python's error for an unknown parameter says it
+    def __init__(  # defined here for its class name, which Python's error for an unknown parameter contains
         self,
         network: Network | None = None,
         *,
@@ -88,15 +88,15 @@ class BackpropRegressor(RegressorMixin, BackpropLearner):
         )  # fmt: skip
 
     def __sklearn_tags__(self) -> Tags:
-        """Say that several outputs are possible."""
+        """Declare that several outputs are possible."""
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
-        """Train for one epoch more on these rows, with the optimizer's moments of before; return the estimator.
+        """Train for one more epoch on these rows, with the optimizer's earlier moments; return the estimator.
 
-        The first call learns the scale of inputs and targets from its rows: give it rows like those to come.
+        The first call learns the scale of inputs and targets from its rows, which should be like those of later calls.
         """
         return self._partial(X, y, sample_weight)
 

@@ -15,11 +15,11 @@ from bpengine.data.tables.data_frames import is_absent
 from bpengine.data.validation.scans import require_supported
 from bpengine.errors import DataError
 
-FLOATS = [np.float64, np.float32]  # kept as they are; all other numbers become the first
+FLOATS = [np.float64, np.float32]  # kept dtypes; all others become the first
 
 
 class TrainingRows(NamedTuple):
-    """Rows as an array or a Table, targets as the loss takes them, weights (rows,) or None, groups (rows,) to split by."""
+    """Rows as an array or a Table, targets in the form of the loss, weights (rows,) or None, groups (rows,) to split by."""
 
     x: HostArray | data.Table
     y: HostArray
@@ -36,8 +36,8 @@ def training_rows(
 ) -> tuple[HostArray | data.Table, HostArray]:
     """Return rows to train on, an array (rows, columns) or a Table, and their targets; the estimator learns their names.
 
-    reset: whether the names and the number of columns are learned anew, or must be those of before. numeric: whether targets
-    are numbers. Raises ValueError for what scikit-learn refuses, DataError for frames that cannot be read.
+    reset: whether the names and the number of columns are learned again, or must equal the earlier ones. numeric: whether
+    targets are numbers. Raises ValueError for data that scikit-learn refuses, DataError for frames that cannot be read.
     """
     if y is None:
         raise DataError(
@@ -66,13 +66,13 @@ def training_rows(
 
 
 def _require_rows(x: object) -> None:
-    """Raise DataError, with what to do, for rows that can be read but once; sparse ones are refused by scikit-learn."""
+    """Raise DataError, with the remedy, for rows that can be read only once; scikit-learn refuses sparse ones."""
     if isinstance(x, Iterator):
         require_supported(x, "X")
 
 
 def _require_targets(y: object) -> None:
-    """Raise DataError for a missing name of a class; numbers are looked at by scikit-learn."""
+    """Raise DataError for a missing class name; scikit-learn checks numbers."""
     dtype = getattr(y, "dtype", None)
     named = not isinstance(dtype, np.dtype) or dtype.kind == "O"
     listed = isinstance(y, (list, tuple, np.ndarray)) or data.is_series(y)
@@ -83,7 +83,7 @@ def _require_targets(y: object) -> None:
 
 
 def rows_to_predict(estimator: BaseEstimator, x: ArrayLike) -> HostArray | data.Table:
-    """Return rows of columns that are known, an array or a Table; columns of a frame are taken by name, in any order.
+    """Return rows with the known columns, an array or a Table; columns of a frame are found by name, in any order.
 
     Raises ValueError for columns that are missing, or another number of them.
     """
@@ -93,12 +93,12 @@ def rows_to_predict(estimator: BaseEstimator, x: ArrayLike) -> HostArray | data.
         return rows
     table, names = data.as_table(x), getattr(estimator, "feature_names_in_", None)
     if names is None or not set(names) <= set(table.names):
-        validate_data(estimator, x, reset=False, skip_check_array=True)  # which says what is missing
+        validate_data(estimator, x, reset=False, skip_check_array=True)  # raises the error that names what is missing
         return table
     return table.select(names)
 
 
 def dtype_of(x: HostArray | data.Table) -> str:
-    """Return "float32" for rows that are all of it, else "float64"."""
+    """Return "float32" for rows that are all float32, else "float64"."""
     kinds = {x.whole(name).dtype for name in x} if isinstance(x, data.Table) else {x.dtype}
     return "float32" if kinds == {np.dtype(np.float32)} else "float64"

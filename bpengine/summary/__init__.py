@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer, and what a training step of it costs.
+"""The layers of a network, and the cost of a training step.
 
 call_costs       operations and matrix products of one kernel call, from its row of KERNELS
 network_summary  a table of layers: outputs, parameters, operations, memory

@@ -41,8 +41,8 @@ class CountedCall(NamedTuple):
 def counted(calls: Iterable[Call]) -> Iterator[CountedCall]:
     """Yield each call with its operations.
 
-    A backward call has the dimensions of the forward call at the same place; what an argument that was left out does not say
-    is as in the calls before it there.
+    A backward call has the dimensions of the forward call at the same place; dimensions of omitted arguments are those of
+    earlier calls at that place.
     """
     known: dict[tuple[str, str], dict[str, int]] = {}
     here: dict[str, dict[str, int]] = defaultdict(dict)
@@ -59,7 +59,7 @@ def counted(calls: Iterable[Call]) -> Iterator[CountedCall]:
 
 
 def _dimensions(kernel: Kernel, args: tuple[Any, ...]) -> dict[str, int]:
-    """Read the letters of the kernel's shapes off its arguments; an update rule takes any shape, here as one row."""
+    """Read the dimensions of the kernel's shapes from its arguments; an update rule takes any shape, here as one row."""
     dims: dict[str, int] = {}
     for name, array in zip(kernel.arguments, args, strict=False):
         shape = kernel.shapes[name]
@@ -91,7 +91,7 @@ def _product(name: str, dims: Mapping[str, int]) -> Product:
 
 
 def unique_arrays(trees: Iterable[Any]) -> list[HostArray]:
-    """Return every array in nested tuples once."""
+    """Return every distinct array in nested tuples."""
     return list({id(leaf): leaf for tree in trees for leaf in _leaves(tree)}.values())
 
 

@@ -1,7 +1,7 @@
 """A network layer by layer: outputs, parameters, operations and memory of a training step, as text and as a table.
 
-The layers are run forward and backward once, on NumPy, with made-up numbers, and observed: operations are those of the
-KERNELS table, memory is what the forward pass keeps for the backward pass.
+The layers are run forward and backward once, on NumPy, with arbitrary numbers, and observed: operations are those of the
+KERNELS table, memory is that of the arrays that the forward pass keeps for the backward pass.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ UNITS: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 class LayerSummary:
     """One layer in a training step.
 
-    output: the shape of what comes out. parameters: how many it has; those it shares with a layer before are counted there.
+    output: the shape of its output. parameters: their number; those shared with an earlier layer are counted there.
     forward_flops, backward_flops: floating-point operations, an elementary function counted as one; None where a custom
     layer computes without kernels of the engine. kept_bytes: what its forward pass keeps for its backward pass.
     """
@@ -54,9 +54,9 @@ class LayerSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(RichForm):
-    """What a network is made of, and what a training step on `batch_size` rows costs, the loss and the update apart.
+    """The layers of a network, and the cost of a training step on `batch_size` rows without the loss and the update.
 
-    parameter_bytes: of the parameters; a gradient takes as much, and so does every moment that an update rule keeps.
+    parameter_bytes: those of the parameters; the gradient takes as much, and so does every moment of an update rule.
 
     >>> summary = bp.Model(bp.Network(4, [bp.Dense(3, "relu"), bp.Dense(2)], "softmax_cross_entropy")).summary(batch_size=8)
     >>> print(summary)
@@ -82,7 +82,7 @@ class Summary(RichForm):
 
     @property
     def flops(self) -> int:
-        """The operations of a step, forward and back, as far as they are known."""
+        """The operations of a step, forward and backward, as far as they are known."""
         return sum((layer.forward_flops or 0) + (layer.backward_flops or 0) for layer in self.layers)
 
     @property
@@ -174,7 +174,7 @@ class SummarizedNetwork(Protocol):
 
 
 def summarize(network: SummarizedNetwork, batch_size: int, dtype: str) -> Summary:
-    """Return the summary of a network (a bp.Network, which stands on this file).
+    """Return the summary of a network (a bp.Network, whose module imports this one).
 
     Raises ConfigError for a batch that is smaller than a layer needs, and for another dtype than float32 and float64.
 
@@ -204,7 +204,7 @@ def summarize(network: SummarizedNetwork, batch_size: int, dtype: str) -> Summar
 
 
 class _Observed(NamedTuple):
-    """The kernel calls of a step, and the arrays that it was given, which are no memory of its own."""
+    """The kernel calls of a step, and its arguments, which do not count as its memory."""
 
     calls: list[Call]
     outside: list[HostArray]
@@ -235,7 +235,7 @@ def _layer_of(call: Call) -> str:
 
 
 def _operations(calls: Sequence[Call]) -> dict[str, tuple[int | None, int | None]]:
-    """Return the operations forward and back by place; None where a custom kernel has no count."""
+    """Return the operations of forward and backward by place; None where a custom kernel has no count."""
     sums: dict[str, list[int | None]] = {}
     for call, flops, _ in counted(calls):
         back = call.function.endswith("_bwd")
@@ -250,7 +250,7 @@ def _count(flops: int | None) -> str:
 
 
 def in_bytes(size: int) -> str:
-    """Return a number of bytes in words.
+    """Return a number of bytes as text.
 
     >>> in_bytes(92), in_bytes(1536)
     ('92 B', '1.5 KiB')

@@ -1,4 +1,4 @@
-"""Layers in words and numbers: what each is, how many outputs and parameters it has."""
+"""An overview of layers: the description, outputs and parameters of each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bpengine.layers.layer import Layer
 
 
 class LayerOverview(NamedTuple):
-    """One layer: its place, what it is in words, the features that come out, and the parameters that are its own.
+    """One layer: its place, its description, its output features, and its own parameters.
 
-    shared_with: the place whose parameters it uses as well, "" for none.
+    shared_with: the place with which it shares parameters, "" for none.
     """
 
     place: str
@@ -41,7 +41,7 @@ def overviews(
 
 
 def in_words(layer: Layer) -> str:
-    """Return what a layer is, without its size.
+    """Return the description of a layer, without its size.
 
     >>> import bpengine as bp
     >>> in_words(bp.Dense(3, "tanh")), in_words(bp.Residual([bp.Dense(2), bp.BatchNorm()]))

@@ -1,6 +1,6 @@
 """The BLAS library that multiplies NumPy's matrices, and which of its kernels it chose for this processor.
 
-The kernel decides the speed on a CPU. NumPy does not know it; threadpoolctl asks the library that is loaded.
+The kernel determines the speed on a CPU. NumPy does not report it; threadpoolctl reads it from the loaded library.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_info
 def library() -> dict[str, Any]:
     """Return the library's name, version, kernel (the architecture it works for), threads and file, None if unknown.
 
-    name and version are those NumPy was built with; the others are those of the library in this process.
+    name and version are those with which NumPy was built; the others are those of the library in this process.
     """
     configuration: Any = np.show_config(mode="dicts")
     built = configuration["Build Dependencies"]["blas"]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 VARIABLES: Final = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 ROUNDS: Final = 3
-NOTICEABLE: Final = 1.1  # two runs with the same settings differ by less
+NOTICEABLE: Final = 1.1  # a smaller difference is within the variation of two runs with the same settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +34,11 @@ class OverrideCost:
 
     @property
     def harmless(self) -> bool:
-        """True when the forced kernel is the one OpenBLAS would take, and nothing else is forced."""
+        """True when the forced kernel is the one that OpenBLAS would choose, and nothing else is forced."""
         return "OPENBLAS_L2_SIZE" not in self.forced and not self.failure and self.kernel == self.own_kernel
 
     def warning(self) -> str:
-        """Return what is forced, what it costs and the cure."""
+        """Return a message with the forced settings, their cost and the cure."""
         settings = " ".join(f"{name}={value}" for name, value in self.forced.items())
         cure = f"Cure: unset {' '.join(self.forced)}"
         if self.failure:

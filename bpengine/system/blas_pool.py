@@ -1,4 +1,4 @@
-"""The number of threads that NumPy's matrix products use, limited for the time of a block.
+"""The number of threads that NumPy's matrix products use, limited for the duration of a block.
 
 The pool belongs to the process. While several blocks are active, the smallest limit holds; after the last one, the earlier
 number is restored.
@@ -30,7 +30,7 @@ class BlasPool:
     @contextmanager
     def limited(self, threads: int) -> Iterator[None]:
         """Let products use so many threads."""
-        limit = [threads]  # an object of its own: two blocks may ask for the same number
+        limit = [threads]  # a distinct object: two blocks may set the same number
         try:
             with self._lock:
                 if not self._asked:
@@ -47,7 +47,7 @@ class BlasPool:
     def _lift(self, limit: list[int]) -> None:
         with self._lock:
             self._asked = [asked for asked in self._asked if asked is not limit]
-            if self._before:  # else the block was interrupted before it set anything
+            if self._before:  # otherwise the block was interrupted before it set anything
                 self._set()
 
     def _set(self) -> None:
@@ -57,7 +57,7 @@ class BlasPool:
                 library.set_num_threads(wanted)
 
     def _known(self) -> list[Any]:
-        """Return the libraries; they are looked for once, when NumPy's is loaded."""
+        """Return the libraries; they are searched once, when NumPy's is loaded."""
         if self._libraries is None:
             from threadpoolctl import ThreadpoolController  # not at the top: few processes set threads
 

@@ -1,7 +1,7 @@
 """Busy cores: whether other processes occupy this machine's cores, which slows matrix products in several threads.
 
-The threads of one product wait for each other. Where a core has other work, one thread waits for it and the others wait for
-that thread: two threads may then take several times as long as one.
+The threads of one product wait for each other. If a core is busy with other work, one thread waits for that core and the
+others wait for this thread: two threads may then take several times as long as one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from bpengine.system.blas_pool import BLAS_POOL
 
 TASKS = Path("/proc/self/task")
 WINDOW = 3.0  # seconds of one measurement
-SHARE = 0.25  # of the time that threads ran; on an idle machine they wait for less than a hundredth of it
+SHARE = 0.25  # waiting time relative to running time; on an idle machine it is below a hundredth
 BUSY = 0.5  # runnable threads for each core, as the average of the last minute
 CURE = "Cure: OPENBLAS_NUM_THREADS=1 in the environment, or bp.get_backend('numpy', threads=1)."
 
 
 class CoreUse(NamedTuple):
-    """Seconds that the threads of this process have run on a core, and have waited for one."""
+    """Seconds during which the threads of this process ran on a core, and waited for one."""
 
     ran: float
     waited: float

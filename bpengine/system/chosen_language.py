@@ -9,8 +9,8 @@ from bpengine.i18n.language import LANGUAGES, choose, code, current
 def language(name: str | None = None) -> str:
     """Set the language of errors, warnings, reports, explanations and progress, for the whole process; return it.
 
-    name: "en" or "pt" (Brazilian Portuguese; "pt-BR" and "pt_BR" are the same); None changes nothing. English is set until one
-        is chosen, or the environment variable BPENGINE_LANG names one; the locale counts for the command line alone.
+    name: "en" or "pt" (Brazilian Portuguese; "pt-BR" and "pt_BR" are the same); None changes nothing. The default is
+    English, or the language in the environment variable BPENGINE_LANG; only the command line uses the locale.
     Names, numbers (with a decimal point), JSON and files are the same in every language.
     Raises: ConfigError for another language.
 

@@ -53,7 +53,7 @@ def thread_limits() -> dict[str, str]:
 
 
 def gib(size: int | None) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text."""
     return "unknown" if size is None else f"{size / 2**30:.1f} GiB"
 
 

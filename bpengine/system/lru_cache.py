@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 Value = TypeVar("Value")
 
-MOST = 64  # compiled steps that are kept, one for each combination of settings
+MOST = 64  # number of compiled steps that are kept, one for each combination of settings
 
 
 class LruCache(Generic[Value]):
@@ -28,12 +28,12 @@ class LruCache(Generic[Value]):
         return len(self._values)
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of `key`, made now if it is not kept.
+        """Return the value of `key`, computed now if it is not cached.
 
-        Two threads that request the same key at once may both make its value, since no lock is held meanwhile (making may
-        use this cache); both get the first value.
+        Two threads that request the same key at once may both compute its value, since no lock is held meanwhile (the
+        computation may use this cache); both get the first value.
         """
-        with self._lock, suppress(KeyError):  # a finaliser that runs in between may drop what was just there
+        with self._lock, suppress(KeyError):  # a finaliser that runs in between may drop the value
             value = self._values[key]
             self._values.move_to_end(key)
             return value
@@ -46,7 +46,7 @@ class LruCache(Generic[Value]):
             return value
 
     def clear(self) -> None:
-        """Forget all values."""
+        """Drop all values."""
         with self._lock:
             self._values.clear()
 

@@ -1,4 +1,4 @@
-"""The MPI of this machine: the launcher that is found, and the library that mpi4py is built for."""
+"""The MPI of this machine: its launcher, and the library for which mpi4py is built."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ASK = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; prin
 def facts() -> dict[str, str | None]:
     """Return "mpiexec", its path or None, and "library", the first line of its version, None without mpi4py.
 
-    The library is loaded in a new process, since an MPI that does not suit this machine ends its process.
+    The library is loaded in a new process, since an MPI that does not fit this machine ends its process.
     """
     return {"mpiexec": mpiexec(), "library": _library() if find_spec("mpi4py") else None}
 

@@ -22,5 +22,5 @@ def ask(fields: Sequence[str]) -> dict[str, str]:
 
 
 def words(fields: dict[str, str]) -> str:
-    """Return the fields in one line."""
+    """Return the fields as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in fields.items()) or "unknown"

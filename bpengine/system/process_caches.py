@@ -21,7 +21,7 @@ class ProcessCache(LruCache[Value]):
 def clear_caches() -> None:
     """Empty the caches that this process keeps for later models: backends, and functions compiled for equal networks.
 
-    Existing models keep what they use. Caches on disk stay: `bpengine doctor --clear-cache` removes it.
+    Existing models keep their functions. Caches on disk stay: `bpengine doctor --clear-cache` empties them.
 
     >>> bp.clear_caches()
     """

@@ -107,7 +107,7 @@ class Source:
     """The training arrays of one fit: x, target and, where rows are weighted, weights.
 
     `resident` are the arrays on the device, or None when they are read from disk and brought there piece by piece.
-    own(batch) says which rows of a batch this process computes: of files it reads no others.
+    own(batch) says which rows of a batch this process computes; it reads only these from a file.
     """
 
     backend: Backend
@@ -175,7 +175,7 @@ class Source:
                     )
 
     def _orders(self, start: int, stop: int) -> Iterator[_Part]:
-        """Yield the row numbers (steps, batch) of each segment, of which the first and the last may be a part."""
+        """Yield the row numbers (steps, batch) of each segment; the first and the last segment may be incomplete."""
         start, stop = start + self.shift, stop + self.shift
         for epoch in range(start // self.epoch_steps, -(-stop // self.epoch_steps)):
             first = epoch * self.epoch_steps

@@ -317,7 +317,8 @@ class FitSettings:
         if self.shards is None:
             one = trainable.execution.step(compiled, plan)
             return lambda batch: one
-        if type(self.processes) is not Solo:  # such a step holds what moves sums between the processes of this fit
+        # such a step holds the buffers that move sums between the processes of this fit
+        if type(self.processes) is not Solo:
             steps = trainable.steps
         by_batch: dict[int, Step] = {}  # held here too: a step that is dropped from `steps` is compiled again
 
@@ -357,9 +358,9 @@ class FitSettings:
         return self.batch_size * self.accumulate
 
     def _least(self, network: Network, rows: int, weights: HostArray | None, frozen: frozenset[str]) -> int:
-        """Return the smallest batch of the network; refuse a batch size or a number of rows below it.
+        """Return the smallest batch of the network; raise ConfigError for a batch size or a number of rows below it.
 
-        With shards, each shard must have the rows that a layer needs which works on several rows at once.
+        With shards, each shard must have at least the rows that a layer with statistics over the rows needs.
         """
         least, layer = neediest(network.layers, Run(True, frozen=frozen))
         if self.shards is not None and least > 1:
@@ -442,7 +443,7 @@ def _communicator(comm: object) -> Comm:
 
 
 def _require_over_shards(layer: Layer) -> None:
-    """Raise ConfigError for a layer that works on all rows of a batch: no process has them all."""
+    """Raise ConfigError for a layer that needs all rows of a batch at once: no process has them all."""
     if getattr(layer, "over", "batch") != "shard":
         kind = type(layer).__name__
         raise ConfigError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SCORE = "validation/"  # before the name of a validation score
 FEW = 10  # epochs in a text
-SCORED = "scored/"  # before the name of a score that some epochs lack: which epochs have it
+SCORED = "scored/"  # prefix of the column that says which epochs have a score that others lack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ class GrowingArray:
         self._count = min(self._count, count)
 
     def __deepcopy__(self, memo: object) -> GrowingArray:
-        """Copy what is there, without the room for more."""
+        """Copy the numbers, without the spare memory."""
         copied = GrowingArray()
         copied._memory, copied._count = self.values.copy(), self._count
         return copied
@@ -343,9 +343,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._reports: dict[str, GrowingArray] = defaultdict(GrowingArray)  # what a step reports, and "rate"
-        self._open: list[
-            tuple[int, HostArray]
-        ] = []  # rows and shares of each run of steps of the epoch that is not closed
+        self._open: list[tuple[int, HostArray]] = []  # rows and shares of each run of steps of the open epoch
         self.epochs = Epochs()
 
     @classmethod
@@ -398,7 +396,7 @@ class Recorder:
 
     @property
     def open_rows(self) -> int:
-        """How many rows were seen since the last epoch was closed."""
+        """The number of rows seen since the last epoch was closed."""
         return sum(rows for rows, _ in self._open)
 
     @property

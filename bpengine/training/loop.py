@@ -46,8 +46,8 @@ class Trainer:
     """Runs a fit: limits, rules, records, validation, and the return to a good state when a loss is not finite.
 
     validate(state) returns scores with a "loss" and with that which is `watched`;
-    on_epoch(state, epochs) returns whether to stop, and the state to continue with. Either of these may be None. epochs_alone:
-    on_epoch reads the epochs and not the state, so that it may be called for many of them afterwards.
+    on_epoch(state, epochs) returns whether to stop, and the state to continue with. Either may be None. epochs_alone: on_epoch
+    reads only the epochs, not the state, so it may be called later for several epochs.
     run_epoch(backend, step, state, segment, rates) runs the steps of a segment, as `Backend.run_epoch`.
     all_finite(state) says whether every parameter and statistic is finite. Every state that is given to a callback,
     validated, saved or returned has passed it. step(batch) is the step for batches of so many rows on all processes,
@@ -84,7 +84,7 @@ class Trainer:
         self._span, self._rows = 1, 0
         self._aside = 0.0  # seconds of validation and callbacks, which do not count as training
         self._began = time.perf_counter()  # of the open epoch, less the seconds that it had taken before
-        self._open = self.recorder.opened(0.0)  # the epoch that was not over when the fit ended
+        self._open = self.recorder.opened(0.0)  # the epoch that was still open when the fit ended
         self._state: State = {}  # empty while the backend has it
         self._checked = 0  # steps after which the state was found finite
         self._changed = ""  # the error that shows that the rows have been changed since they were first read

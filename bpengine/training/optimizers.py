@@ -86,7 +86,7 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """Momentum that looks ahead (Nesterov 1983; Sutskever et al. 2013): w - lr (dw + momentum u)."""
+    """Momentum, the gradient at the looked-ahead point (Nesterov 1983; Sutskever et al. 2013): w - lr (dw + momentum u)."""
 
     kernel = "nesterov"
     momentum: float = 0.9

@@ -1,4 +1,4 @@
-"""Checks that a user's loss is the mean or the sum over rows that it says it is."""
+"""Checks that a user's loss is the mean or the sum over rows that it declares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NEAR = 1e-6
 
 
 def require_reduction(loss: CustomLoss, y: HostArray, target: HostArray) -> None:
-    """Raise ConfigError for a loss that says mean and is a sum, or the other way round.
+    """Raise ConfigError for a loss that is declared a mean and is a sum, or the other way round.
 
     Every row is given twice: a mean stays the same, a sum doubles. A loss that is neither, such as a largest error, passes.
     """

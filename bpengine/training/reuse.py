@@ -1,8 +1,8 @@
-"""What is compiled for a network on a backend; equal networks in one process share it, whichever model they are in.
+"""The functions compiled for a network on a backend; equal networks in one process share them, whichever model they are in.
 
-Equal are networks of the engine's own layers, losses and penalties with the same values, initialisers apart. Custom code (a
-layer, a pair of functions, an update rule) may read what changes, so it need not compute the same again: a network with
-custom code is compiled for each model.
+Networks are equal if they have the same layers, losses and penalties of the engine with the same values; initialisers do
+not count. Custom code (a layer, a pair of functions, an update rule) may read values that change, so a network with custom
+code is compiled for each model.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["CompiledNetwork", "OwnCode", "compiled_network", "identity", "identi
 
 
 class OwnCode(TypeError):
-    """A value that equal values cannot replace: a user's code, or an object that may change."""
+    """Raised for a value that an equal value cannot replace: a user's code, or an object that may change."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ _networks = ProcessCache[CompiledNetwork]("networks", NETWORKS)
 
 
 def compiled_network(network: Network, backend: Backend) -> CompiledNetwork:
-    """Return what is compiled for an equal network on this backend, or a new object where none can be shared."""
+    """Return the functions compiled for an equal network on this backend, or a new object where none can be shared."""
     try:
         key = backend, tuple(sorted(backend.replacements().items())), identity(network)
         hash(key)
@@ -68,7 +68,7 @@ def compiled_network(network: Network, backend: Backend) -> CompiledNetwork:
 
 
 def identity(value: object) -> Hashable:
-    """Return a value that is equal for equal descriptions alone: 0.0 is not -0.0, and 1 is neither 1.0 nor True.
+    """Return a value that is equal only for equal descriptions: 0.0 is not -0.0, and 1 is neither 1.0 nor True.
 
     Raises OwnCode for anything but the engine's own descriptions of plain values.
     """
@@ -93,7 +93,7 @@ def identity(value: object) -> Hashable:
 
 
 def identity_or_new(value: object) -> Hashable:
-    """Return the identity of a setting; for one that has none, a value that equals nothing else, so that nothing is shared."""
+    """Return the identity of a setting; without one, a value that equals nothing else, so that nothing is shared."""
     try:
         return identity(value)
     except OwnCode:

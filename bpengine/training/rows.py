@@ -173,7 +173,7 @@ def decoder_of(features: data.Features | None) -> Callable[[HostArray], HostArra
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:
-    """Raise ConfigError for a user's sum that is declared a mean: losses of parts of a batch would add up wrongly."""
+    """Raise ConfigError for a loss that is declared a mean but is a sum: losses of parts of a batch would add up wrongly."""
     some = np.asarray(target[:ROWS])
     y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
     assert isinstance(network.loss, CustomLoss)

@@ -16,13 +16,13 @@ SMALL, FEWEST, MOST, STEPS = 10_000, 20, 200, 400  # rows of a small table; epoc
 
 
 def default_epochs(rows: int, batch: int) -> int:
-    """Return the default number of epochs: small tables need more of them for as many steps."""
+    """Return the default number of epochs: a small table needs more epochs for the same number of steps."""
     return max(FEWEST, min(MOST, MOST * SMALL // rows), math.ceil(STEPS / math.ceil(rows / batch)))
 
 
 @dataclass(frozen=True)
 class StepSizeBelow:
-    """Stop after a step in which no parameter moved by `tolerance` or more; for plain descent slope x learning rate."""
+    """Stop after a step in which no parameter changed by `tolerance` or more (in plain descent: slope x learning rate)."""
 
     tolerance: float
 

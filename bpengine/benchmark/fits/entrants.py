@@ -1,4 +1,4 @@
-"""Who takes part in whole fits: a contender, the script that is its user's program, and the cache its process begins with."""
+"""Entrants of whole fits: a contender, the script that plays its user's program, and the state of its cache at the start."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ PACKAGE = "bpengine.benchmark.peers.whole_fits"
 
 @dataclass(frozen=True)
 class Entrant:
-    """A contender of whole fits. cache: "filled" or "empty" for one that keeps what it compiled on disk, else ""."""
+    """A contender of whole fits. cache: "filled" or "empty" for one with a cache of compiled code on disk, else ""."""
 
     contender: Contender
     cache: str = ""
 
     @property
     def name(self) -> str:
-        """The contender's name, and that its cache is empty where it is."""
+        """The contender's name, with a note if its cache is empty."""
         return f"{self.contender.name}, empty cache" if self.cache == "empty" else self.contender.name
 
     @property
     def script(self) -> tuple[str, str]:
-        """The module that is run, and its argument."""
+        """The module to run, and its argument."""
         module, argument = SCRIPTS[self.contender.name]
         return f"{PACKAGE}{module}" if module.startswith(".") else module, argument
 
 
 def entrants(contenders: Sequence[Contender], *, own_only: bool = False) -> list[Entrant]:
-    """Return who takes part: with a filled cache and with an empty one where a contender keeps one.
+    """Return the entrants: for a contender with a cache, one with a filled and one with an empty cache.
 
     >>> from bpengine.benchmark import choose
     >>> from bpengine.benchmark.fits.entrants import entrants

@@ -1,4 +1,4 @@
-"""The folder of a whole fit: what a process reads; and the weights it leaves in another, which are judged here."""
+"""The folder of a whole fit, which a process reads; and the weights that it writes to another, which are evaluated here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bpengine.training.batching import epoch_order
 
 
 class OwnFit(NamedTuple):
-    """Rows of one's own: x (rows, features), y (rows,) class numbers; and others that no contender trains on."""
+    """A user's rows: x (rows, features), y (rows,) class numbers; and others that no contender trains on."""
 
     x: HostArray
     y: HostArray
@@ -28,7 +28,7 @@ class OwnFit(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """What the weights of a process reach: the mean loss over its fits; the share of held-out rows named rightly, if any."""
+    """The quality of a process's weights: the mean loss over its fits, and the accuracy on held-out rows, if any."""
 
     loss: float
     accuracy: float | None
@@ -37,8 +37,8 @@ class Judgement(NamedTuple):
 class FitData:
     """The rows of a workload, and the initial weights of each of its fits.
 
-    x (rows, features) float32, y (rows,) class numbers. own: rows of one's own, which replace drawn ones. Raises
-    BackendUnavailable for digits where scikit-learn, which brings them, is missing.
+    x (rows, features) float32, y (rows,) class numbers. own: a user's rows, which replace drawn ones. Raises
+    BackendUnavailable for digits where scikit-learn, which contains them, is missing.
     """
 
     def __init__(self, work: FitWorkload, own: OwnFit | None = None) -> None:
@@ -48,7 +48,7 @@ class FitData:
         self._samples = [Sample(work.step_workload(n), self.x, self.y, _initial(work, n)) for n in range(work.fits)]
 
     def write(self, folder: Path) -> None:
-        """Write what a process reads: the task, the rows, initial weights, and the order of rows of every epoch."""
+        """Write the files that a process reads: the task, the rows, initial weights, and the order of rows of every epoch."""
         (folder / "task.json").write_text(json.dumps(self.work.task()))
         np.save(folder / "x.npy", self.x)
         np.save(folder / "y.npy", self.y)
@@ -60,7 +60,7 @@ class FitData:
             np.save(folder / f"orders{number}.npy", _orders(self.work, number))
 
     def judge(self, folder: Path) -> Judgement:
-        """Return what the weights in a folder reach, by the same few lines of NumPy for every contender."""
+        """Evaluate the weights in a folder, by the same few lines of NumPy for every contender."""
         with np.load(folder / "weights.npz") as arrays:
             trained = [_weights(arrays, number, len(s.initial)) for number, s in enumerate(self._samples)]
         losses = [sample.loss(weights) for sample, weights in zip(self._samples, trained, strict=True)]

@@ -1,4 +1,4 @@
-"""One process of a whole fit, timed from its start to the line that says that its last step is done."""
+"""One process of a whole fit, timed from its start to the line that reports its last step."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_BYTECODE = (
 
 
 class FitTimes(NamedTuple):
-    """Seconds from the start of a process to its last step, its CPU seconds up to there, those of each call of each fit."""
+    """Seconds from the start of a process to its last step, its CPU seconds up to then, and those of each call of each fit."""
 
     process: float
     cpu: float
@@ -33,8 +33,8 @@ def run_fit(
 ) -> FitTimes:
     """Run an entrant's script on the folder of a task, which leaves its weights in `out`; return its times.
 
-    caches: the user's cache folder; bytecode lies in a folder beside it, for everyone, as after an installation. argument: in
-    place of the entrant's own. without: variables that the process must not see.
+    caches: the user's cache folder; bytecode is in a folder beside it, for all entrants, as after an installation. argument:
+    replaces the entrant's. without: environment variables to remove.
     Raises WorkerFailed when it ends without an answer, or does not answer in time.
     """
     module, own = entrant.script

@@ -1,4 +1,4 @@
-"""What whole fits gave: seconds of each turn, of each call, losses; and the measurements of one workload together."""
+"""Results of whole fits: seconds of each turn and of each call, losses; and the measurements of one workload together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bpengine.benchmark.fits.fit_files import Judgement
 from bpengine.benchmark.fits.fit_process import FitTimes
 from bpengine.benchmark.fits.fit_workloads import FitWorkload
 
-FIRST_CALLS = 2  # calls of a fit that are not counted: what is compiled or bound once is done in them
+FIRST_CALLS = 2  # first calls of a fit, which are not counted: they include work that is done once, such as compiling
 
 
 @dataclass(kw_only=True)
 class FitResult(ContenderResult):
-    """One entrant on one workload; `seconds` is what counts there: of the process, or of the median call.
+    """One entrant on one workload; `seconds` are those that the workload compares: of the process, or of the median call.
 
     cpu_seconds: those of the process up to its last step, of all threads. fit_seconds: of all fits of a turn, one by one; of
     all calls, where the one fit of a workload is called several times. accuracy: on held-out rows, None without any.
@@ -47,7 +47,7 @@ class FitResult(ContenderResult):
 
 @dataclass(kw_only=True)
 class FitTrial:
-    """One workload of whole fits: each entrant's result, and why others failed; about: versions and notes by contender."""
+    """One workload of whole fits: each entrant's result, and reasons of failures; about: versions and notes by contender."""
 
     workload: FitWorkload
     results: dict[str, FitResult]
@@ -55,7 +55,7 @@ class FitTrial:
     about: dict[str, dict[str, object]]
 
     def disagreements(self) -> dict[str, str]:
-        """Return the entrants whose loss is not that of the others, within rounding."""
+        """Return the entrants whose loss differs from that of the others by more than rounding."""
         return disagreements(list(self.results.values()), "float32")
 
     def rows(self) -> list[dict[str, Any]]:

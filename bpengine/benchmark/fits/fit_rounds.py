@@ -19,12 +19,12 @@ from bpengine.benchmark.fits.fit_workloads import FitWorkload
 from bpengine.benchmark.processes.process import WorkerFailed
 from bpengine.errors import in_english
 
-FEWEST = 3  # rounds that are always run, whatever the budget
+FEWEST = 3  # rounds that are run whatever the budget
 
 
 @dataclass(kw_only=True)
 class FitRounds:
-    """The entrants of a workload, in a folder of theirs. without: variables that their processes must not see."""
+    """The entrants of a workload, with their folder. without: environment variables to remove from their processes."""
 
     data: FitData
     entrants: Sequence[Entrant]
@@ -35,7 +35,7 @@ class FitRounds:
     about: dict[str, dict[str, object]] = field(default_factory=dict, init=False)
 
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Write the data, and run every entrant once, untimed: files are read then, bytecode is there, caches are filled."""
+        """Write the data, and run every entrant once, untimed: this reads files, writes bytecode and fills caches."""
         (self.folder / "data").mkdir()
         self.data.write(self.folder / "data")
         for entrant in self.entrants:
@@ -56,7 +56,7 @@ class FitRounds:
                 self._turn(entrant)
 
     def trial(self) -> FitTrial:
-        """Return what was measured."""
+        """Return the measurements."""
         results = {e.name: self.results[e.name] for e in self.entrants if e.name in self.results}
         return FitTrial(workload=self.data.work, results=results, failures=self.failures, about=self.about)
 
@@ -100,9 +100,9 @@ def fit_trial(
     own: OwnFit | None = None,
     tell: Callable[[str, float], None] = lambda doing, share: None,
 ) -> FitTrial:
-    """Measure one workload of whole fits; `tell` hears what is being done, and the share of it that is done.
+    """Measure one workload of whole fits; `tell` is called with the current activity and the share that is done.
 
-    own: rows of one's own. Raises BackendUnavailable for digits where scikit-learn, which brings them, is missing.
+    own: a user's rows. Raises BackendUnavailable for digits where scikit-learn, which contains them, is missing.
 
     >>> from bpengine.benchmark import FitWorkload, choose
     >>> from bpengine.benchmark.fits.fit_rounds import fit_trial

@@ -1,4 +1,4 @@
-"""Whole fits: what a process does, from its start to the last step, the same for every contender."""
+"""Whole fits: the work of a process from its start to the last step, the same for every contender."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from bpengine.errors import ConfigError
 
 DIGITS_ROWS = 1797
 SOURCES = ("digits", "drawn", "own")
-OWN_FIT = "own-fit"  # the whole fit of one's own rows
+OWN_FIT = "own-fit"  # the name of the whole fit of a user's rows
 
 
 @dataclass(frozen=True)
 class FitWorkload:
     """Fits of new models in one process: networks with relu, softmax cross-entropy, Adam, float32.
 
-    sizes: of the networks, taken in turn: inputs, units of each layer, outputs. rows: of the data, which are "digits",
-    "drawn" from a teacher, or one's "own". fits: how many models are fitted. calls: how often each is fitted, by as many calls
-    of `epochs` epochs; where there are several, what counts is the median call from the third on, else it is the time from the
-    start of the process to the last step. own_only: only the engine takes part.
+    sizes: those of the networks, used in turn: inputs, units of each layer, outputs. rows: the number of rows of the data,
+    which are "digits", "drawn" from a teacher, or a user's "own". fits: how many models are fitted. calls: how many calls
+    of `epochs` epochs each fit has. With several calls, the measure is the median call from the third on, otherwise the
+    time from the start of the process to the last step. own_only: only the engine takes part.
 
     >>> from bpengine.benchmark import FitWorkload
     >>> work = FitWorkload("tiny", "two small fits", ((4, 8, 3),), 16, rows=40, epochs=5, fits=2)
@@ -67,11 +67,11 @@ class FitWorkload:
         return self.sizes[number % len(self.sizes)]
 
     def step_workload(self, number: int) -> Workload:
-        """Return the step of a fit: its network, its initial weights by the seed, and the loss that judges it."""
+        """Return the step of a fit: its network, its initial weights by the seed, and the loss that evaluates it."""
         return Workload(self.name, self.sizes_of(number), self.batch, epoch_steps=self.steps, seed=number)
 
     def task(self) -> dict[str, Any]:
-        """Return what a script has to know, ready for JSON."""
+        """Return the task of a script, ready for JSON."""
         numbers = range(self.fits)
         return {
             "sizes": [self.sizes_of(number) for number in numbers],
@@ -151,5 +151,5 @@ FITS: Mapping[str, FitWorkload] = MappingProxyType(
             ),
         )
     }
-)  # from what a user meets first to what a search does
+)  # from a user's first fit to a search over many models
 QUICK_FITS = ("fit-digits", "fit-again")

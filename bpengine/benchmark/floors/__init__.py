@@ -1,1 +1,1 @@
-"""What a step takes at least on this machine: cost counts its operations and bytes, roofline measures the machine."""
+"""The least time of a step on this machine: cost counts its operations and bytes, roofline measures the machine."""

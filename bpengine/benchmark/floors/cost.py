@@ -20,7 +20,7 @@ from bpengine.training.step import StepPlan, init_state, make_step
 
 @dataclass(frozen=True)
 class CallCost:
-    """One kernel call: where, which function, its operations, the matrix products among them, and the bytes moved."""
+    """One kernel call: its place and function, its operations, the matrix products among them, and the bytes moved."""
 
     place: str
     function: str
@@ -36,7 +36,7 @@ class CallCost:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a step needs at least; activations are what the forward pass keeps for the backward pass."""
+    """The least bytes that a step needs; activations are the arrays that the forward pass keeps for the backward pass."""
 
     parameters: int
     optimizer_state: int
@@ -46,7 +46,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all."""
         return self.parameters + self.optimizer_state + self.gradients + self.activations + self.batch
 
 
@@ -79,7 +79,7 @@ class StepCost:
 
 
 def step_cost(sample: Sample) -> StepCost:
-    """Run one step on the first batch and add up."""
+    """Run one step on the first batch and add up its costs."""
     work = sample.workload
     network, plan = work.network(), _plan(work)
     params = {

@@ -1,4 +1,4 @@
-"""The roofline: how fast this machine multiplies matrices and moves memory, and the least time of a step that follows.
+"""The roofline: the machine's rates of matrix products and memory traffic, and the least time of a step that follows.
 
 Three floors, in seconds per step:
 - products: the operations of all matrix products over the best rate of any product measured;
@@ -27,7 +27,7 @@ COPIES = {"cpu": tuple(2**n for n in (12, 15, 18, 20, 22, 24, 27)), "gpu": (2**2
 
 @dataclass
 class Limits:
-    """What was measured: seconds of each matrix product, and (bytes copied, seconds) of copies, each the shortest."""
+    """Measurements: seconds of each matrix product, and (bytes copied, seconds) of copies, each the shortest."""
 
     library: str = ""
     products: dict[Product, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Limits:
         return max(product.flops / seconds for product, seconds in self.products.items())
 
     def bandwidth(self, moved: int) -> float:
-        """Bytes per second, read and written, of copies that move at least so much; of the largest for more."""
+        """Bytes per second, read and written, of copies of at least this many bytes; beyond the largest copy, its rate."""
         size = min((size for size in self.copies if 2 * size >= moved), default=max(self.copies))
         return 2 * size / self.copies[size]
 
@@ -59,7 +59,7 @@ class Limits:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was measured, as rates."""
+        """Return the measurements as rates."""
         rates = {"x".join(map(str, p)): p.flops / s for p, s in self.products.items()}
         return {
             "library": self.library,
@@ -75,10 +75,10 @@ def _faster(first: Mapping[Key, float], second: Mapping[Key, float]) -> dict[Key
 
 
 def measure(products: Iterable[Product], device: str, precision: str, without: Iterable[str] = ()) -> Limits:
-    """Measure large products, the given ones, and copies of several sizes, in a process of its own.
+    """Measure large products, the given ones, and copies of several sizes, in a separate process.
 
-    Raises WorkerFailed when the library that is measured with (NumPy on the CPU, PyTorch or CuPy on a GPU) cannot run, or
-    cannot multiply in the precision.
+    Raises WorkerFailed when the measured library (NumPy on the CPU, PyTorch or CuPy on a GPU) cannot run, or cannot multiply
+    in the precision.
     """
     large = [Product(n, n, n, "nn") for n in LARGE[device]]
     asked = list(dict.fromkeys([*large, *products]))

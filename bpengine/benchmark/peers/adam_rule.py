@@ -1,4 +1,4 @@
-"""Update rules for the JAX peers: optax's where it is installed, else the same rules in a few lines of JAX."""
+"""Update rules for the JAX peers: optax's if it is installed, else the same rules in a few lines of JAX."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BETA1, BETA2 = 0.9, 0.999
 
 
 class Rule(NamedTuple):
-    """An update rule as optax writes it: init(params) -> slots, update(gradients, slots, params) -> (updates, slots)."""
+    """An update rule in optax's form: init(params) -> slots, update(gradients, slots, params) -> (updates, slots)."""
 
     init: Callable[[Tree], Tree]
     update: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]

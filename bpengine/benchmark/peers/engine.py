@@ -1,4 +1,4 @@
-"""The engine itself, by its public face: `Model.fit`."""
+"""The engine itself, through its public API: `Model.fit`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = {"numpy": ("numpy", "llvmlite"), "jax": JAX, "cupy": ("cupy-cuda13x",
 
 
 class Engine(Peer):
-    """`Model.fit`, timed by its own clock: the checks of the data that come first are not training."""
+    """`Model.fit`, timed by its own clock, which excludes the checks of the data before training."""
 
     note = "Model.fit, timed by History.rows_per_second"
 
@@ -33,7 +33,7 @@ class Engine(Peer):
 
     @classmethod
     def about(cls, argument: str, device: str) -> dict[str, Any]:
-        """Return the versions of what the backend runs on, and its device."""
+        """Return the versions of the backend's libraries, and its device."""
         backend = cls.backend(argument, "float32")
         versions = {name: installed(name) for name in ("bpengine", *PACKAGES[backend.name])}
         if backend.name == "cupy":
@@ -48,7 +48,7 @@ class Engine(Peer):
         return get_backend(name, precision=precision or dtype)
 
     def compile_ahead(self) -> bool:
-        """Go on with a backend that compiles a step, and all that only a long fit needs, before the first run."""
+        """Replace the backend by one that compiles a step, and all that only a long fit needs, before the first run."""
         backend = self._model.backend
         if backend.name != "numpy" or not 0 <= backend.patience < math.inf:
             return False
@@ -57,7 +57,7 @@ class Engine(Peer):
         return True
 
     def reset(self) -> None:
-        """Give the model its initial weights again; each fit starts its optimiser anew."""
+        """Restore the model's initial weights; each fit starts with a new optimiser."""
         self._model.parameters = self._initial
         self._model.fits = 0  # the order of rows depends on it
 
@@ -107,8 +107,8 @@ class PlainNumpy(Engine):
 class CupyEvents:
     """CUDA events around the epochs that a backend runs: one before the first of a fit, one after each.
 
-    They are recorded on the current stream. An epoch that runs on streams of its own ends with its reports on the host, so
-    the event after it comes after all its work there too.
+    They are recorded on the current stream. An epoch that runs on other streams ends with its reports on the host, so the
+    event after it also comes after all its work there.
     """
 
     def __init__(self, backend: Backend) -> None:

@@ -12,7 +12,7 @@ from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
 
-PASSES = 1000  # copies of the full batch, one after another: one call trains so many steps
+PASSES = 1000  # copies of the full batch in sequence: one call trains this many steps
 
 
 class KerasJax(Peer):
@@ -31,7 +31,7 @@ class KerasJax(Peer):
         self._model.compile(self._optimizer(), loss(from_logits=True), jit_compile=True)
 
     def reset(self) -> None:
-        """Put the initial weights in place, and zero the optimiser's slots."""
+        """Set the initial weights, and zero the optimiser's slots."""
         self._model.set_weights([array for layer in self.sample.initial for array in layer])
         for slot in self._model.optimizer.variables:
             if slot.name != "learning_rate":

@@ -1,6 +1,6 @@
 """Kernels that a step runs on a GPU and launches by the host, counted by PyTorch's profiler, hence a file beside the peers.
 
-The profiler sees what every library of its process does on the GPU, CuPy's and XLA's kernels too, also in a CUDA graph.
+The profiler records the GPU work of every library in its process, including CuPy's and XLA's, also in a CUDA graph.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 LAUNCHES = ("LaunchKernel", "GraphLaunch", "Memcpy", "Memset")  # parts of the names of the runtime's functions
-COPIES = ("Memcpy", "Memset")  # how names of device events that are no kernels begin
+COPIES = ("Memcpy", "Memset")  # prefixes of device events that are not kernels
 
 
 def count(work: Callable[[], object], steps: int) -> dict[str, float] | None:

@@ -1,11 +1,11 @@
-"""Matrix products and copies timed in a process of its own: `python -m bpengine.benchmark.peers.limits DEVICE PRECISION`.
+"""Matrix products and copies timed in a separate process: `python -m bpengine.benchmark.peers.limits DEVICE PRECISION`.
 
 Reads {"products": [[rows, inner, columns, form], ...], "copies": [bytes, ...]} from standard input; prints the shortest
 seconds of each. NumPy on the CPU, where all usable cores copy together; on a GPU PyTorch, its calls in a CUDA graph, or
 else CuPy.
 
-The operands are random: products of constants flip few bits, draw less power and run at a higher clock. Several calls
-are made between two waits for the device; otherwise a short call would measure the wait.
+The operands are random: products of constants flip fewer bits, draw less power and run at a higher clock. Several calls
+are made between two waits for the device; otherwise the time of a short call would be mostly waiting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 SECONDS, REPEATS = 0.03, 4  # the least time of all repetitions, and the least number of waits
-TOGETHER, MOST = 0.001, 64  # calls between two waits: about so many seconds of them, at most so many
+TOGETHER, MOST = 0.001, 64  # calls between two waits: about this many seconds of them, at most this many
 CUPY_TF32 = 7  # cupy._core.COMPUTE_TYPE_TF32, which has no public name
 Array: TypeAlias = Any  # of the library whose products are timed
 
@@ -51,7 +51,7 @@ class NumpyLimits:
         return self._shortest(lambda: self.xp.matmul(a, b, out=out))
 
     def copy(self, size: int) -> float:
-        """Return the shortest seconds of copying so many bytes, alone or cut among threads, whichever is faster."""
+        """Return the shortest seconds of copying so many bytes, in one thread or several, whichever is faster."""
         source, target = (self._random((size // (8 if self.dtype == "float64" else 4),)) for _ in range(2))
         alone = self._shortest(lambda: self._copy(source, target))
         if self.device == "gpu" or self._threads == 1:
@@ -60,7 +60,7 @@ class NumpyLimits:
         return min(alone, self._shortest(lambda: list(self._pool.map(lambda pair: self._copy(*pair), parts))))
 
     def _library(self) -> ModuleType:
-        """Import the library and set the precision of its products; raise ValueError where it has none such."""
+        """Import the library and set the precision of its products; raise ValueError where it lacks that precision."""
         if self.precision != self.dtype:
             raise ValueError(f"NumPy multiplies in float32 or float64, not in {self.precision}")
         return import_module("numpy")

@@ -1,4 +1,4 @@
-"""A hand-written jitted epoch of JAX + optax: the yardstick."""
+"""A hand-written jitted epoch of JAX + optax: the reference for ratios."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from bpengine.benchmark.peers.optax_step import OptaxStep
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 
-UNROLLED = 8  # steps between two tests of the loop's condition, which on a GPU the host makes
-SMALL_BYTES = (
-    2**18
-)  # rows of smaller batches are gathered faster all at once before the scan (measured: up to 1.8 times)
+UNROLLED = 8  # steps between two tests of the loop's condition, which on a GPU the host evaluates
+SMALL_BYTES = 2**18  # batches below this size: gathering all rows before the scan is faster (measured: up to 1.8 times)
 
 
 class OptaxScan(OptaxStep):
     """The same step under `lax.scan` over an epoch, state donated.
 
     On the CPU, XLA gathers rows slowly inside a loop. With small batches the epoch's rows are therefore gathered before the
-    scan; with large ones that costs more than it saves, and each step gathers its own. On a GPU each step gathers its own, and
-    eight steps are one iteration.
+    scan; with large ones that costs more than it saves, and each step gathers its rows. On a GPU each step gathers its rows,
+    and eight steps are one iteration.
     """
 
     note = (

@@ -26,7 +26,7 @@ class OptaxStep(Peer):
 
     def __init__(self, sample: Sample, argument: str, device: str) -> None:
         super().__init__(sample, argument, device)
-        jax.config.update("jax_default_matmul_precision", MATMUL[self.precision])  # XLA's own choice is TF32 on a GPU
+        jax.config.update("jax_default_matmul_precision", MATMUL[self.precision])  # XLA's default is TF32 on a GPU
         target = jnp.asarray(sample.y) if self.workload.binary else jnp.asarray(sample.y, dtype=jnp.int32)
         self._data = jnp.asarray(sample.x), target
         self._activation = getattr(jax.nn, self.workload.activation)

@@ -14,7 +14,7 @@ class Peer(ABC):
     """One library's way to train a sample. The constructor copies the arrays to its device.
 
     packages: the distributions whose versions a record names. note: how the library is used, where there is a choice.
-    argument: that of the contender, "NAME:PRECISION"; either may be left out.
+    argument: that of the contender, "NAME:PRECISION"; either part may be omitted.
     """
 
     packages: ClassVar[tuple[str, ...]] = ()
@@ -30,12 +30,12 @@ class Peer(ABC):
         return {"versions": {name: installed(name) for name in cls.packages}, "note": cls.note}
 
     def compile_ahead(self) -> bool:
-        """Compile now what a long training compiles beside its steps, so that no turn waits; say whether there is any."""
+        """Compile now what a long training compiles during its steps, so that no turn waits; return whether there is any."""
         return False
 
     @abstractmethod
     def reset(self) -> None:
-        """Go back to the initial weights and a new optimiser; nothing of this is timed."""
+        """Reset to the initial weights and a new optimiser; this is not timed."""
 
     @abstractmethod
     def train(self, steps: int) -> None:
@@ -56,7 +56,7 @@ class Peer(ABC):
         return None
 
     def loss(self) -> float:
-        """Return the loss of the weights as they are now."""
+        """Return the loss of the current weights."""
         return self.sample.loss(self.weights())
 
     def device_memory(self) -> dict[str, int]:

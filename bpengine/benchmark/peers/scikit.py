@@ -13,7 +13,7 @@ from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
 
-PASSES = 1000  # copies of the full batch, one after another: one call trains so many steps
+PASSES = 1000  # copies of the full batch in sequence: one call trains this many steps
 
 
 class ScikitLearn(Peer):
@@ -42,7 +42,7 @@ class ScikitLearn(Peer):
         self._model.partial_fit(sample.x[first], self._y[first], classes=np.arange(max(2, work.sizes[-1])))
 
     def reset(self) -> None:
-        """Put the initial weights in place, and reset the optimiser."""
+        """Set the initial weights, and reset the optimiser."""
         self._model.coefs_ = [w.copy() for w, _ in self.sample.initial]
         self._model.intercepts_ = [b.copy() for _, b in self.sample.initial]
         del self._model._optimizer

@@ -31,7 +31,7 @@ class ThincLayers(Peer):
         self._rule: Any = None
 
     def reset(self) -> None:
-        """Put the initial weights in place, and start a new optimiser."""
+        """Set the initial weights, and start a new optimiser."""
         for layer, (w, b) in zip(self._layers, self.sample.initial, strict=True):
             layer.set_param("W", w.T.copy())
             layer.set_param("b", b.copy())

@@ -14,7 +14,7 @@ from bpengine.benchmark.inputs import EpochOrder, Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
 from bpengine.benchmark.workloads import EPS
 
-MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" stands for TF32 on a GPU
+MATMUL = {"full": "highest", "tf32": "high", "bfloat16": "highest"}  # "high" means TF32 on a GPU
 
 Loss: TypeAlias = Callable[..., torch.Tensor]  # (inputs, targets) -> a scalar
 

@@ -11,7 +11,7 @@ from bpengine.benchmark.peers.torch_eager import Loss, TorchEager
 from bpengine.benchmark.workloads import EPS
 
 TOGETHER = 16  # steps in one graph; the remainder of an epoch is replayed step by step
-WARM = 3  # steps outside the graph, on a side stream, which make the gradients and the optimiser's slots
+WARM = 3  # steps outside the graph, on a side stream, which allocate the gradients and the optimiser's slots
 LOSSES = 2**16  # steps on the full batch whose losses the device holds
 
 
@@ -19,7 +19,7 @@ class TorchGraph(TorchEager):
     """Whole steps in a graph: the host copies an epoch's order to the device and replays.
 
     The device holds the row numbers of an epoch, (steps, batch), and the number of the next step. A graph reads that number,
-    gathers the rows of its steps, trains, writes the losses and advances the number. On a CPU the same is called step by
+    gathers the rows of its steps, trains, writes the losses and advances the number. On a CPU the same code is called step by
     step.
     """
 
@@ -108,7 +108,7 @@ class TorchGraph(TorchEager):
 
 
 class TorchGraphAutotuned(TorchGraph):
-    """The same with the loss function compiled, its kernels chosen by measurement, and captured with the rest."""
+    """The same with the loss function compiled, its kernels chosen by measurement, and captured in the graph."""
 
     note = f"torch.compile of the loss function, mode max-autotune-no-cudagraphs; {TorchGraph.note}"
 

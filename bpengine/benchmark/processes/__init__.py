@@ -1,1 +1,1 @@
-"""How a contender runs: in a process of its own (worker), which is asked (process) and kept (pool); rss reads its memory."""
+"""The processes of contenders: worker runs in the process, process sends it requests, pool keeps it; rss reads its memory."""

@@ -14,7 +14,7 @@ from bpengine.errors import BackendUnavailable, in_english
 class Pool:
     """Contenders' processes; used in a `with` block, which ends them all.
 
-    about: what each contender reports of itself. missing: why a contender does not take part.
+    about: each contender's description of itself. missing: why a contender does not take part.
     """
 
     def __init__(self, contenders: list[Contender], device: str, without: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A contender's process, as the runner sees it: one request, one answer, one at a time."""
+"""A contender's process on the runner's side: one request and one answer at a time."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class WorkerFailed(BpError, RuntimeError):
 def environment(
     device: str, dtype: str, without: Iterable[str] = (), more: Iterable[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """Return the environment of a contender: this one, less the variables named, on the device, in the dtype."""
+    """Return the environment of a contender: this one without the named variables, for the device and the dtype."""
     left_out = set(without)
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**kept, **DEVICES[device], "JAX_ENABLE_X64": str(int(dtype == "float64")), **dict(more)}
 
 
 class Process:
-    """A contender in a process of its own; `about` is what it reports of itself, `start_seconds` how long it took to start."""
+    """A contender in a separate process; `about` is its description of itself, `start_seconds` the time of its start."""
 
     def __init__(self, contender: Contender, device: str, dtype: str, without: Iterable[str] = ()) -> None:
         self.contender = contender
@@ -59,11 +59,11 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """True while the process can be asked."""
+        """True while the process can answer."""
         return self._process.poll() is None
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Have the contender do something and return its answer; raise WorkerFailed when it cannot."""
+        """Send the contender a request and return its answer; raise WorkerFailed when it fails."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")

@@ -1,4 +1,4 @@
-"""Resident set size of this process, now and at its peak, from Linux's /proc. A file of its own: it knows no benchmark."""
+"""Resident set size of this process, now and at its peak, from Linux's /proc. A separate file: it depends on no benchmark."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def now() -> int | None:
-    """Return the bytes this process holds in memory now, None where the system does not say."""
+    """Return the resident bytes of this process, None where the system does not report them."""
     return _field("VmRSS")
 
 

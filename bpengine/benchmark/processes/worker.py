@@ -69,7 +69,7 @@ class Worker:
     def launches(self, warm: float) -> dict[str, Any]:
         """Train an epoch of the loaded workload; return the kernels and launches of a step.
 
-        It is trained for `warm` seconds before, so that a contender that compiles while it trains has compiled.
+        It is trained for `warm` seconds first, so that a contender that compiles while it trains has finished compiling.
         """
         if self._peer is None:
             raise RuntimeError("no workload is loaded")
@@ -100,7 +100,7 @@ class Worker:
         return {"growth": growth, "device": peer.device_memory()}
 
     def _warm(self, sample: Sample, seconds: float) -> Peer:
-        """Return a peer that has trained for `seconds`, so that what it compiles while it trains has been compiled."""
+        """Return a peer that has trained for `seconds`, so that compiling during training has finished."""
         peer, steps = self._kind(sample, self._argument, self._device), sample.workload.epoch_steps
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
@@ -110,7 +110,7 @@ class Worker:
         return peer
 
     def answer(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Carry out one request."""
+        """Process one request."""
         actions: dict[str, Callable[..., dict[str, Any]]] = {
             "load": self.load,
             "turn": self.turn,
@@ -119,7 +119,7 @@ class Worker:
         }
         try:
             return actions[do](**arguments)
-        except Exception as error:  # a contender that cannot do a workload may be able to do the next
+        except Exception as error:  # a contender that fails on one workload may succeed on the next
             return {"error": f"{type(error).__name__}: {in_english(error)}"}
 
 
@@ -148,7 +148,7 @@ def settle() -> None:
 
 
 def _private_output() -> TextIO:
-    """Reserve standard output for answers: what a library prints goes to standard error."""
+    """Reserve standard output for answers: text that a library prints goes to standard error."""
     kept = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return kept

@@ -1,1 +1,1 @@
-"""What a run leaves: the record as JSON, tables and the page (report), and the figure."""
+"""The output of a run: the record as JSON, tables and the page (report), and the figure."""

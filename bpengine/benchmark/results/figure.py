@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Record = dict[str, Any]
-APART = 0.72  # of a workload's room, over which the dots of its contenders are spread
+APART = 0.72  # share of a workload's width over which the dots of its contenders are spread
 OWN, OTHERS = (
     ("#c0392b", "#e67e22", "#8e44ad", "#d35400"),
     ("#111111", "#777777", "#0072b2", "#56b4e9", "#009e73", "#b8860b", "#bbbbbb", "#333399"),
@@ -38,7 +38,7 @@ def available() -> str | None:
 
 
 def draw(record: Record, path: Path) -> None:
-    """Draw the record's figure into a file whose ending says the format (.svg, .png); raise without matplotlib."""
+    """Draw the record's figure into a file in the format of its ending (.svg, .png); raise without matplotlib."""
     if reason := available():
         raise BackendUnavailable(f"a figure needs {reason}")
     figures: Any = import_module("matplotlib.figure")
@@ -63,7 +63,7 @@ def draw(record: Record, path: Path) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
     with import_module("matplotlib").rc_context(
         {"svg.hashsalt": "bpengine", "svg.fonttype": "none"}
-    ):  # the same each time
+    ):  # the same bytes each time
         date = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(drawn := BytesIO(), format=path.suffix[1:], metadata=date, dpi=150)
     image = drawn.getvalue()
@@ -71,7 +71,7 @@ def draw(record: Record, path: Path) -> None:
 
 
 def _contenders(record: Record) -> dict[str, Any]:
-    """Return all contenders, those of whole fits alone too."""
+    """Return all contenders, including those of whole fits only."""
     return {**record.get("fit_contenders", {}), **record["contenders"]}
 
 
@@ -95,7 +95,7 @@ def _fits(axis: Axes, works: list[Record], styles: dict[str, dict[str, Any]]) ->
 
 
 def _title(record: Record) -> str:
-    """Return what was measured, on what, and when."""
+    """Return a title with the workload, the machine and the date."""
     where = record["machine"].get("GPU") or record["machine"].get("CPU") or record["device"]
     what = "whole fits and training steps" if record.get("fits") else "training steps"
     return f"Speed of {what}: {where}, {record['date'][:10]}"
@@ -132,20 +132,20 @@ def _sweep(axis: Axes, works: list[Record], group: str, styles: dict[str, dict[s
 
 
 def _point(group: str, work: Record, result: Record) -> tuple[int, float]:
-    """Return where a result lies: throughput in samples, or in operations where networks of unlike sizes are compared."""
+    """Return the coordinates of a result: throughput in samples, or in operations for networks of different sizes."""
     rate = result["samples_per_second"] / 1e3 if group == "batches" else work["flops"] / (1e6 * result["ms_per_step"])
     return _place(group, work), rate
 
 
 def _place(group: str, work: Record) -> int:
-    """Return what a group of workloads varies: the batch size, or the width."""
+    """Return the quantity that varies in a group of workloads: the batch size, or the width."""
     return int(work["batch"] if group == "batches" else work["sizes"][0])
 
 
 def _shares(axis: Axes, record: Record, styles: dict[str, dict[str, Any]]) -> None:
-    """Draw one group of points for every other workload: the share of the matrix products' floor that is reached."""
+    """Draw one group of points for every other workload: the achieved share of the matrix products' floor."""
     works = [w for w in record["workloads"] if w["floor_ms"] and w["group"] not in SWEEPS]
-    beside = APART / max(1, len(styles) - 1)  # contenders stand side by side: their dots do not cover each other
+    beside = APART / max(1, len(styles) - 1)  # contenders are side by side, so that their dots do not overlap
     for number, (name, style) in enumerate(styles.items()):
         shift = beside * number - APART / 2 if len(styles) > 1 else 0.0
         results = [(i, work["results"].get(name)) for i, work in enumerate(works)]

@@ -12,7 +12,7 @@ Record = dict[str, Any]
 
 
 def fit_work(trial: FitTrial) -> Record:
-    """Return one workload of whole fits; the yardstick is the fastest peer that is valid."""
+    """Return one workload of whole fits; the reference is the fastest valid peer."""
     work, wrong = trial.workload, trial.disagreements()
     peers = {n: r for n, r in trial.results.items() if not r.own and n not in wrong}
     yardstick = min(peers, key=lambda name: statistics.median(peers[name].seconds), default=None)

@@ -10,7 +10,7 @@ Record = dict[str, Any]
 
 
 def fit_title(work: Record) -> str:
-    """Return a workload of whole fits in words: "fit-digits: a process that ..., 64-32-10, batch 100"."""
+    """Describe a workload of whole fits: "fit-digits: a process that ..., 64-32-10, batch 100"."""
     networks = ", ".join("-".join(map(str, sizes)) for sizes in work["sizes"])
     return f"{work['name']}: {work['title']}; {networks}, batch {work['batch']:,}, Adam, float32"
 

@@ -1,4 +1,4 @@
-"""What the engine is held to, beside what a record says it reached on that machine."""
+"""The engine's goals, beside the values of a record."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ GOAL_STEPS: tuple[Workload, ...] = (*MAIN, *NARROW, XOR)
 
 @dataclass(frozen=True)
 class Goal:
-    """One number to reach: a contender's time on a workload over another's, or the other's over its own, which is its speed.
+    """One goal: the ratio of a contender's time on a workload to another's, or the inverse, its speed.
 
-    works: the workloads; of several the speeds' mean is meant. rival: a contender, `FASTEST`, or "" for seconds. part: "turn",
-    what counts in the workload; "fits", the fits without the start of their process; "later", those after
-    the first of each network.
-    at_most, at_least: the limit, of time or of speed.
+    works: the workloads; for several, the mean of the speeds. rival: a contender, `FASTEST`, or "" for seconds. part: "turn",
+    the workload's own measure; "fits", the fits without the start of their process; "later", those after the first of each
+    network. at_most, at_least: the limit, of time or of speed.
 
     >>> goal = Goal("a whole fit", ("fit-large",), "numpy+fast", FASTEST, at_most=1.0)
     >>> goal.wanted, goal.reached({"fits": [], "workloads": []})
@@ -43,14 +42,14 @@ class Goal:
 
     @property
     def wanted(self) -> str:
-        """The limit in words."""
+        """The limit as text."""
         if self.at_least is not None:
             return f"speed >= {figures(self.at_least)}"
         assert self.at_most is not None
         return f"time <= {figures(self.at_most)}" if self.rival else f"<= {figures(self.at_most)} s"
 
     def reached(self, record: Record) -> float | None:
-        """Return what a record says: a ratio or seconds, the median over the rounds; None where it was not measured."""
+        """Return the value in a record: a ratio or seconds, the median over the rounds; None where it was not measured."""
         values = [self._reached(record, name) for name in self.works]
         known = [value for value in values if value is not None]
         return statistics.fmean(known) if known and len(known) == len(values) else None

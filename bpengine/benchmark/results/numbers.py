@@ -1,4 +1,4 @@
-"""Numbers in tables: three figures, and sizes in words."""
+"""Numbers in tables: three significant figures, and sizes as text."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def figures(value: float) -> str:
 
 
 def mib(size: int) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text."""
     return f"{size / 2**20:,.1f} MiB" if size >= 2**20 else f"{size / 2**10:,.1f} KiB"

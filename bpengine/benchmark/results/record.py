@@ -23,12 +23,12 @@ YARDSTICKS = (
     "numpy",
     "cupy",
     "jax",
-)  # the first of these that is valid is what the others are compared with
+)  # the others are compared with the first valid one of these
 Record = dict[str, Any]
 
 
 def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Record:
-    """Return the record of a run; `about` holds what only the caller knows: machine, command, variables that force BLAS."""
+    """Return the record of a run; `about` holds the caller's data: machine, command, variables that force BLAS."""
     return {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -112,7 +112,7 @@ def _result(result: ContenderResult, batch: int) -> Record:
 
 
 def _memory(trial: Trial, name: str, device: str) -> Record | None:
-    """Return the bytes that training took, and how many times what a step needs that is; None if it was not watched.
+    """Return the bytes that training used, and their ratio to the least bytes of a step; None if memory was not watched.
 
     On the CPU it is the growth of the process, on a GPU the peak that the library counts there.
     """

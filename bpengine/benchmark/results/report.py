@@ -16,7 +16,7 @@ from bpengine.output.rich_form import RichForm
 from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
-OWN = "own"  # the workload of one's own rows
+OWN = "own"  # the workload of a user's rows
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ class BenchmarkTables(RichForm):
 
 
 def title(work: Record) -> str:
-    """Return a workload in words: "mlp-b128: 784-512-256-10, batch 128, Adam, float32"."""
+    """Describe a workload: "mlp-b128: 784-512-256-10, batch 128, Adam, float32"."""
     rule = {"adam": "Adam", "sgd": "SGD"}[work["optimizer"]]
     sizes = "-".join(map(str, work["sizes"]))
     return f"{work['name']}: {sizes}, batch {work['batch']:,}, {rule}, {work['dtype']}"
 
 
 def costs(work: Record) -> str:
-    """Return what a step of a workload costs, and the floors that the machine sets it, in words."""
+    """Describe the cost of a step of a workload, and its floors on the machine."""
     held = work["memory_needed"]["total"]
     needs = f"A step needs {work['flops'] / 1e9:.3g} GFLOP, moves {mib(work['bytes'])}, holds {mib(held)}"
     floor = work["floor_ms"]
@@ -172,7 +172,7 @@ def starts(record: Record) -> tuple[list[str], list[list[str]]]:
 
 
 def machine(record: Record) -> list[tuple[str, str]]:
-    """Return where and how the run was made, as names and values."""
+    """Return the machine and the settings of the run, as names and values."""
     lines = [("date", record["date"]), ("command", record.get("command", ""))]
     lines += [(name, str(value)) for name, value in record.get("machine", {}).items()]
     for dtype, limits in record["limits"].items():
@@ -202,7 +202,7 @@ def document(record: Record) -> str:
 
 
 def _goals_and_fits(record: Record) -> Iterator[str]:
-    """Yield the parts of the page that come first: what is wanted and what was reached, and what a user waits for."""
+    """Yield the first parts of the page: the goals with the measured values, and the times of whole fits."""
     heads, lines = goal_table(record)
     if lines:
         yield from ("## Wanted and reached", markdown(heads, lines))

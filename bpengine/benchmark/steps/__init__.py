@@ -1,1 +1,1 @@
-"""How long a training step takes, in rounds, and how much memory."""
+"""The time of a training step, in rounds, and its memory."""

@@ -1,6 +1,6 @@
 """Peak memory of training, and on a GPU the launches of a step.
 
-A file of its own: unlike the rounds it starts a new process for each contender, for memory that earlier work does not blur.
+A separate file: unlike the rounds it starts a new process for each contender, so that earlier work does not affect the memory.
 """
 
 from __future__ import annotations

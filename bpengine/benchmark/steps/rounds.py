@@ -12,9 +12,9 @@ from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 
-LONGEST = 6  # the slowest contender's turn takes at most about so many times the length asked for
+LONGEST = 6  # the slowest contender's turn takes at most about this many times the requested length
 LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # the least warm-up of a contender that compiles while it trains
-FEWEST = 3  # rounds that are always run, whatever the budget
+FEWEST = 3  # rounds that are run whatever the budget
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Rounds:
     failures: dict[str, str] = field(default_factory=dict)
 
     def load(self, folder: str, say: Callable[[str], None]) -> None:
-        """Have every contender read the sample and train an epoch."""
+        """Make every contender read the sample and train an epoch."""
         for name, process in self.processes.items():
             say(f"first steps of {process.contender.title}")
             try:
@@ -39,7 +39,7 @@ class Rounds:
                 self._fail(name, error)
 
     def warm_up(self, turn_seconds: float, say: Callable[[str], None]) -> int:
-        """Have each contender train untimed; return the number of steps that take about `turn_seconds`."""
+        """Make each contender train untimed; return the number of steps that take about `turn_seconds`."""
         trial, seconds = self.workload.steps or self.workload.epoch_steps, []
         for name in list(self.results):
             contender = self.processes[name].contender
@@ -67,7 +67,7 @@ class Rounds:
                 self.take(name, steps)
 
     def take(self, name: str, steps: int) -> float:
-        """Let one contender train; return its seconds, or nan when it fails or has failed before."""
+        """Make one contender train; return its seconds, or nan when it fails or has failed before."""
         if name in self.failures:
             return math.nan
         try:

@@ -39,8 +39,8 @@ def compare_backends(
 ) -> Comparison:
     """Run a network on each backend and compare with the first of them: every layer's output, gradients, parameters.
 
-    All start from the same weights and see the same rows; each of the `steps` steps of training takes all rows. The tolerance
-    is what rounding explains: in sums as long as the longest, and as randomly rounded runs of the reference show.
+    All start from the same weights and use the same rows; each of the `steps` training steps uses all rows. The tolerance is
+    what rounding explains: the rounding of the longest sum, and the spread of randomly rounded runs of the reference.
     Raises ConfigError, DataError or BackendUnavailable.
 
     >>> import bpengine as bp
@@ -126,5 +126,5 @@ def _difference(key: Key, name: str, wrong: float, size: float, limit: float, dt
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Return the names, numbered where one occurs twice."""
+    """Return the names, numbered where a name occurs twice."""
     return [n if names.count(n) == 1 else f"{n} {names[: i + 1].count(n)}" for i, n in enumerate(names)]

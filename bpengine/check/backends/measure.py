@@ -26,7 +26,7 @@ Measured = dict[tuple[str, str], Any]  # (part, array) -> float64 array, in the 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureSetup:
-    """What every backend computes with."""
+    """The network, rows and settings that every backend computes with."""
 
     network: Network
     rows: Rows
@@ -82,7 +82,7 @@ class _BackendRun:
         return {("loss", "loss"): loss, **{("gradient", name): gradients[name] for name in last_first}}
 
     def train(self) -> Measured:
-        """Return the parameters after the steps, or NaN for all of them where the loss was not finite on the way."""
+        """Return the parameters after the steps, or NaN for all of them where a loss was not finite."""
         setup, backend = self.setup, self.backend
         part = f"after {count_of(setup.steps, 'step')}"
         if not self.params:

@@ -56,7 +56,7 @@ def special_values(
 ) -> tuple[str, ...]:
     """Return a sentence for every array, or part of one, that is all 0, all 1 or all equal; and for such options.
 
-    Of an array: the whole, else its rows and columns, else its single elements. input_names: of a network's inputs.
+    For an array: the whole, or else its rows and columns, or else its single elements. input_names: of a network's inputs.
     """
     sentences = [s for name, array in arrays.items() for s in _of_array(name, np.asarray(array), input_names)]
     plain = {n: v for n, v in (options or {}).items() if isinstance(v, float)}
@@ -90,7 +90,7 @@ def _parts(name: str, array: HostArray, input_names: Sequence[str]) -> Iterator[
 
 
 def _numbered(part: str, name: str, numbers: HostArray, value: float | None, names: Sequence[str]) -> Iterator[str]:
-    """Yield which rows or columns are all `value`, or, for None, each one number; by `names`, if any."""
+    """Yield the rows or columns that are all `value`, or, for None, all one number; by `names`, if any."""
     shown = [repr(names[number]) if names else str(number) for number in numbers[:SHOWN]]
     if len(numbers) == 1:
         one = f"row {shown[0]} of {name}" if part == "row" else f"column {shown[0]} of {name}"

@@ -1,4 +1,4 @@
-"""What is wrong with a gradient, in words: usual mistakes leave patterns in its numbers, such as a constant ratio of 2."""
+"""Describe what is wrong with a gradient: common mistakes leave patterns in its numbers, such as a constant ratio of 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from bpengine.backend import HostArray
 
-ALIKE = 1e-5  # relative: a known ratio is recognised when it is this near
+ALIKE = 1e-5  # relative tolerance for recognising a known ratio
 
 
 def error_pattern(
@@ -47,7 +47,7 @@ def error_pattern(
 
 
 def _untransposed(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
-    """Return the name of the square matrix w for which hand = d w while the reference is d w^T, for some d."""
+    """Return the name of the square matrix w with hand = d w where the reference is d w^T, for some d."""
     if hand.ndim != 2:
         return None
     for name, w in at.items():
@@ -58,7 +58,7 @@ def _untransposed(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) 
 
 
 def _argument(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
-    """Return which argument is missing as a factor, or is one factor too many, in all elements or in some."""
+    """Return which argument is missing as a factor or is a superfluous factor, in all or some elements."""
     right = np.abs(hand - reference) <= ALIKE * float(np.max(np.abs(reference), initial=0.0))
     for name, p in fitting(hand.shape, at):
         missing, extra = f"the factor `{name}` is missing", f"the factor `{name}` is too many"
@@ -71,7 +71,7 @@ def _argument(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> s
 
 
 def _proportional(hand: HostArray, reference: HostArray, at: Mapping[str, Any]) -> str | None:
-    """Return which argument is missing as a term, or is one too many, up to a constant."""
+    """Return which argument is missing as a term or is a superfluous term, up to a constant."""
     for name, p in fitting(hand.shape, at):
         if np.ptp(p) > 0 and hand.size >= 3 and (ratio := _ratio(reference - hand, p)) is not None:
             return f"a term proportional to `{name}` is {'missing' if ratio > 0 else 'too many'}"

@@ -17,7 +17,7 @@ from bpengine.check.reports.results import KinkCounts
 from bpengine.kernels._kernel import Array, Side
 
 ROUNDINGS = 64.0  # an element is at the kink when it is this many roundings of the largest element away from it
-NOISY = 0.25  # a distance is carried at most 16 times as far as runs with random rounding show
+NOISY = 0.25  # rounding moves a distance at most 16 times as far as runs with random rounding show
 NEAR = 1e-5  # "near": a difference with the usual step would cross
 
 
@@ -25,7 +25,7 @@ NEAR = 1e-5  # "near": a difference with the usual step would cross
 class Kink:
     """The signed distances of one kernel call's elements to its kink, its convention, and the argument they belong to.
 
-    noise: how far rounding in float64 carries each distance; it is large where numbers cancelled before the call.
+    noise: how far rounding in float64 moves each distance; it is large where numbers cancelled before the call.
     """
 
     kernel: str
@@ -44,7 +44,7 @@ class Kink:
         return np.abs(self.distance) <= relative * self.scale
 
     def reach(self, eps: float) -> Array:
-        """Return how far rounding in a precision may carry each element."""
+        """Return how far rounding in a precision may move each element."""
         # Where numbers cancelled before the call, the error of the distance is that of the larger numbers, which
         # `noise` shows.
         return ROUNDINGS * eps * np.maximum(self.scale, NOISY * self.noise / np.finfo(np.float64).eps)
@@ -56,7 +56,7 @@ class Kink:
 
 def count_kinks(kinks: list[Kink]) -> KinkCounts:
     """Count the elements on a kink and near one; where only the second derivative jumps, nothing is ambiguous."""
-    # A function whose second derivative alone jumps (as huber) has one gradient everywhere.
+    # A function of which only the second derivative jumps (such as huber) has one gradient everywhere.
     sharp = [k for k in kinks if k.side != "none" and bool(k.within(NEAR).any())]
     exact = sum(int(np.sum(k.distance == 0)) for k in sharp)
     near = sum(int(np.sum(k.within(NEAR))) for k in sharp) - exact
@@ -71,8 +71,8 @@ def any_undecided(kinks: list[Kink], eps: float) -> bool:
 def off_kink_shifts(kinks: list[Kink], eps: float, exact: float, *, all_to: float | None = None) -> list[Any]:
     """Return, per call, what to add to the elements at a kink so that they lie clearly on the side the kernel takes.
 
-    Elements exactly on it go to that side, or to the side of `exact` where the convention is the middle; the others stay
-    on their own side. With `all_to` every one goes to that side.
+    Elements exactly on the kink go to that side, or to the side of `exact` where the convention is the middle; others stay on
+    their own side. With `all_to`, every element goes to that side.
     """
     shifts: list[Any] = []
     for kink in kinks:

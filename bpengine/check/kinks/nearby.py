@@ -1,10 +1,10 @@
 """Check at a nearby random point where a kink makes the given point undecidable, whether a kernel states the kink or not.
 
-At a kink the gradient is a matter of convention, and no oracle knows the convention of a custom layer. So the check is made
-at two nearby points opposite each other. A random direction lies along a kink with probability 0, so what lies on a kink is
-on one side of it at one of the points and on the other side at the other. At both points every right backward agrees with
-every oracle, and a wrong one does not. At the kink itself, the hand-written value must still be among the slopes on its
-sides: `one_sided_slopes` measures them.
+At a kink the gradient is a convention, and no oracle knows the convention of a custom layer. So the check is made at two
+nearby points, in opposite directions from the given one. A random direction lies along a kink with probability 0, so an
+element on a kink lies on one side at one point and on the other side at the other. At both points a correct backward
+agrees with every oracle, and a wrong one does not. At the kink itself, the hand-written value must still lie between the
+slopes of its two sides, which `one_sided_slopes` measures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bpengine.streams import stream
 NEARBY = 1e-3  # of an element's size: beyond the steps of differences that are exact enough
 TOUCHING = 1e-9  # of an element's size: a smooth gradient hardly changes over it, one at a kink jumps
 TRIES = 4
-WIDER = 2.0  # times the largest slope seen, or the distance between them
+WIDER = 2.0  # times the largest measured slope, or the distance between two
 JUMP = 1e-8  # of the largest slope: over a step of TOUCHING no smooth gradient changes so much
 POINTS = 32  # points around the point
 
@@ -36,7 +36,7 @@ def nearby_points(problem: Problem, seed: int) -> list[Problem]:
         directions = _directions(problem, stream("check nearby", seed, draw))
         pair = [replace(problem, at=_moved(problem, directions, side * NEARBY)) for side in (1.0, -1.0)]
         finite = [moved for moved in pair if np.isfinite(moved.value(Ops(np), moved.at))]
-        # another direction is drawn where the function is not finite on one side: a kink has to be seen from both
+        # another direction is drawn where the function is not finite on one side: both sides of a kink are needed
         most = max(most, finite, key=len)
         if len(most) == len(pair):
             break
@@ -53,7 +53,7 @@ class NearbySlopes:
     def is_convention(self, name: str, hand: HostArray, reference: HostArray, limit: object) -> Array:
         """Return the elements whose gradient is discontinuous here and whose two values both lie between the slopes.
 
-        Where autodiff has no gradient, the hand-written value alone decides.
+        Where autodiff has no gradient, only the hand-written value counts.
         """
         least, most = self.bounds(name)
         least, most = least - limit, most + limit
@@ -61,7 +61,7 @@ class NearbySlopes:
         return (least <= np.minimum(hand, other)) & (np.maximum(hand, other) <= most)
 
     def bounds(self, name: str) -> tuple[Any, Any]:
-        """Return bounds for the slopes that several kinks can make together; the points seen do not show all of them.
+        """Return bounds for the slopes that several kinks can cause together; the sampled points do not show all of them.
 
         No single point lies on the same side of two kinks with nearly opposite normals, yet a convention may take that side
         of both. Where there is one kink, `one_sided_slopes` allows no more than its own two slopes.
@@ -75,7 +75,7 @@ class NearbySlopes:
 def nearby_slopes(problem: Problem, seed: int) -> NearbySlopes:
     """Return the slopes around the point by the hand-written backward, which must be right at the nearby points."""
     drawn = (_directions(problem, stream("check slopes", seed, k)) for k in range(POINTS // 2))
-    # Opposite points see both sides of every kink through the point; many directions see most combinations of sides.
+    # Opposite points lie on both sides of every kink through the point; many directions cover most combinations of sides.
     points = (_moved(problem, directions, side * TOUCHING) for directions in drawn for side in (1.0, -1.0))
     per_point = [problem.gradients(at=point)[1] for point in points]
     stacked = {name: np.stack([gradients[name] for gradients in per_point]) for name in problem.at}

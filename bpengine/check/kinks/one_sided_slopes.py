@@ -25,14 +25,14 @@ EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class SlopeInterval:
-    """The interval between the slopes on both sides of an element, and the error they may have."""
+    """The interval between the slopes on both sides of an element, and a bound on their error."""
 
     low: float
     high: float
     error: float
 
     def beyond(self, hand: float) -> float:
-        """Return how far outside a value lies, infinitely far where it is not finite."""
+        """Return how far outside the interval a value lies; infinity for a value that is not finite."""
         return max(self.low - hand, hand - self.high, 0.0) if np.isfinite(hand) else np.inf
 
     def with_bounds(self, low: float, high: float) -> SlopeInterval:
@@ -40,7 +40,7 @@ class SlopeInterval:
         return SlopeInterval(min(self.low, low), max(self.high, high), self.error)
 
     def nearest(self, hand: float) -> float:
-        """Return the value inside that is nearest."""
+        """Return the nearest value inside the interval."""
         return float(np.clip(np.nan_to_num(hand), self.low, self.high))
 
 

@@ -24,7 +24,7 @@ def stated(kernel: Kernel, xp: Namespace, args: tuple[Any, ...], options: dict[s
 
 
 class KinkRecorder(InterceptedOps):
-    """NumPy ops that append every kink met to `log`."""
+    """NumPy ops that append the kinks of every call to `log`."""
 
     def __init__(self, log: list[Kink]) -> None:
         super().__init__(Ops(np))
@@ -40,11 +40,11 @@ class KinkRecorder(InterceptedOps):
 
 
 class OffKinkOps(InterceptedOps):
-    """Ops in which calls that may meet kinks have shifts added to their first argument, one for each kink in the order met.
+    """Ops that add shifts to the first argument of calls with kinks, one for each kink in the order of the calls.
 
-    `changes`, if given, are how much each shift changes its call's output; they are subtracted again. The slope is then that
-    beside the kink, and the value that at the kink. After the last shift comes the first again, since a backward may run the
-    forward more than once.
+    `changes`, if given, are how much each shift changes its call's output; they are subtracted from it. Then the slope is that
+    beside the kink, and the value is that at the kink. After the last shift the first one is used again, since a backward may
+    run the forward more than once.
     """
 
     def __init__(self, xp: Namespace, shifts: list[Any], changes: list[Any] | None = None) -> None:
@@ -57,7 +57,7 @@ class OffKinkOps(InterceptedOps):
         kinks = stated(kernel, self.xp, args, options) if direction == "forward" else []
         if not kinks:
             return function(*args, **options)
-        # One call may have several kinks (hard_tanh has two), each with a shift of its own; their sum is applied.
+        # One call may have several kinks (hard_tanh has two), each with its own shift; their sum is applied.
         shifts, changes = zip(*(next(self._waiting) for _ in kinks), strict=True)
         y, residual = function(args[0] + self.xp.asarray(sum(shifts)), *args[1:], **options)
         return (y if changes[0] is None else y - self.xp.asarray(sum(changes))), residual
@@ -71,7 +71,7 @@ def output_changes(run: Callable[[Ops], Any], shifts: list[Any]) -> list[Any]:
 
 
 class _ChangeRecorder(InterceptedOps):
-    """NumPy ops that record what a shift would change, and make every call as it is."""
+    """NumPy ops that record how a shift would change each call's output, and run every call unchanged."""
 
     def __init__(self, shifts: list[Any], changes: list[Any]) -> None:
         super().__init__(Ops(np))

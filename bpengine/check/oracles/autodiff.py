@@ -28,7 +28,7 @@ Differentiated = Callable[[HostArrays], tuple[float, HostArrays]]
 
 @dataclass(frozen=True)
 class Autodiff:
-    """The scalar and its gradients by autodiff; `rounding`: how far its own rounding may have carried each of them."""
+    """The scalar and its gradients by autodiff; `rounding`: a bound on autodiff's own rounding error in each of them."""
 
     value: float
     gradients: HostArrays
@@ -39,9 +39,9 @@ def autodiff(problem: Problem, kinks: list[Kink], *, jumping: bool = False) -> A
     """Return the gradients by autodiff; elements on a kink get the kernel's own convention.
 
     The effect of its rounding is measured: a derivative is linear, so autodiff of c f divided by c is the same gradient with
-    every cotangent rounded otherwise, whatever the compiler has fused. It is taken for several c, one rounding away from the
-    point. (Where the hand-written backward computes 400 - 400 = 0, autodiff may be left with a rounding of 400; that shows
-    here, in the arrays that it reaches and in no other.)
+    every cotangent rounded differently, whatever the compiler has fused. It is computed for several c, one rounding away from
+    the point. (Where the hand-written backward computes 400 - 400 = 0, autodiff may be left with the rounding error of 400;
+    this measurement detects that, and only in the arrays that it affects.)
     `kinks` are those of NumPy's forward at the point; with `jumping` there is one that no kernel states.
     Raises BackendUnavailable when JAX cannot run here.
     """
@@ -59,7 +59,7 @@ def autodiff(problem: Problem, kinks: list[Kink], *, jumping: bool = False) -> A
 def _compiled(problem: Problem, calls: int) -> Differentiated:
     """Return autodiff of the scalar times a factor, with a shift for each call that may meet a kink.
 
-    It is compiled once for a problem, at whatever point, since the shifts are arguments as well.
+    It is compiled once for a problem and works at any point, since the shifts are arguments as well.
     """
 
     def function(ops: Ops, at: Arrays) -> Array:

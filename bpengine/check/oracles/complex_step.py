@@ -1,4 +1,4 @@
-"""The third oracle: the complex step, f'(p) = Im f(p + i h) / h. It subtracts nothing, so it is exact to rounding.
+"""The third oracle: the complex step, f'(p) = Im f(p + i h) / h. Nothing is subtracted, so it is exact up to rounding.
 
 It applies where every kernel on the path is complex differentiable as written (`analytic` in its row).
 Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40, 1998.

@@ -42,7 +42,7 @@ class Rung(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A directional derivative, the error it may have, and the rungs it was taken from; NaN where all cross a kink."""
+    """A directional derivative, its estimated error, and the rungs it was computed from; NaN where all cross a kink."""
 
     value: float
     error: float
@@ -50,7 +50,7 @@ class Estimate:
 
     @property
     def left_out(self) -> bool:
-        """True when no difference could be taken, because every step crosses a kink."""
+        """True when no difference could be computed, because every step crosses a kink."""
         return math.isnan(self.value)
 
 
@@ -97,7 +97,7 @@ class FiniteDifferences:
         return replace(best, rungs=tuple(rungs))
 
     def remainder_order(self, estimate: Estimate, slope: float) -> float | None:
-        """Return the order with which the Taylor remainder falls, None where only rounding is left of it."""
+        """Return the order with which the Taylor remainder falls, None where the remainder is only rounding."""
         pairs = [(r.h, abs(r.ahead - self.start - r.h * slope)) for r in estimate.rungs]
         # Below this the remainder is noise, and a quotient of noise has no order.
         kept = [(h, rest) for h, rest in pairs if rest > 64.0 * self.noise]
@@ -126,7 +126,7 @@ class FiniteDifferences:
         return Estimate(value, abs(narrow - wide) / 3.0 + 2.0 * self.noise / fine.h)
 
     def _at(self, direction: HostArrays, h: float) -> float | None:
-        """Return f(p + h v), or None when that is on another side of some kink."""
+        """Return f(p + h v), or None when that point is on another side of some kink."""
         at = {**self.problem.at, **{n: self.problem.at[n] + h * v for n, v in direction.items()}}
         self._log.clear()
         value = float(self.problem.value(self._ops, at))
@@ -135,16 +135,16 @@ class FiniteDifferences:
         return None if crossed else value
 
     def _rounded(self) -> float:
-        """Return how far random rounding carries the function: where it is piecewise constant, from one value to the next."""
+        """Return how far random rounding moves the function's value, also where it is piecewise constant."""
         runs = [StochasticRoundingOps(Ops(np), EPS, draw) for draw in range(RUNS)]
         values = [self.problem.value(ops, ops.rounded_arrays(self.problem.at)) for ops in runs]
         return float(np.max(np.nan_to_num(np.abs(np.subtract(values, self.start)), nan=0.0, posinf=0.0)))
 
     def _noise(self) -> float:
-        """Return the noise of the function: what high differences over tiny steps leave, just off a kink at the point.
+        """Return the noise of the function, from high differences over tiny steps, beside the kink if the point is on one.
 
-        The k-th difference of a smooth function over steps of 1e-11 is next to 0, while that of independent noise of standard
-        deviation s has the mean square s^2 (2k)! / (k!)^2: the mean square, scaled back, is the noise.
+        The k-th difference of a smooth function over steps of 1e-11 is close to 0, while that of independent noise of standard
+        deviation s has the mean square s^2 (2k)! / (k!)^2. So the mean square, divided by that factor, gives the noise.
 
         Source: More, Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33, 2011.
         """
@@ -154,7 +154,7 @@ class FiniteDifferences:
         values = [self._at(direction, 1e-11 * k) for k in range(100, 107)]
         table = np.array([v if v is not None else self.start for v in values])
         levels = [EPS * abs(self.start), np.finfo(float).tiny, ROUNDED * self._rounded()]
-        if any(v is None for v in values):  # a kink lies between them and the point: no differences can be taken
+        if any(v is None for v in values):  # a kink lies between them and the point: differences would cross it
             return 16.0 * max(levels)
         for k in range(1, 7):
             table = np.diff(table)

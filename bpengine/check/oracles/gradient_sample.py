@@ -16,15 +16,15 @@ from bpengine.streams import stream
 
 ALL_UP_TO = 256  # elements: with more, SAMPLED of each array are compared one by one
 SAMPLED = 8
-DIRECTIONS = 3  # of the inner-product test, for each array: the cost does not depend on its size
+DIRECTIONS = 3  # directions of the inner-product test for each array: the cost does not depend on the array's size
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientSample:
     """One number: its name, as written by hand, as estimated, what counts as large, and the size of a step.
 
-    left_out: a kink made it impossible at the point; it was then taken at a nearby point, unless the estimate is left out as
-    well. index: of an element.
+    left_out: a kink made it impossible at the point; it was then computed at a nearby point, unless that estimate is left out
+    too. index: that of an element.
     """
 
     element: str
@@ -38,7 +38,7 @@ class GradientSample:
 
     @property
     def scale(self) -> float:
-        """What its error is relative to."""
+        """The size that its error is relative to."""
         return max(self.large, 0.0 if self.estimate.left_out else abs(self.estimate.value))
 
     @property
@@ -61,7 +61,7 @@ def sampled_elements(problem: Problem, name: str, hand: HostArray, seed: int) ->
     if not _all_compared(problem, name):
         rng = stream("check elements", seed, sorted(problem.at).index(name))
         flat = np.sort(rng.choice(flat, SAMPLED, replace=False))
-        flat[0] = int(np.argmax(np.abs(hand)))  # the element that counts most is always among them
+        flat[0] = int(np.argmax(np.abs(hand)))  # the largest element is always among them
     return [tuple(int(i) for i in np.unravel_index(int(k), problem.at[name].shape)) for k in flat]
 
 
@@ -73,7 +73,7 @@ def random_signs(problem: Problem, name: str, seed: int) -> Iterator[Any]:
 
 
 def scope(problem: Problem, seed: int) -> str:
-    """Return in words which elements are compared one by one."""
+    """Describe which elements are compared one by one."""
     names = [name for name in problem.at if not _all_compared(problem, name)]
     if not names:
         return "every element"

@@ -37,7 +37,7 @@ class Oracles:
         self.checks = SampledChecks(problem, seed)
         self.kinks, self.loss, self.hand = self.checks.kinks, self.checks.loss, self.checks.hand
         self.reference: HostArrays | None = None  # by autodiff; at unstated kinks the hand-written value
-        self.reference_rounding: Mapping[str, float] = {}  # how far rounding may have carried it
+        self.reference_rounding: Mapping[str, float] = {}  # a bound on its rounding error
         self._run: Mapping[str, Callable[[], OracleResults]] = dict(
             zip(NAMES, (self._autodiff, self._differences, self._complex_step, self._inner_products), strict=True)
         )
@@ -92,8 +92,8 @@ class Oracles:
     def _skip_unstated_kinks(self, results: list[ArrayResult], at_point: Autodiff) -> list[ArrayResult]:
         """Skip elements at unstated kinks, provided the gradient is right at the nearby points.
 
-        An array that is wrong at a nearby point is reported as it is there. Where autodiff has no gradient even there, as of
-        sqrt(x^2) at 0, it cannot be compared: the other oracles are.
+        An array that is wrong at a nearby point is reported with its values there. Where autodiff has no gradient even
+        there, as for sqrt(x^2) at 0, only the other oracles are compared.
         """
         if not self.checks.nearby:
             return results
@@ -104,7 +104,7 @@ class Oracles:
         return self._with_both_sides(self._compare(self.checks, at_point, skipped))
 
     def _with_both_sides(self, results: list[ArrayResult]) -> list[ArrayResult]:
-        """Return the results at the point; for an array that is right there and wrong on a side of the kink, that side's."""
+        """Return the results at the point; for an array that is wrong only on one side of a kink, the result on that side."""
         sides = []
         for nearby, by_autodiff in self._nearby:
             not_finite = {n: ~np.isfinite(a) for n, a in by_autodiff.gradients.items()}

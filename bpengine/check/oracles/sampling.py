@@ -28,7 +28,7 @@ USELESS = 1e-3  # a difference whose relative error may be larger is uninformati
 
 
 class SampledChecks:
-    """A problem at its point, what is known of it there, and the same at nearby points, where these are needed."""
+    """A problem at its point with its measurements, and the same at nearby points where these are needed."""
 
     def __init__(self, problem: Problem, seed: int, *, near_a_kink: bool = False) -> None:
         self.problem, self.seed, self._near_a_kink = problem, seed, near_a_kink
@@ -39,7 +39,7 @@ class SampledChecks:
         self.sizes = agreement.scales(problem, self.hand)
 
     def _rounding(self) -> dict[str, float]:
-        """Return how far rounding carries each gradient; at a kink that no kernel states, at the nearby points as well."""
+        """Return how far rounding moves each gradient; at a kink that no kernel states, at the nearby points as well."""
         points = [agreement.hand_rounding(self.problem, EPS, self._off_kink_ops, jumping=self.jumping)]
         if self.jumping:
             points += [nearby.rounding for nearby in self.nearby]
@@ -82,7 +82,7 @@ class SampledChecks:
             estimate = Estimate(value, agreement.EXACT * self.sizes[name] + self.rounding[name])
         else:
             along = self.differences.along({name: size * step}, size * self.sizes[name])
-            # what rounding does to the slope itself does not fall with the step, and no two steps show it
+            # the rounding error of the slope itself does not fall with the step, so comparing two steps does not reveal it
             rounded = min(self.rounding[name], EPS)
             estimate = Estimate(along.value / size, along.error / size + rounded, along.rungs)
         return GradientSample(
@@ -95,7 +95,7 @@ class SampledChecks:
         )
 
     def product(self, name: str, k: int, signs: object) -> GradientSample:
-        """Return the inner product with one direction; of the first, the order of the Taylor remainder."""
+        """Return the inner product with one direction; for the first direction also the order of the Taylor remainder."""
         unit, hand = step_sizes(self.problem.at[name]), self.hand[name]
         v = unit * signs
         slope = float(np.sum(hand * v))
@@ -108,7 +108,7 @@ class SampledChecks:
     def _or_nearby(self, kind: str, *what: Any) -> GradientSample:
         """Check at the point; if a kink prevents that, at a nearby point. A non-finite gradient still fails.
 
-        Kinks whose bends cancel along a line are not detected on it, yet the slope along the line need not be that of any
+        Kinks whose bends cancel along a line are not detected on that line, yet the slope along it need not agree with any
         convention.
         """
         sample: GradientSample = getattr(self, kind)(*what)

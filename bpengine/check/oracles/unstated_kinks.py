@@ -1,7 +1,8 @@
-"""What is right at a kink that no kernel states: a value between the slopes on its two sides, and no other.
+"""The correct values at a kink that no kernel states: those between the slopes on its two sides.
 
-Where several kinks meet in one output, slopes along a line do not say which sides a convention may take; there the slopes of
-the backward around the point are allowed. Custom layers and a custom loss are checked each by itself, inside their network.
+Where several kinks meet in one output, slopes along a line do not determine which sides a convention may take; there the
+slopes of the backward around the point are allowed. Custom layers and a custom loss are checked separately, inside their
+network.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from bpengine.training.rows import Rows
 ORACLE = "one-sided slopes"
 SCOPE = "elements whose value jumps at an undeclared kink"
 OUTSIDE = "at a kink, and not among the slopes beside it"
-EXACT = 1e-6  # of what is relative to the largest gradient: beyond the error of a difference with that step
-MOST = 512  # elements of an array: those farthest from the slopes around them are among these
+EXACT = 1e-6  # relative to the largest gradient: more than the error of a difference with that step
+MOST = 512  # how many elements of an array are examined: those farthest from the slopes around them
 
 
 def check_unstated_kinks(checks: SampledChecks) -> list[ArrayResult]:
@@ -87,7 +88,8 @@ def _check_inside(problem: Problem, seed: int, place: str, place_in_words: str) 
 def _check_array(checks: SampledChecks, name: str, around: NearbySlopes, slopes: OneSidedSlopes) -> ArrayResult | None:
     """Check the elements of an array that jump, and report the worst of them; None where none does."""
     hand, scale, bounds = checks.hand[name], checks.sizes[name], around.bounds(name)
-    outside: list[tuple[float, float, tuple[int, ...], SlopeInterval]] = []  # how far outside, how much is allowed
+    # how far outside the interval, and how much of that is allowed
+    outside: list[tuple[float, float, tuple[int, ...], SlopeInterval]] = []
     for index in _jumping(checks, name, around):
         interval = slopes.interval(name, index)
         if interval is None:

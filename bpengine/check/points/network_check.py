@@ -37,7 +37,7 @@ class NetworkCheck(SubjectCheck):
             self.precision += f", a copy of the {self.dtype} model on {self.model.backend.name}"
 
     def report(self, perturbed: bool) -> Report:
-        """Return the report of both points and, where all is right so far, of the network's other derivatives."""
+        """Return the report of both points and, where these agree, of the network's other derivatives."""
         report = super().report(perturbed)
         if not report.passed or "autodiff" not in self.names:
             return report
@@ -83,7 +83,7 @@ class NetworkCheck(SubjectCheck):
         return [*unstated_kinks.check_custom_layers(steps, cotangents, point.ops, self.seed), *of_loss]
 
     def localize(self, problem: Problem, failures: Sequence[ArrayResult]) -> FaultyCall | None:
-        """Find the kernel call, or else the layer; the model's own gradients may be wrong where these are right."""
+        """Find the faulty kernel call, or else the layer; the model's own gradients may be wrong where both are right."""
         if all(v.oracle.startswith("own") for v in failures):
             return None
         call = localize.faulty_kernel_call(problem, self.names)

@@ -1,6 +1,6 @@
 """The perturbed point: every parameter and input moved by its own size, away from 0, 1 and equal numbers.
 
-At the point where training starts, biases are 0 and gains 1, so a backward that forgets them is right there.
+At the start of training biases are 0 and gains 1, so a backward that omits them gives the right gradient there.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from bpengine.streams import stream
 
 AMOUNTS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)  # parts of an element's size, until the function is finite
 
-WELL = 1e-12  # of the scalar: no more than this is lost to rounding at a good point
-RUNS = 3  # with random rounding, to see how much is lost
+WELL = 1e-12  # relative to the scalar: the largest rounding error at a point that counts as good
+RUNS = 3  # runs with random rounding, which measure that error
 EPS, FLOOR = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
-INSIDE = 0.05  # a probability of 0 or 1 is moved from here
+INSIDE = 0.05  # a probability of 0 or 1 is moved to this distance before it is perturbed
 
 
 def perturb(
     problems: Sequence[Problem], domains: Mapping[str, str], seed: int, dtype: str = "float64"
 ) -> tuple[Problem | None, str]:
-    """Return the first of the problems that is finite at a perturbed point, there, and a note of how far it was moved.
+    """Return the first problem that is finite at a perturbed point, at that point, and a note of how far it was moved.
 
     An element moves by half to twice its own size, or its array's usual size, which is 1 for zeros. Where the function is not
-    finite, or is mostly rounding, as behind a saturated softmax, every element keeps its sign, then smaller moves are tried;
-    of several bad points the one with the least rounding is taken. Arguments stay in their domains.
-    `dtype` is what the numbers are rounded to. The problem is None where no point was found, and the note says so.
+    finite there, or is mostly rounding error, as behind a saturated softmax, moves that keep every sign are tried, then
+    smaller moves; of several bad points the one with the least rounding error is used. Arguments stay in their domains.
+    The numbers are rounded to `dtype`. The problem is None where no point is finite, and the note says so.
     """
     tried, least = 0, np.inf
     best: tuple[Problem | None, str] = None, ""
     for problem in problems:
-        # large moves with new signs first: they hide least; each later way changes less
+        # large moves with new signs come first, since they reveal most; each later way changes less
         for amount, keep_signs in _ways():
             rng = stream("check perturbed", seed, tried)
             arrays = {n: _moved(a, domains.get(n, "real"), amount, rng, keep_signs) for n, a in problem.at.items()}
@@ -65,7 +65,7 @@ def _size(amount: float) -> str:
 
 def _moved(array: HostArray, domain: str, amount: float, rng: np.random.Generator, keep_signs: bool) -> Array:
     """Return an array at the perturbed point, still in its domain: probabilities move on the scale of their logits."""
-    # by more than its size at times, so that what is positive turns negative
+    # sometimes by more than its size, so that positive values become negative
     step = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)
     with np.errstate(all="ignore"):
         # A step on the logit keeps a probability inside (0, 1), however large the step is.
@@ -80,12 +80,12 @@ def _moved(array: HostArray, domain: str, amount: float, rng: np.random.Generato
 
 
 def _rounding(problem: Problem) -> float:
-    """Return what part of the scalar is rounding at a problem's point; infinity where it is not finite."""
+    """Return the relative rounding error of the scalar at a problem's point; infinity where it is not finite."""
     try:
         value = problem.value(Ops(np), problem.at)
         runs = [StochasticRoundingOps(Ops(np), EPS, draw) for draw in range(RUNS)]
         others = [problem.value(ops, ops.rounded_arrays(problem.at)) for ops in runs]
-    except Exception:  # a custom layer or kernel may refuse what it cannot compute
+    except Exception:  # a custom layer or kernel may raise an error for values that it cannot compute
         if problem.foreign is None:
             raise
         return np.inf

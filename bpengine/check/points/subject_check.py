@@ -59,7 +59,7 @@ class SubjectCheck(ABC):
             report = replace(report, perturbed=PerturbedPoint(note=note))
         try:
             report = self.with_perturbed(report, moved, note) if moved else report
-        except Exception as error:  # a custom layer or kernel may refuse what lies near the point
+        except Exception as error:  # a custom layer or kernel may raise an error for values near the point
             if self.problem.foreign is None:
                 raise
             refused = f"none: {self.problem.foreign} raises {type(error).__name__} near it: {in_english(error)}"

@@ -1,4 +1,4 @@
-"""A kernel call as a Problem: its arguments, given or sampled as its row says, a cotangent, forward and backward as bound."""
+"""A kernel call as a Problem: given or sampled arguments, a cotangent, and the bound forward and backward."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bpengine.kernels._kernel import Array, extent
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.ops import Ops, known
 
-DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # of sampled arguments; any other letter stands for 2
+DIMENSIONS = {"B": 5, "I": 4, "O": 3}  # dimensions of sampled arguments; any other letter stands for 2
 
 
 Arguments: TypeAlias = (

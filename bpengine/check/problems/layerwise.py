@@ -17,7 +17,7 @@ from bpengine.training.rows import Rows
 
 
 def layer_steps(network: Network, ops: Ops, params: Arrays, running: Arrays, rows: Rows, seed: int) -> list[Stage]:
-    """Return every layer with what goes in and out, in training mode at step 0 of `seed`."""
+    """Return every layer with its input and output, in training mode at step 0 of `seed`."""
     x, weights = (None if a is None else np.asarray(a, dtype=np.float64) for a in (rows.x, rows.weights))
     run = Run(True, counter(ops.xp, seed), weights=weights)
     return list(chain.stages(network.layers, ops, network.spread(params), running, x, run))

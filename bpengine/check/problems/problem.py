@@ -29,12 +29,11 @@ class Problem:
     `at` holds the arrays it is differentiated by. `scalar(ops, at)` runs forward kernels alone, on any namespace;
     `hand(ops, at)` returns the same number and its gradients by the backward under check, bound in `ops`.
     `counts` names the numbers that appear as a ratio where a mean is missing. `bias_rows` says which row of a weight holds
-    the biases. `foreign` names code that is not the engine's own and is not declared complex-differentiable; `unstated`
-    says that it may have kinks that no kernel states. `inputs` names the arrays that are no parameters: a network's
-    parameters are compared among themselves, whatever the size of its inputs; `input_names` are what a model's Features call
-    a network's inputs. `terms(ops, at)` returns the numbers that
-    the scalar is the sum of, one for each output of a layer or kernel; a network has none. `memo` keeps what is compiled
-    for the problem, at any point.
+    the biases. `foreign` names custom code that is not declared complex-differentiable; `unstated` says that it may have
+    kinks that no kernel states. `inputs` names the arrays that are not parameters: a network's parameters are compared
+    among themselves, whatever the size of its inputs. `input_names` are the names that a model's Features give to a
+    network's inputs. `terms(ops, at)` returns the numbers whose sum is the scalar, one for each output of a layer or
+    kernel; a network has none. `memo` keeps the functions compiled for the problem, at any point.
     """
 
     title: str
@@ -77,8 +76,8 @@ def of_network(
 ) -> Problem:
     """Return the loss of a network, penalties included, in training mode at step 0 of `seed`.
 
-    It is differentiated by every parameter and by the network's input "x"; for the input, the backward goes on through the
-    first layer, where training stops.
+    It is differentiated by every parameter and by the network's input "x". For the input, the backward includes the product
+    through the first layer, which training skips.
     """
     fixed = {name: np.asarray(value, dtype=np.float64) for name, value in running.items()}
     x, *host = [np.asarray(a, dtype=d) for a, d in zip(rows.arrays, rows.dtypes("float64"), strict=True)]
@@ -156,6 +155,6 @@ def of_layer(
 
 
 def step_sizes(array: HostArray) -> HostArray:
-    """Return the size that a step is measured in, per element: its own, or the usual one of its array if that is larger."""
+    """Return the unit of a step for each element: its own size, or the usual size of its array if that is larger."""
     usual = float(np.sqrt(np.mean(array**2))) if array.size else 0.0
     return np.maximum(np.abs(array), usual if usual > 0 else 1.0)

@@ -1,4 +1,4 @@
-"""Turn what a user gives (a model, network, layer or kernel) into a Problem, or refuse it with the reason."""
+"""Turn a user's subject (a model, network, layer or kernel) into a Problem, or refuse it with the reason."""
 
 from __future__ import annotations
 
@@ -104,7 +104,8 @@ def layer_problem(layer: Layer, x: Arguments, seed: int) -> Problem:
     features = np.asarray(data.check_features(x, features.shape[1] if features.ndim == 2 else 1), dtype=np.float64)
     rng, inputs = stream("check arguments", seed), features.shape[1]
     initial = layer.init(rng, inputs)
-    if isinstance(layer, Dense) and layer.tie is not None:  # as in a network: the weight of the layer it is tied to
+    # as in a network, a tied layer uses the weight of another layer
+    if isinstance(layer, Dense) and layer.tie is not None:
         initial = {"weight": layer.tie.init(rng, layer.units)["weight"], **initial}
     params = _doubles(initial, f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
@@ -122,7 +123,7 @@ def layer_problem(layer: Layer, x: Arguments, seed: int) -> Problem:
 def kernel_problems(
     kernel: Kernel, x: Arguments, options: Mapping[str, Any], seed: int, *, perturbed: bool = True
 ) -> list[Problem]:
-    """Return the problem of a kernel and, where it has options that can be moved, a second one with these moved."""
+    """Return the problem of a kernel and, where it has options that can be changed, a second one with changed options."""
     problem = kernel_problem(kernel, x, options, seed)
     chosen = {**kernel.options, **options}
     moved = moved_options(chosen)
@@ -131,12 +132,12 @@ def kernel_problems(
     changed = {name: value for name, value in moved.items() if name in options or value != chosen[name]}
     try:
         return [problem, kernel_problem(kernel, x, changed, seed)]
-    except Exception:  # an option that must not be so small; the kernel is checked with the options given alone
+    except Exception:  # an option must not be so small: the kernel is checked with the given options only
         return [problem]
 
 
 def moved_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a kernel's options with every number made smaller, and a 0 made a quarter."""
+    """Return a kernel's options with every number reduced, and 0 replaced by a quarter."""
     return {n: (0.7 * v if v else 0.25) if isinstance(v, float) else v for n, v in options.items()}
 
 

@@ -1,1 +1,1 @@
-"""What a check returns: single results (`results`), and reports that can be printed, made JSON and raised."""
+"""What a check returns: single results (`results`), and reports that can be printed, converted to JSON and raised."""

@@ -48,8 +48,8 @@ class GradientError(BpError, AssertionError):
 class Report(PrintableReport):
     """What `check_gradients` returns: a result per point, array and oracle, the kinks, the oracles, and the faulty kernel.
 
-    loss, kinks: at the point given; perturbed: the same and more of the perturbed point; special: the values at the point
-    given that hide a mistake, in words; guilty: the first kernel call or layer that is wrong.
+    loss, kinks: at the given point; perturbed: the same and more for the perturbed point; special: sentences about the
+    values at the given point that hide a mistake; guilty: the first kernel call or layer that is wrong.
 
     >>> report = bp.check_gradients("sigmoid", [[0.5]])
     >>> report.passed
@@ -88,7 +88,7 @@ class Report(PrintableReport):
         return f"{outcome}: gradients of {self.subject}, value {self.loss:.6g}"
 
     def findings(self) -> list[str]:
-        """Return a sentence for every failure: the guilty kernel first, then the worst element of each array by name."""
+        """Return a sentence for every failure: the faulty kernel first, then the worst element of each array by name."""
         lines = [f"faulty: {self.guilty}"] if self.guilty else []
         lines += [_sentence(v) for v in self.failures]
         lines += [d.text() for d in self.derivatives if not d.passed]
@@ -104,7 +104,7 @@ class Report(PrintableReport):
         return [row[:column] + row[column + 1 :] for row in self.rows() if row[column] == point]
 
     def notes(self) -> list[tuple[str, str]]:
-        """Return what the table does not say, by name: precision, kinks, special values, the perturbed point, every oracle."""
+        """Return the notes below the table, by name: precision, kinks, special values, the perturbed point, every oracle."""
         used = [(o.name, f"{o.precision}; {o.note}" if o.used else f"not used: {o.note}") for o in self.oracles]
         notes = [("precision", self.precision), ("kinks", str(self.kinks))]
         if self.special:

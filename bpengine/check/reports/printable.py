@@ -1,4 +1,4 @@
-"""What both reports share: a verdict, findings, a table, notes and JSON, printed alike by Python and by the command line."""
+"""The base of both reports: a verdict, findings, a table, notes and JSON, the same in Python and on the command line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PrintableReport(RichForm):
 
     @abstractmethod
     def verdict(self) -> str:
-        """Return in a line whether the check passed, and of what."""
+        """Return a line that says whether the check passed, and what was checked."""
 
     @abstractmethod
     def rows(self) -> list[tuple[str, ...]]:
@@ -39,7 +39,7 @@ class PrintableReport(RichForm):
         return []
 
     def notes(self) -> list[tuple[str, str]]:
-        """Return what the table does not say, by name."""
+        """Return the notes below the table, by name."""
         return []
 
     def table(self) -> str:

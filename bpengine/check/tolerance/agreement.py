@@ -17,17 +17,20 @@ from bpengine.check.tolerance.stochastic_rounding import SCALAR, deviations, lik
 from bpengine.layers.layer import HostArrays
 from bpengine.ops import Ops
 
-EXACT = 1e-12  # of an oracle that only rounds, in float64, relative to the largest element of the array
-SMALL = 1e-3  # an array this much smaller than the largest gradient is compared within that one's rounding
+# the tolerance of an oracle whose only error is rounding, in float64, relative to the largest element of the array
+EXACT = 1e-12
+SMALL = 1e-3  # an array this much smaller than the largest gradient is compared within the rounding of the largest
 FLOOR = float(np.finfo(np.float64).tiny)
-UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)  # below it digits are lost: compilers take less than FLOOR for 0
-JUMP = 1e-8  # of an array's size: farther than rounding carries a gradient in float64, the square root of its spacing
+# below it digits are lost: compilers flush numbers below FLOOR to 0
+UNDERFLOW = FLOOR / float(np.finfo(np.float64).eps)
+# relative to an array's size: more than rounding changes a gradient in float64, the square root of the spacing
+JUMP = 1e-8
 UNINFORMATIVE = 0.5  # above this share of the largest element, a tolerance cannot reveal an error
 NAMED = 100  # at most so many elements at kinks are named
 
 
 def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
-    """Return what the error of each array is relative to: its largest element, or a part of the largest of all.
+    """Return the size that the error of each array is relative to: its largest element, or a fraction of the largest of all.
 
     A network's inputs are compared with the largest gradient of all, its parameters with the largest of the parameters.
     """
@@ -39,7 +42,7 @@ def scales(problem: Problem, gradients: HostArrays) -> dict[str, float]:
 
 
 def hand_rounding(problem: Problem, eps: float, base: Callable[[], Ops], *, jumping: bool) -> dict[str, float]:
-    """Return how far rounding carries each hand-written gradient, as randomly rounded runs show.
+    """Return how far rounding moves each hand-written gradient, measured by randomly rounded runs.
 
     `base` makes NumPy's ops, in which elements at a kink are moved off it.
     """
@@ -50,7 +53,7 @@ def hand_rounding(problem: Problem, eps: float, base: Callable[[], Ops], *, jump
 def likely_deviations(
     problem: Problem, runs: list[dict[str, float]], gradients: HostArrays, *, jumping: bool
 ) -> dict[str, float]:
-    """Return how far rounding carries each array, and the scalar, from how far each has moved in some runs.
+    """Return how far rounding moves each array and the scalar, estimated from their changes in some runs.
 
     With `jumping`, rounding decides on which side of a kink that no kernel states an element lies: a run in which a gradient
     has moved by more than `JUMP` has changed sides, and shows no rounding.
@@ -122,7 +125,7 @@ def _compare_array(
 
 
 def exact_allowance(reference: HostArrays, *rounded: Mapping[str, float]) -> dict[str, float]:
-    """Return the allowance of an oracle that only rounds: of each array's own size, and for the rounding on each side.
+    """Return the allowance for an oracle whose only error is rounding: from each array's size and the rounding on each side.
 
     Each array has its own scale: large gradients elsewhere do not widen the tolerance of small ones, as in the first layers
     of a deep network.

@@ -1,8 +1,8 @@
-"""Stochastic rounding: how far rounding carries a computation in a given precision, measured by randomly rounded runs.
+"""Stochastic rounding: the rounding error of a computation in a given precision, measured by randomly rounded runs.
 
-No closed form gives this, since it depends on the condition of every sum on the way. So the computation itself is run
+No closed form gives it, since it depends on the condition of every intermediate sum. So the computation itself is run
 several times with every kernel's arguments changed by one rounding, up or down at random (`StochasticRoundingOps`), in the
-precision in question; the distance of the results from the exact ones shows what rounding does to them.
+precision in question; the distance of the results from the exact ones shows the effect of rounding.
 Sources: Vignes, "A stochastic arithmetic for reliable scientific computation", Mathematics and Computers in Simulation 35,
 1993; Higham, Mary, "A new approach to probabilistic rounding error analysis", SIAM Journal on Scientific Computing 41, 2019.
 """
@@ -26,13 +26,13 @@ from bpengine.layers.layer import HostArrays
 from bpengine.ops import Direction, Ops
 from bpengine.streams import stream
 
-POOL = 65_521  # random numbers, used again and again: drawing them anew for each call would take most of the time
+POOL = 65_521  # random numbers that are reused: drawing new ones for each call would take most of the time
 DRAWS = 8  # runs with random rounding
 STUDENT = 13.26  # a normal error exceeds this many times the root mean square of 8 others once in a million
 SUMS = (
     5.39  # a sum of k terms is off by more than this many sqrt(k) half ulps of it once in a million: 2 exp(-SUMS^2 / 2)
 )
-SCALAR = "the scalar itself"  # the name of its deviation, which no array has
+SCALAR = "the scalar itself"  # the name of the scalar's deviation; no array has this name
 REDUCED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # spacing of the numbers that matrices are multiplied in
 
 
@@ -42,7 +42,7 @@ def machine_epsilon(precision: str) -> float:
 
 
 def likely_deviation(deviations: Sequence[Any]) -> float:
-    """Return what the deviation of one more run exceeds once in a million; runs that overflowed do not count."""
+    """Return the bound that the deviation of one more run exceeds once in a million; runs that overflowed do not count."""
     finite = [d for d in map(float, deviations) if math.isfinite(d)]
     # a few runs give no more than their root mean square: STUDENT is the t quantile for that many
     return STUDENT * math.sqrt(sum(d * d for d in finite) / len(finite)) if finite else 0.0
@@ -54,8 +54,8 @@ def rounding_allowance(deviations: Sequence[Any], size: float, longest: int, eps
     deviations: for each of DRAWS runs with random rounding, the largest deviation in the array: they include the condition
         of the sums and the roundings inside the kernels. That of the array in question is one more of the same kind, so it
         stays below STUDENT times their root mean square.
-    size, longest: the largest element and the longest sum. Another backend adds up in another order, which those runs do
-        not show: SUMS sqrt(longest) eps / 2 of the size.
+        size, longest: the largest element and the longest sum. Another backend adds in another order, whose effect those
+        runs do not include: SUMS sqrt(longest) eps / 2, relative to the size.
     Measured on 1,000 random networks, 1 to 4,000 rows, badly conditioned ones among them: the largest deviation was 2.0
     times the root mean square on NumPy and 9.6 times on JAX; at half of all arrays it was below 0.6.
     """
@@ -67,8 +67,8 @@ def deviations(
 ) -> list[dict[str, float]]:
     """Return, for each of DRAWS randomly rounded runs, the largest deviation in each gradient and, as SCALAR, in the scalar.
 
-    The kernels are those of the table, bound in the ops that `base` makes: the kernels under check may be others, and their
-    own rounding must not widen the tolerance.
+    The kernels are those of the table, bound in the ops that `base` makes: the kernels under check may differ from them, and
+    their own rounding must not widen the tolerance.
     """
     value, exact = problem.gradients(base())
     runs = []
@@ -85,11 +85,11 @@ def largest_deviations(gradients: HostArrays, exact: HostArrays) -> dict[str, fl
 
 
 def with_distance_noise(problem: Problem, kinks: list[Kink], eps: float) -> list[Kink]:
-    """Return the kinks met at a problem's point with the noise of their distances, as randomly rounded runs show it."""
+    """Return the kinks at a problem's point with the noise of their distances, measured by randomly rounded runs."""
     if all(kink.side == "none" for kink in kinks):
         return kinks
     noise = [np.zeros(np.shape(kink.distance)) for kink in kinks]
-    # The same kinks are met in the same order in every run, so distances are compared pair by pair.
+    # The same kinks occur in the same order in every run, so distances are compared pair by pair.
     for draw in range(DRAWS):
         log: list[Kink] = []
         ops = StochasticRoundingOps(KinkRecorder(log), eps, draw)
@@ -112,7 +112,7 @@ class StochasticRoundingOps(InterceptedOps):
         self, kernel: Kernel, function: Callable[..., Any], direction: Direction, *args: Any, **options: Any
     ) -> Tree:
         result = function(*(self.rounded(a) for a in args), **options)
-        # what a forward returns is an argument of the next call, and is rounded there; a gradient may be the last result
+        # the output of a forward is an argument of the next call and is rounded there; a gradient may be the last result
         return self.rounded(result) if direction == "backward" else result
 
     def rounded_arrays(self, arrays: HostArrays) -> HostArrays:

@@ -80,7 +80,7 @@ def check(
 
 
 def _require_rows(names: list[str]) -> None:
-    """Raise ConfigError unless there is one name for the rows, and at most one before it for a model file."""
+    """Raise ConfigError unless there is one name for the rows, with at most one before it for a model file."""
     if not 1 <= len(names) <= 2:
         got = f"{len(names)} names: {' '.join(names)}" if names else "none"
         raise ConfigError(f"check requires [MODEL] FILE_OR_NAME, got {got}. For example: bpengine check iris.")

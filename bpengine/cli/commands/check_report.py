@@ -14,7 +14,7 @@ from bpengine.cli.output import columns, key_value_table, print_json, show
 
 
 def print_report(report: PrintableReport, *, as_json: bool) -> None:
-    """Print a report as text or JSON; end with exit code 1 where something does not agree."""
+    """Print a report as text or JSON; end with exit code 1 if something does not agree."""
     if as_json:
         print_json(report.to_dict())
     else:
@@ -25,7 +25,7 @@ def print_report(report: PrintableReport, *, as_json: bool) -> None:
 
 
 def _tables(report: PrintableReport) -> list[Any]:
-    """Return the table of a report; of gradients one for each point, which fits into a terminal."""
+    """Return the table of a report; for gradients one table for each point, which fits a terminal."""
     if not isinstance(report, Report):
         return [columns(report.heads, report.rows()), ""]
     heads, parts = [head for head in report.heads if head != "point"], []

@@ -1,4 +1,4 @@
-"""`bpengine checkpoint`: what is in a run folder, and a model file taken out of it."""
+"""`bpengine checkpoint`: the contents of a run folder, and a model file made from a checkpoint."""
 
 from __future__ import annotations
 

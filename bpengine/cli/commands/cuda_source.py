@@ -26,7 +26,7 @@ HEADS = ("call", "form", "blocks", "threads", "KB moved", "Mop", "least us", "re
 
 
 def print_cuda_source(net: str, batch: int, optimizer: str, dtype: str, *, as_json: bool) -> None:
-    """Print the calls of a training step in CUDA, and its text; raise ConfigError for what has none."""
+    """Print the calls of a training step in CUDA, and its source text; raise ConfigError for a step without one."""
     if batch < 1:
         raise ConfigError(f"--batch-size requires at least 1 row, got {batch}.")
     network = _network(net)
@@ -68,7 +68,7 @@ def _targets(loss: Loss, batch: int, outputs: int, dtype: str) -> HostArray:
 
 
 def _table(program: ProgramListing) -> list[str]:
-    """Return the lines of a table of calls; what each does comes last, as long as it is."""
+    """Return the lines of a table of calls; the description of each comes last, in full length."""
     rows = []
     for call in program.calls:
         taken = map(_known, (call.registers, call.shared, call.spilled))

@@ -37,7 +37,7 @@ EXPLANATION = (
     "relative to the largest gradient of that parameter"),
     ("vs autodiff", "the same, from JAX autodiff of the forward pass in float64; float32 resolves 1.2e-07"),
 )  # fmt: skip
-ROWS = {"digits": "digits", "circles": "points on two circles"}  # what the rows of a data set are
+ROWS = {"digits": "digits", "circles": "points on two circles"}  # descriptions of the rows
 HEADS = ("backend", "device", "test accuracy", "samples/s", "vs NumPy", "vs autodiff")
 
 
@@ -60,7 +60,7 @@ class DemoRun(NamedTuple):
         return autodiff_gradients(self.network, model.parameters, model.running, self.train.x, self.train.y)[1]
 
     def fit(self, model: bp.Model, epochs: int) -> bp.History:
-        """Train; Ctrl-C, which a fit survives, ends the demo."""
+        """Train; Ctrl-C, which only stops a fit, ends the demo."""
         x, y, adam = self.train.x, self.train.y, bp.Adam(1e-3)
         history = model.fit(x, y, optimizer=adam, batch_size=32, epochs=epochs, progress=True)
         if history.stopped_by == "interrupted":
@@ -86,7 +86,7 @@ def demo(
     states = {name: backend_status.availability(name) for name in names}
     ready = [name for name, state in states.items() if state.ready]
     if not ready:
-        bp.get_backend(next(iter(states)))  # says why not
+        bp.get_backend(next(iter(states)))  # the error says why it is unavailable
     rows, without = _rows()
     demo_run = _demo_run(rows, seed, epochs)
     reference, missing = demo_run.gradients("numpy"), [*_missing(states), *without]
@@ -98,7 +98,7 @@ def demo(
 
 
 def _rows() -> tuple[Dataset, list[tuple[str, str, str]]]:
-    """Return the digits; where scikit-learn is missing, as many rows that are made here, and what is missing."""
+    """Return the digits, or without scikit-learn as many synthetic rows and the name of the missing package."""
     try:
         return bp.data.load("digits"), []
     except bp.ConfigError as error:
@@ -121,7 +121,7 @@ def _row(demo_run: DemoRun, name: str, reference: HostArrays, oracle: HostArrays
 
 
 def _compiling(name: str) -> Backend:
-    """Return a backend that compiles a step before its first run: else a later fit may still wait for the compiler."""
+    """Return a backend that compiles a step before its first run: otherwise a later fit may still wait for the compiler."""
     at_once: type[Backend] = type("CompilingBackend", (backend_class(name),), {"patience": -math.inf})
     return at_once()
 

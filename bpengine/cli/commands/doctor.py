@@ -74,7 +74,7 @@ def doctor(
 
 
 def _clear() -> list[dict[str, Any]]:
-    """Empty every cache, and return what was removed of each, or why it was not."""
+    """Empty every cache, and return what was removed from each, or why not."""
     cleared = []
     for name, cache in backend_status.caches().items():
         folder = cache.state().folder
@@ -184,7 +184,7 @@ def _cleared_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _mpi(mpi: dict[str, str | None]) -> str:
-    """Return which MPI there is for training on several processes, or how to get one."""
+    """Return the available MPI for training on several processes, or how to install one."""
     if mpi["library"] is None:
         return f"none for Python. For several processes: {install_command('mpi', 'mpich')}"
     return f"{mpi['library']}, {mpi['mpiexec'] or 'no mpiexec found. On one machine: pip install mpich'}"

@@ -1,4 +1,4 @@
-"""`bpengine examples`: worked examples of the literature, recomputed, beside the numbers that were published."""
+"""`bpengine examples`: worked examples of the literature, recomputed, beside the published numbers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Examples:
 """
 HEADS = ("example", "verdict", "published", "reproduced", "explained")
 NUMBER_HEADS = ("quantity", "reproduced", "published", "ours", "difference")
-LISTED = 4  # numbers of an array that get a line each; of a larger one the worst is shown
+LISTED = 4  # numbers of an array that get a line each; for a larger array the worst number is shown
 
 
 def examples(
@@ -45,7 +45,7 @@ def examples(
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(bp.backend_names())}.")] = "numpy",
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
-    """Run the examples and print what came out."""
+    """Run the examples and print the results."""
     results = list(_run((name,) if name is not None else worked_examples.names(), backend))
     if as_json:
         entries = [{**asdict(result), **_counts([result])} for result in results]
@@ -66,7 +66,7 @@ def _run(names: tuple[str, ...], backend: str) -> Iterator[Result]:
 
 
 def _status(text: str) -> AbstractContextManager[Any]:
-    """Show what is being computed, on a terminal."""
+    """Show the current example, on a terminal."""
     if not sys.stderr.isatty():
         return nullcontext()
     from rich.console import Console
@@ -123,7 +123,7 @@ def _print_one(result: Result) -> None:
 
 
 def _lines(row: Row) -> Iterator[tuple[str, ...]]:
-    """Yield a line per number, or for a large array the one that is furthest off."""
+    """Yield a line per number, or for a large array the number with the largest difference."""
     target = row.published if row.published is not None else row.reference
     printed = np.asarray(target, dtype=float)
     ours = np.full(printed.shape, np.nan) if row.ours is None else np.asarray(row.ours, dtype=float)

@@ -1,4 +1,4 @@
-"""`bpengine export`: a model file as a file that other programs run."""
+"""`bpengine export`: a model file converted to a file that other programs run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file given by --onnx.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the inputs and outputs as JSON.")] = False,
 ) -> None:
-    """Write the file, and say what goes in and comes out."""
+    """Write the file, and print its inputs and outputs."""
     require_writable(onnx, force=force, option="--onnx")
     if onnx.exists() and model.exists() and onnx.samefile(model):
         raise ConfigError(f"--onnx requires another file than the model itself, got {str(onnx)!r}.")
@@ -50,7 +50,7 @@ def export(
 
 
 def _array_lines(lines: Sequence[ArrayLine]) -> Iterator[tuple[str, ...]]:
-    """Yield the arrays for a person; runs of columns alike share a line."""
+    """Yield lines about the arrays; runs of similar columns share a line."""
     for role, group in groupby(lines, lambda line: line.role):
         for name, kind, holds in in_runs((line.name, f"{line.kind} {line.axes}", line.holds) for line in group):
             yield f"{role}:", name, kind, holds

@@ -1,4 +1,4 @@
-"""The packages that bpengine works with: the version of each that is installed, and what installs the others."""
+"""The packages that bpengine works with: the versions of installed ones, and the commands that install the others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def versions() -> dict[str, str | None]:
 
 
 def extras(installed: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
-    """Return which extras are installed, and of the others what is missing and the command that installs it."""
+    """Return which extras are installed, and for the others the missing packages and the command that installs them."""
     missing = {extra: [name for name in packages if installed[name] is None] for extra, packages in EXTRAS.items()}
     return {
         extra: {"installed": not names, "missing": names, "cure": install_command(extra) if names else ""}
@@ -42,7 +42,7 @@ def extras(installed: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
 
 
 def rows(facts: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the packages for a person: those that are always there, those of each extra, those beside them."""
+    """Return lines about the packages: those always required, those of each extra, and others."""
     installed: Mapping[str, str | None] = facts["libraries"]
     lines: list[tuple[str, ...]] = [("always", _told(ALWAYS, installed))]
     for extra, state in facts["extras"].items():

@@ -1,4 +1,4 @@
-"""`bpengine predict`: a model file and data in, predictions as CSV, Parquet or .npy out."""
+"""`bpengine predict`: predictions of a model file for data, as CSV, Parquet or .npy."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _check(out: Path | None, *, force: bool, clash: bool) -> None:
 
 
 class _Predicted(NamedTuple):
-    """Predictions, their scores if they were asked for, and how many rows there are, those beyond a limit included."""
+    """Predictions, their scores if requested, and the number of all rows, including those beyond a limit."""
 
     predictions: HostArray
     scores: dict[str, Any] | None
@@ -130,7 +130,7 @@ def _by_position(
     evaluation: _Evaluation,
     limit: int | None,
 ) -> _Predicted:
-    """Return predictions, and scores if asked for, of a model that takes numbers by their position."""
+    """Return predictions, and scores if requested, of a model that takes numbers by their position."""
     if evaluation.asked:
         data = data_options.load(source, target, model.network.loss, options=options)
         names = model.class_names if len(model.class_names or ()) == classes_of(model.network) else None
@@ -162,7 +162,7 @@ def _by_name(
     evaluation: _Evaluation,
     limit: int | None,
 ) -> _Predicted:
-    """Return predictions, and scores if asked for, of a model that takes columns by their names."""
+    """Return predictions, and scores if requested, of a model that takes columns by their names."""
     if evaluation.asked:
         with data_options.naming(source):
             return _evaluated(model, features, source, target, options, evaluation, limit)
@@ -174,8 +174,8 @@ def _by_name(
 
 
 def _check_target(features: Features, table: Table, source: str, target: str) -> None:
-    """Raise ConfigError for a target that is no column of a table, or one that the model takes as an input."""
-    if is_array_file(source):  # whose target is a file of its own
+    """Raise ConfigError for a target that is not a column of a table, or that the model takes as an input."""
+    if is_array_file(source):  # whose target is in another file
         existing(target)
         return
     _check_inputs(features, target_columns(table, source, data_options.column(target)))
@@ -219,14 +219,14 @@ def _evaluated(
 
 
 class Lines(NamedTuple):
-    """The columns of what is written: their names, and the cells of each."""
+    """The columns of the output: their names, and the cells of each."""
 
     heads: list[str]
     cells: list[HostArray | list[str]]
 
 
 def _lines(model: bp.Model, predicted: HostArray, names: tuple[ClassName, ...] | None, *, probabilities: bool) -> Lines:
-    """Return what is written of predictions."""
+    """Return the columns of the output for predictions."""
     network, rows = model.network, np.arange(len(predicted))
     known = tuple(map(name_text, names or range(classes_of(network))))
     if network.loss.target == "classes":
@@ -271,7 +271,8 @@ def _write(out: Path | None, predicted: HostArray, lines: Lines) -> None:
 
 def _texts(lines: Lines) -> Iterator[Sequence[object]]:
     yield lines.heads
-    cells = [c.astype(str) if isinstance(c, np.ndarray) else c for c in lines.cells]  # the shortest digits that say it
+    # the shortest digits that represent the number
+    cells = [c.astype(str) if isinstance(c, np.ndarray) else c for c in lines.cells]
     yield from zip(*cells, strict=True)
 
 

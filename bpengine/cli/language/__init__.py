@@ -1,1 +1,1 @@
-"""The language of the command line. spoken_language: which one a run is in. help_pages: help in that language."""
+"""The language of the command line. spoken_language: chooses the language of a run. help_pages: help in that language."""

@@ -1,6 +1,6 @@
-"""Help in the language that is set: texts, headings, what stands in capitals for a value, and --lang for each command.
+"""Help in the language that is set: texts, headings, placeholders in capitals, and --lang for each command.
 
-A help page is put together by the library in English, text by text; each is translated before its lines are broken.
+The library builds a help page in English, text by text; each text is translated before its lines are broken.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import typer
 
 from bpengine.i18n.language import current, localized, whole_sentence
 
-Command: TypeAlias = Any  # click's, of which typer keeps a copy without types
+Command: TypeAlias = Any  # click's, of which typer has a copy without type annotations
 HelpFormatter: TypeAlias = Any
 CAPITALS = re.compile(r"\b[A-Z][A-Z_]*[A-Z]\b|<[a-z]+(?:\[[a-z]+\])?(?: range)?>")  # FILE, <int range>, <list[str]>
-NOTE = "  ["  # what stands behind a help text: defaults, limits
+NOTE = "  ["  # the end of a help text: defaults, limits
 Lang = Annotated[
     str | None,
     typer.Option(
@@ -29,9 +29,9 @@ Lang = Annotated[
 
 
 def prepare(group: Command) -> None:
-    """Let a group, which has the option --lang, and its commands print help in the language that is set, and take --lang.
+    """Make a group, which has the option --lang, and its commands print help in the language that is set, and accept --lang.
 
-    group.commands.prepare is called with each command when it is made.
+    group.commands.prepare is called with each command when it is created.
     """
     option = copy(next(parameter for parameter in group.params if "--lang" in parameter.opts))
     option.expose_value = False
@@ -51,7 +51,7 @@ def _prepare(command: Command) -> None:
 
 
 class _HelpPage:
-    """Translates before the library's formatter lays the text out."""
+    """Translates texts before the library's formatter lays them out."""
 
     def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
         """Write the line of the usage."""
@@ -76,14 +76,14 @@ def _formatter(page: _HelpPage) -> HelpFormatter:
 
 
 def _paragraph(block: str) -> str:
-    """Return a paragraph: one whose lines are kept line by line, another as one text."""
+    """Return a translated paragraph: line by line if its line breaks are kept, otherwise as one text."""
     if block.lstrip().startswith("\b"):
         return localized(block)
     return localized(" ".join(block.split("\n")))
 
 
 def option_help(text: str) -> str:
-    """Return the help of an option: what is known of it as a whole, and what stands in brackets behind it."""
+    """Return the translated help of an option: its text as a whole, and the part in brackets after it."""
     head, notes = text, ""
     while whole_sentence(head) is None and NOTE in head:
         head, _, note = head.rpartition(NOTE)

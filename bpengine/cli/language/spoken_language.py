@@ -1,4 +1,4 @@
-"""Which language a run of the command line is in: --lang, BPENGINE_LANG, what `bp.language` set, the locale, English."""
+"""The language of a run of the command line: from --lang, BPENGINE_LANG, `bp.language`, the locale, or else English."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPTION: Final = "--lang"
 
 
 def without_option(args: Sequence[str]) -> list[str]:
-    """Return the arguments from the command on: a --lang before it has been taken."""
+    """Return the arguments from the command on, without a --lang before it."""
     rest = list(args)
     while rest and _is_option(rest[0]):
         del rest[: 1 if "=" in rest[0] else 2]
@@ -25,7 +25,7 @@ def without_option(args: Sequence[str]) -> list[str]:
 def asked_for(args: Sequence[str]) -> str | None:
     """Return the language that --lang names, before the command or after it, None without one.
 
-    Raises: ConfigError for a language that there is none of.
+    Raises: ConfigError for an unknown language.
     """
     for place, arg in enumerate(args):
         if arg == "--":
@@ -38,9 +38,9 @@ def asked_for(args: Sequence[str]) -> str | None:
 
 @contextmanager
 def spoken(args: Sequence[str]) -> Iterator[None]:
-    """Set the language of a run in a `with` block; the language from before comes back afterwards.
+    """Set the language of a run in a `with` block; afterwards the previous language is restored.
 
-    A language that is not known is refused later, by `asked_for`, where errors are caught.
+    An unknown language is refused later, by `asked_for`, where errors are caught.
     """
     before = language.chosen()
     language.choose(_first(args) or before or language.of_locale(os.environ))
@@ -51,7 +51,7 @@ def spoken(args: Sequence[str]) -> Iterator[None]:
 
 
 def _first(args: Sequence[str]) -> str | None:
-    """Return what the option or the environment variable says, None where neither names a language."""
+    """Return the language of the option or the environment variable, None where neither names one."""
     named = [arg.partition("=")[2] for arg in args if arg.startswith(f"{OPTION}=")]
     named += [value for arg, value in pairwise(args) if arg == OPTION]
     texts = [*named, os.environ.get(language.VARIABLE, "")]

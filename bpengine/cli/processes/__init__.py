@@ -1,1 +1,1 @@
-"""Several processes on the command line. launch: the command that starts them. shards: what they share, and how they end."""
+"""Several processes on the command line. launch: the command that starts them. shards: their shards, and how they end."""

@@ -42,6 +42,6 @@ def launch(
 
 
 def _again(command: list[str]) -> list[str]:
-    """Return the arguments of a restart: it goes on from the checkpoints that the command writes."""
+    """Return the arguments of a restart, which continues from the checkpoints that the command writes."""
     checkpoints = any(argument.partition("=")[0] == "--checkpoint" for argument in command)
     return ["--resume"] if checkpoints and "--resume" not in command else []

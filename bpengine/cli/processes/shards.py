@@ -31,12 +31,12 @@ def shards_for(asked: int | None, comm: Comm) -> int | None:
 
 
 def end(code: int, text: str) -> int:
-    """Tell of the end of a command on several processes, once for all of them, and return the exit code.
+    """Report the end of a command on several processes, once for all of them, and return the exit code.
 
-    Where only some of them fail, all are ended.
+    If only some of them fail, all are ended.
     """
     try:
         comm = world()
-    except ConfigError:  # the very mistake that is told: the processes cannot find each other
+    except ConfigError:  # the error to report is itself that the processes cannot find each other
         return end_alone(code, text) if launched()[0] == 0 else code
     return report_failure(comm, code, text, tell)

@@ -1,1 +1,1 @@
-"""Options for tables. groups: options of a dataclass. text_format: how a file is written. column_use: what columns are for."""
+"""Options for tables. groups: options of a dataclass. text_format: the format of a file. column_use: the use of columns."""

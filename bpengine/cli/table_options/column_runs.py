@@ -1,4 +1,4 @@
-"""Lines about columns: runs of columns whose names differ in a number alone, and that are used alike, share a line."""
+"""Lines about columns: runs of columns whose names differ only in a number and which have the same use share a line."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PLURAL: Final = {"number": "numbers", "date": "dates", "category": "categories"}
 
 
 def in_runs(lines: Iterable[Sequence[str]]) -> list[tuple[str, str, str]]:
-    """Return the lines (name, what it is, how it is used), with one line for each run of columns.
+    """Return the lines (name, kind, use), with one line for each run of columns.
 
-    What differs within a run is left out.
+    Text that differs within a run is left out.
 
     >>> in_runs([(f"pixel_0_{i}", "number", f"standardised: mean {i}, deviation 1") for i in range(8)])
     [('pixel_0_0 .. pixel_0_7', '8 numbers', 'standardised')]
@@ -37,6 +37,6 @@ def _pattern(name: str) -> str:
 
 
 def _form(use: str) -> str:
-    """Return how a column is used without its own numbers."""
+    """Return the use of a column without its numbers."""
     bare = re.sub(r": mean [^;]*", "", use).replace("; missing: ", "; missing: filled with ")
     return NUMBER.sub("its own", bare)

@@ -1,4 +1,4 @@
-"""Options that say what the columns of a table are for."""
+"""Options for the use of a table's columns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ColumnUse:
     ] = "fill"
 
     def check(self) -> None:
-        """Raise ConfigError, before any work, for values that make no sense."""
+        """Raise ConfigError, before any work, for invalid values."""
         if self.task is not None and self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
         if self.missing not in MISSING:
@@ -57,9 +57,9 @@ class ColumnUse:
             raise ConfigError("--features and --drop both say which columns are used. Give one of them.")
 
     def used(self, data: Dataset) -> Dataset:
-        """Return the data with the columns that are used, as a table; without rows that have missing cells, if so asked.
+        """Return the data with the used columns, as a table; without rows that have missing cells, if requested.
 
-        Raises: ConfigError with the nearest names for a column that there is not.
+        Raises: ConfigError with the nearest names for an unknown column.
         """
         from dataclasses import replace
 
@@ -76,7 +76,7 @@ class ColumnUse:
         return _without_missing(data) if self.missing == "drop" else data
 
     def fitted(self, data: Dataset, *, scale_target: bool, comm: Comm) -> bp.Features:
-        """Return Features learned from training rows, which process 0 alone reads."""
+        """Return Features learned from training rows, which only process 0 reads."""
         categorical = self._categories(data.table)
         scale = "standard" if self.standardize else "none"
         features = bp.Features(
@@ -92,9 +92,9 @@ class ColumnUse:
 
 
 def split_names(text: str, table: Table, option: str) -> list[str]:
-    """Return columns' names from "a,b"; a name may have a comma in it where a column is called so.
+    """Return columns' names from "a,b"; a name may contain a comma if a column has that name.
 
-    Raises: ConfigError, in the name of the option, for a name that is empty.
+    Raises: ConfigError naming the option for an empty name.
     """
     names = [text] if text in table else [part if part in table else part.strip() for part in text.split(",")]
     if any(not name and name not in table for name in names):

@@ -1,4 +1,4 @@
-"""Options that say how a file is written, under pandas' names."""
+"""Options for the format of a text file, under pandas' names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOUND = "[default: found from the first lines]"
 
 @dataclass(frozen=True, kw_only=True)
 class TextFormat:
-    """How a table of text is written, and which arrays of an archive are meant."""
+    """The format of a text table, and the arrays to read from an archive."""
 
     sep: Annotated[
         str | None,
@@ -61,7 +61,7 @@ class TextFormat:
     ] = None
 
     def text_options(self) -> dict[str, Any]:
-        """Return the options of a table of text that were given."""
+        """Return the given options of a text table."""
         values = {name: getattr(self, name) for name in ("sep", "decimal", "thousands", "comment", "max_bytes")}
         options = {name: value for name, value in values.items() if value is not None}
         if self.header is not None:
@@ -78,7 +78,7 @@ class TextFormat:
         return options
 
     def options_for(self, source: str) -> dict[str, Any]:
-        """Return the options that go with a file; raise ConfigError for --keys with a file that has none."""
+        """Return the options that apply to a file; raise ConfigError for --keys with a file that has no keys."""
         options = self.text_options()
         if self.keys is None:
             return options

@@ -1,4 +1,4 @@
-"""Files for a trained model are read as its training file was, unless options or the file itself say otherwise."""
+"""Files for a trained model are read with its training file's options, unless given options or the file contradict them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from bpengine.data.tables.kept_reading import fits_marks, is_plainly_utf8, optio
 from bpengine.data.validation.reading import expand_home
 from bpengine.errors import ConfigError, DataError
 
-OF_CELLS = ("na_values", "quotechar", "comment")  # which hold for a file of another layout as well
+OF_CELLS = ("na_values", "quotechar", "comment")  # options that apply to a file of another layout as well
 OF_LINES_AND_CELLS = (
     *OF_CELLS,
     "sep",
     "decimal",
     "thousands",
     "encoding",
-)  # for one without the lines before the table
+)  # for a file without the lines before the table
 Rows = TypeVar("Rows", Table, Dataset)
 
 
 def read_as_trained(
     features: Features, source: str, options: Mapping[str, Any], read: Callable[[dict[str, Any]], Rows]
 ) -> Rows:
-    """Return what `read(options)` gives, with the options that the model keeps beside those that were given, which win.
+    """Return the result of `read(options)` with the options kept in the model and the given ones, which take precedence.
 
-    A file that cannot be read so, or has not the model's columns, is read with what is found from its first lines, and with
-    what was kept of its cells; a line on stderr says how. Raises what `read` raises.
+    A file that cannot be read so, or lacks the model's columns, is read with the layout inferred from its first lines and the
+    kept options about cells; a line on stderr says so. Raises what `read` raises.
     """
     kept = {name: v for name, v in kept_options(features.reading, source).items() if name not in options}
     if "encoding" in kept and source != STANDARD_INPUT and _is_other_encoding(source, kept["encoding"]):
@@ -43,7 +43,7 @@ def read_as_trained(
     if rows is not None and fits(features, rows):
         tell(f"{shown} is read as the training file was: {option_texts(kept)}")
         return rows
-    for names in (OF_LINES_AND_CELLS, OF_CELLS) if source != STANDARD_INPUT else ():  # which can be read but once
+    for names in (OF_LINES_AND_CELLS, OF_CELLS) if source != STANDARD_INPUT else ():  # which can be read only once
         part = {name: kept[name] for name in names if name in kept}
         own, _ = _tried(source, {**part, **options}, read)
         if own is not None and (names is OF_CELLS or fits(features, own)):
@@ -59,7 +59,7 @@ def read_as_trained(
 def _tried(
     source: str, options: dict[str, Any], read: Callable[[dict[str, Any]], Rows]
 ) -> tuple[Rows, None] | tuple[None, ConfigError | DataError]:
-    """Return what was read, or what is wrong with it."""
+    """Return the rows, or the error."""
     try:
         if not fits_marks(expand_home(Path(source)), options):
             return None, DataError(
@@ -71,7 +71,7 @@ def _tried(
 
 
 def fits(features: Features, rows: Table | Dataset) -> bool:
-    """Return whether rows have the columns that a model takes: by name, or as many where it was trained without names."""
+    """Return whether rows have the model's columns: by name, or by their number where it was trained without names."""
     table = rows.table if isinstance(rows, Dataset) else rows
     needed = [column.name for column in features.columns if column.input_names]
     if features.named:

@@ -21,7 +21,7 @@ def date_format(texts: tuple[str, ...]) -> str | None:
     if not texts or any(len(text) < SHORTEST or not any(map(str.isdigit, text)) for text in texts):
         return None
     with suppress(ImportError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas tells that days stand first; both orders are tried
+        warnings.simplefilter("ignore")  # pandas guesses one order of day and month; both are tried
         guess = import_module("pandas.tseries.api").guess_datetime_format
         for day_first in ("." in texts[0], "." not in texts[0]):
             for text in texts[:20]:  # the first text may be ambiguous

@@ -102,7 +102,8 @@ def _drop(table: Table, out: Array) -> None:
 
 def _warn(unknown: Array, columns: Sequence[LearnedColumn], names: Sequence[str]) -> None:
     for count, column, name in zip(unknown.tolist(), columns, names, strict=True):
-        if count and not getattr(column, "other", False):  # they have an input of their own, else they count as rare
+        # missing cells have their own input, otherwise they count as rare
+        if count and not getattr(column, "other", False):
             warnings.warn(
                 localized(
                     f"column {name!r} has values in {count_of(count, 'row', ',')} that the training rows did "
@@ -114,7 +115,7 @@ def _warn(unknown: Array, columns: Sequence[LearnedColumn], names: Sequence[str]
 
 
 def require_matching(missing: Sequence[str], strange: Sequence[str]) -> None:
-    """Raise DataError naming the columns that are missing, and those that are not known."""
+    """Raise DataError naming the missing and the unknown columns."""
     if missing:
         extra = f" Not known: {', '.join(map(repr, strange[:8]))}." if strange else ""
         raise DataError(

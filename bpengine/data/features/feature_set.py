@@ -1,4 +1,4 @@
-"""Features: what each column of a table is, learned from the training rows, and carried by a model."""
+"""Features: the kind and encoding of each column of a table, learned from the training rows, and kept in a model."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Features(RichForm):
     Numbers are scaled; missing ones are filled, and a second input indicates that they were missing. A category has an input
     for each value ("city = Oslo"): values that occur fewer than `rare` times, and those beyond the `most` frequent ones,
     share one, "city = (other)", which unknown values set, too; where no value was rare, an unknown value sets no input.
-    Missing categories have an input of their own; blank text is missing. Truth values are 0 and 1, dates are days since
+    Missing categories have a separate input; blank text is missing. Truth values are 0 and 1, dates are days since
     1970, both scaled like numbers. Free text, columns without values and unnamed columns that count the rows are left out.
-    Targets that are values are standardised, and predictions are given back in their own unit; classes keep their names.
+    Targets that are values are standardised, and predictions are returned in their own unit; classes keep their names.
 
     scale: "standard" (mean 0, standard deviation 1), "minmax" (0 to 1), "robust" (median and quartiles) or "none".
     missing: "fill"; "drop" leaves such rows out, "refuse" raises. fill: "median", "mean" or a number. categorical: columns
@@ -109,8 +109,8 @@ class Features(RichForm):
 
         x: a data frame, Table, Dataset, or numbers (rows, columns). y: the targets, or the names of their columns in x, or
         None for inputs alone. task: "classification" or "regression", by default inferred from the targets.
-        weights: (rows,), as `Model.fit` takes them: a row of weight 0 is not looked at, one of weight 2 counts twice in means,
-        deviations, medians and quartiles.
+        weights: (rows,), as for `Model.fit`: a row of weight 0 is ignored, one of weight 2 counts twice in means, deviations,
+        medians and quartiles.
         Raises: ConfigError for a column that does not exist; DataError for cells that cannot be learned from.
         """
         if task is not None and task not in TASKS:
@@ -210,7 +210,7 @@ class Features(RichForm):
 
     @property
     def named(self) -> bool:
-        """Whether the columns have names in the training data; plain arrays have their columns in the order of training."""
+        """Whether the columns have names in the training data; columns without names are in the order of training."""
         return self._named
 
     @property
@@ -325,7 +325,7 @@ class Features(RichForm):
         return self._target.encode(cells if isinstance(self._target, ClassTarget) else real_array(cells, "y"))
 
     def decode(self, y: Array) -> Array:
-        """Return outputs (rows, outputs) in the targets' own unit; probabilities as they are."""
+        """Return outputs (rows, outputs) in the targets' own unit; probabilities unchanged."""
         return self._target.decode(y) if isinstance(self._target, ValueTarget) else y
 
     def encoded(self, x: Rows, dtype: str = "float32", comm: Comm | None = None) -> Encoded:
@@ -340,7 +340,7 @@ class Features(RichForm):
         return [*lines, (", ".join(self._target.columns) or "the target", *self._target.described())]
 
     def warnings(self) -> list[str]:
-        """Return warnings: columns that are left out without being asked for, and after `fit` text that is mostly numbers."""
+        """Return warnings: columns that are left out without a request, and after `fit` text that is mostly numbers."""
         left_out = (column for column in self._columns if isinstance(column, LeftOutColumn) and column.warn)
         said = (f"the column {column.name!r} is left out: {column.why}." for column in left_out)
         return [*said, *grouped_warnings(self._nearly), *self._notes]

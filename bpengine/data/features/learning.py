@@ -18,7 +18,7 @@ from bpengine.errors import DataError
 PAIRS = (("no", "yes"), ("n", "y"), ("false", "true"), ("f", "t"))
 UNNAMED = re.compile(r"column \d+|Unnamed: \d+|index|__index_level_\d+__|")
 IDENTIFIER = re.compile(r"(?i:(?:^|[ _.-])(?:id|index|idx|nr|no|row|rownames|key))$|[a-z]I[dD]$")
-FREE_TEXT = 20  # from so many different texts on, a column may be names or sentences
+FREE_TEXT = 20  # number of different texts from which on a column may hold names or sentences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ def learn_column(
 ) -> LearnedColumn:
     """Return the learned form of a column.
 
-    weights: (rows,), above 0, how often each row counts; None for once each.
-    alone: whether it is the only one. pixels: whether the table is an array of bytes, which are divided by 255.
+    weights: (rows,), above 0, how often each row counts; None counts each once.
+    alone: whether it is the only column. pixels: whether the table is an array of bytes, which are divided by 255.
     Raises: DataError for a missing cell where none may be, and for infinity.
     """
     if name in rules.drop:
@@ -83,13 +83,13 @@ def text_counts(column: TableColumn) -> dict[str, int]:
 
 
 def names_rows(name: str, column: TableColumn) -> bool:
-    """Return whether a column has the name of an identifier and numbers the rows."""
+    """Return whether a column has the name of an identifier and counts the rows."""
     named = bool(IDENTIFIER.search(name))
     return named and column.is_number and not column.missing.any() and _counts(column.values)
 
 
 def _counts(values: Array) -> bool:
-    """Return whether numbers count: whole numbers from 0 or 1 on, each larger than the one before."""
+    """Return whether numbers count the rows: whole numbers from 0 or 1 on, each larger than the one before."""
     if len(values) < 3 or values[0] < 0 or values[0] > len(values):
         return False
     steps = np.diff(values)

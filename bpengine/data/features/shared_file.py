@@ -57,7 +57,7 @@ def _shared(shape: tuple[int, int], dtype: str, folder: str | None, comm: Comm) 
         path = comm.first(str(array.filename) if array is not None and host == mine else None)
         if array is None and host == mine:
             array = np.memmap(str(path), dtype, "r+", shape=shape)
-    comm.any(False)  # all have mapped it, so its creator may remove it
+    comm.any(False)  # all processes have mapped the file, so its creator may remove it
     assert array is not None
     return RowTarget(array, range(shape[0] * at // count, shape[0] * (at + 1) // count), ranks)
 

@@ -41,7 +41,7 @@ def read_idx(path: AnyPath, max_bytes: int | None = None) -> Array:
     """Read an IDX file, compressed with gzip or not.
 
     One-byte values of an uncompressed file are memory-mapped, read-only; wider ones are read and brought into this
-    machine's byte order. max_bytes: most bytes of values, decompressed; of a compressed file by default 64 MiB and a
+    machine's byte order. max_bytes: most bytes of values, decompressed; for a compressed file by default 64 MiB plus
     fifty times its size.
     Raises: DataError naming the file for a wrong magic number, or with the expected and found byte counts.
     """
@@ -85,7 +85,7 @@ def read_header(path: Path, file: BinaryIO) -> Header:
 
 
 def _read_values(path: Path, file: BinaryIO, limit: int) -> Array:
-    """Read the values piece by piece: a file may hold fewer than it says."""
+    """Read the values piece by piece: a file may hold fewer than its header says."""
     header = read_header(path, file)
     values = bytearray()
     while len(values) < header.payload and (piece := file.read(min(PIECE, header.payload - len(values)))):

@@ -1,4 +1,4 @@
-"""Array files of NumPy, .npy (memory-mapped) and .npz, and what every reader of a file shares: `Arrays`, errors."""
+"""Array files of NumPy, .npy (memory-mapped) and .npz, and the common parts of all readers: `Arrays`, errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Arrays(NamedTuple):
 
 
 def as_data_error(form: str) -> Callable[[Callable[Given, Returned]], Callable[Given, Returned]]:
-    """Decorate a reader of one file: whatever the libraries it calls raise becomes a DataError that names the file."""
+    """Decorate a reader of one file: exceptions of the libraries that it calls become a DataError that names the file."""
 
     def wrapped(read: Callable[Given, Returned]) -> Callable[Given, Returned]:
         @wraps(read)
@@ -84,7 +84,7 @@ def read_values(path: AnyPath, mmap: bool = True) -> Array:
 
 
 class ArrayHeader(NamedTuple):
-    """What the header of an array file says, and where its values begin (bytes)."""
+    """The header of an array file, and where its values begin (bytes)."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -98,7 +98,7 @@ class ArrayHeader(NamedTuple):
 
 
 def _header(file: IO[bytes]) -> ArrayHeader:
-    """Read and judge the header of an array file; raise ValueError for one that makes no sense."""
+    """Read and validate the header of an array file; raise ValueError for an invalid one."""
     try:
         version = np.lib.format.read_magic(file)
     except ValueError:
@@ -108,7 +108,7 @@ def _header(file: IO[bytes]) -> ArrayHeader:
         raise ValueError(f"its header is of version {version[0]}.{version[1]}, known are 1.0 and 2.0")
     try:
         shape, fortran, dtype = readers[version](file)
-    except UNREADABLE:  # NumPy parses a header as code, and says what Python says of code
+    except UNREADABLE:  # NumPy parses a header as Python code, and raises Python's errors
         raise ValueError("its header is damaged and says neither shape nor type") from None
     if dtype.hasobject:
         raise ValueError(
@@ -128,7 +128,7 @@ def _wrong_size(what: str, header: ArrayHeader, size: int) -> DataError:
 
 
 def _read(file: IO[bytes], header: ArrayHeader, what: str) -> Array:
-    """Read the values that follow a header, piece by piece: an archive may hold fewer than it says."""
+    """Read the values that follow a header, piece by piece: an archive may hold fewer than the header says."""
     values = bytearray()
     while len(values) < header.payload:
         piece = file.read(min(PIECE, header.payload - len(values)))
@@ -143,7 +143,7 @@ def _read(file: IO[bytes], header: ArrayHeader, what: str) -> Array:
 def read_npz(path: AnyPath, keys: Sequence[str] = ("x", "y"), max_bytes: int | None = None) -> Arrays:
     """Read a .npz archive: the first of `keys` names the inputs, the second, if there is one, the targets.
 
-    max_bytes: most bytes of an array, decompressed; by default 64 MiB and fifty times its compressed size.
+    max_bytes: most bytes of an array, decompressed; by default 64 MiB plus fifty times its compressed size.
     Raises: DataError naming the file and the arrays it holds; ConfigError for no keys or more than two.
     """
     path = existing(path)
@@ -178,7 +178,7 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, max_byte
         if header.payload != info.file_size - header.offset:
             raise _wrong_size(what, header, info.file_size - header.offset)
         array = _read(file, header, what)
-        file.read(1)  # reads the end, where zipfile compares the checksum
+        file.read(1)  # reading to the end makes zipfile compare the checksum
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -224,7 +224,7 @@ def _class_name(value: ClassName | bytes, path: Path) -> ClassName:
 def numeric(array: Array, path: Path) -> Array:
     """Return the array in this machine's byte order (a copy only when it has the other).
 
-    Raises: DataError for text, records and other things that are not real numbers.
+    Raises: DataError for text, records and all else that is not real numbers.
     """
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path} requires real numbers, got dtype {array.dtype}.")

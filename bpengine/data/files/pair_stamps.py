@@ -1,8 +1,8 @@
 """Stamps: a hash at the end of two .npy files, behind the array, that says whether they were written together.
 
 Two files cannot be renamed in one step: a process that is killed in between leaves one of them new and the other old, and a
-reader at that moment finds the same. So both files of a pair end with one hash of the contents of both, and files with
-different stamps are refused. Files without a stamp, from other programs, are accepted.
+reader may open the files between the two renames. So both files of a pair end with one hash of the contents of both, and
+files with different stamps are refused. Files without a stamp, from other programs, are accepted.
 """
 
 from __future__ import annotations

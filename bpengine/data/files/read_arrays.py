@@ -28,7 +28,7 @@ Target = ColumnTarget | os.PathLike[str]
 def read_arrays(
     path: str | os.PathLike[str], target: Target = None, *, drop_empty: bool = False, **options: Any
 ) -> Arrays:
-    """Read x, y and the names a file gives.
+    """Read x, y and the names in a file.
 
     - .npy and IDX hold one array: `target` is the path of a second such file, which may hold text, or None for no
       targets (y is None). Samples of several axes are flattened. Options: `mmap=True` (.npy), `scale=False` (True: whole
@@ -57,7 +57,7 @@ def read_arrays(
 
 
 def kept_options(kept: Mapping[str, Any], source: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return those of the options that a model keeps that go with the format of a file."""
+    """Return those of a model's kept options that apply to the format of a file."""
     file = expand_home(Path(source))
     if file.name.lower().endswith(".npz"):
         names: tuple[str, ...] = kept_reading.OF_ARCHIVES

@@ -52,7 +52,7 @@ def read_parquet(
 ) -> Arrays:
     """Read a Parquet table with pyarrow, as `read_csv` does; x has the common type of its columns.
 
-    max_bytes: most bytes of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of
+    max_bytes: most bytes of the decoded columns; by default 64 MiB plus fifty times the file's size. na_values: texts of
     missing cells; numbers of such a value are missing, too.
     Raises: ConfigError when pyarrow is not installed; DataError naming the file, the row and the column.
     """
@@ -72,14 +72,14 @@ def read_folder(path: Path, target: ColumnTarget = None, *, drop_empty: bool = F
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a path is a table: standard input, a converted one, or a file that is no array file."""
+    """Return whether a path is a table: standard input, a converted one, or any file but an array file."""
     return str(path) == STANDARD_INPUT or is_converted(path)
 
 
 def with_target(table: Table, shown: str, target: ColumnTarget, *, drop_empty: bool = False) -> Arrays:
     """Divide a table into inputs and target; `shown` names it in messages.
 
-    drop_empty: whether rows with an empty target are left out, which a warning says; else they are refused.
+    drop_empty: whether rows with an empty target are left out, with a warning; else they are refused.
 
     Raises: ConfigError for a column that does not exist, DataError for a missing target.
     """

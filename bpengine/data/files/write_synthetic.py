@@ -1,4 +1,4 @@
-"""`write`: synthetic sets larger than memory, written to .npy files in chunks, whole or not at all."""
+"""`write`: synthetic sets larger than memory, written to .npy files in chunks, completely or not at all."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ def write(
 
     An existing folder receives name_x.npy and name_y.npy; any other `path` is a prefix: path_x.npy and path_y.npy.
     The files appear under their names only when both are complete. Both end with a stamp behind their array, so
-    that `load` can refuse files that were not written together: a killed process may leave one of them new, one old. At most
-    `chunk_rows` rows are in memory at once (default: about 32 MiB of x); the values do not depend on it. Read back with
+    that `load` can refuse files that were not written together: a killed process may leave one of them new and one old. At
+    most `chunk_rows` rows are in memory at once (default: about 32 MiB of x); the values do not depend on it. Read back with
     `load(x_file, target=y_file)`.
     Raises: ConfigError as `generate` does; DataError when the files cannot be written, a full disk included.
     """
     settings = recipe(name, features, **options)
     kind, rows = floating(dtype), whole("write", "rows", rows, 1)
     fill = bind(name, settings, whole("write", "seed", seed, 0))
-    per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # none is drawn twice
+    per_chunk = BLOCK_BYTES // (settings.features * kind.itemsize) // BLOCK * BLOCK  # no block is drawn twice
     chunk = max(BLOCK, per_chunk) if chunk_rows is None else whole("write", "chunk_rows", chunk_rows, 1)
     targets = _names(Path(path), name)
     x_shape, y_shape, y_kind = empty_arrays(settings, rows, kind)

@@ -28,8 +28,8 @@ def drop_pages(array: Array) -> None:
 def prefetch_rows(array: Array, rows: Array) -> None:
     """Tell the system which rows of a memory-mapped array will be read soon; `rows` are their numbers, ascending.
 
-    It then fetches these rows together and nothing else; without this it fetches up to megabytes around each page that is
-    touched, one after the other. Does nothing where `drop_pages` does nothing.
+    It then reads only these rows, together; otherwise it reads up to megabytes around each accessed page, one after the other.
+    Does nothing where `drop_pages` does nothing.
     """
     pages = _pages(array)
     if pages is None or not len(rows) or array.strides[0] <= 0 or not hasattr(mmap, "MADV_WILLNEED"):

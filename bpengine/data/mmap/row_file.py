@@ -1,7 +1,7 @@
 """Rows read from the file behind a memory map, without touching a page of the map.
 
-Reading through the map costs a page fault every few pages beside the copy, and up to megabytes around each page count as
-memory of this process until they are dropped.
+Reading through the map adds a page fault every few pages to the cost of the copy, and up to megabytes around each page count
+as memory of this process until they are dropped.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class RowFile:
 
     def __del__(self) -> None:
         if self._file is not None:
-            self._file.close()  # where Ctrl-C comes before this call, the file object closes itself
+            self._file.close()  # if Ctrl-C comes before this call, the file object closes itself
 
     @classmethod
     def behind(cls, array: Array) -> RowFile | None:
-        """Return the file of a memory-mapped array; None where the system does not say which, or rows are not contiguous.
+        """Return the file of a memory-mapped array; None where the system does not report it, or rows are not contiguous.
 
-        The file of that name may have been replaced since. It is used only if it is the file that is mapped.
-        Raises DataError when it has become shorter: touching a page that it lacks would end the process.
+        The file of that name may have been replaced since. It is used only if it is the mapped file.
+        Raises DataError when it has become shorter: accessing a missing page would end the process.
         """
         owner = owner_of(array)
         if owner is None or not owner.filename or not array.ndim or not array.nbytes or not array.flags.c_contiguous:
@@ -63,7 +63,7 @@ class RowFile:
         opened = _opened(str(owner.filename))
         if opened is None:
             return None
-        file = cls(opened, place.position, array.nbytes // len(array))  # it closes the file, also on an error
+        file = cls(opened, place.position, array.nbytes // len(array))  # closes the file, also on an error
         descriptor = opened.fileno()
         size, same = os.fstat(descriptor).st_size, _mapped_as(descriptor) == place.file
         if size < place.position + array.nbytes and (same or not size):
@@ -151,7 +151,7 @@ def runs_of(rows: Array) -> Array:
 
 
 def _place_of(address: int) -> Place | None:
-    """Return which file is mapped at an address; None where the system does not say, or no file is."""
+    """Return the file mapped at an address; None where there is none or the system does not report it."""
     try:
         lines = MAPS.read_text().splitlines()
     except OSError:

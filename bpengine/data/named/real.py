@@ -1,4 +1,4 @@
-"""Measured data: seven small sets that come inside other Python packages, so nothing is downloaded."""
+"""Measured data: seven small sets that other Python packages contain, so nothing is downloaded."""
 
 from __future__ import annotations
 

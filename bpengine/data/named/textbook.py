@@ -1,4 +1,4 @@
-"""Sets small enough to work through on paper (sets from other sources have files of their own)."""
+"""Sets small enough to work through on paper (sets from other sources are in other files)."""
 
 from __future__ import annotations
 

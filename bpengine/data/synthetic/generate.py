@@ -2,7 +2,7 @@
 
 Rows come in blocks of 4,096. Block i of a set is drawn by `stream("synthetic rows", seed, crc32(name), i)`, always whole,
 and then cut. So a row depends on the name, the seed, the options and its own number, and not on the number of rows or chunks:
-rows 0..n-1 of a larger set are the smaller set. x is rounded once to the dtype asked for.
+rows 0..n-1 of a larger set are the smaller set. x is rounded once to the requested dtype.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SYNTHETIC: MappingProxyType[str, Callable[..., Recipe]] = MappingProxyType(
 def recipe(name: str, features: int | None = None, **options: Any) -> Recipe:
     """Return the settings of a synthetic set.
 
-    Raises: ConfigError for an unknown name or option, with the nearest names, or a setting that makes no sense.
+    Raises: ConfigError for an unknown name or option, with the nearest names, or an invalid setting.
     """
     if name not in SYNTHETIC:
         raise unknown("synthetic data set", name, SYNTHETIC)
@@ -60,7 +60,7 @@ def empty_arrays(settings: Recipe, rows: int, dtype: npt.DTypeLike) -> tuple[tup
 
 
 def bind(name: str, settings: Recipe, seed: int) -> Callable[[Array, Array, int], None]:
-    """Return fill(x, y, start), which writes rows start, start + 1, ... of the set into the arrays given."""
+    """Return fill(x, y, start), which writes rows start, start + 1, ... of the set into the given arrays."""
     code = zlib.crc32(name.encode())
     sample = settings.sampler(stream("synthetic rule", seed, code))
 
@@ -107,7 +107,7 @@ def generate(
 
     Shapes: x (rows, features) of `dtype`; y (rows,) int64 labels, or (rows, outputs) of `dtype`. The options are the
     fields of the set's recipe. For sets larger than memory see `write`.
-    Raises: ConfigError for an unknown set or option, or a setting that makes no sense.
+    Raises: ConfigError for an unknown set or option, or an invalid setting.
     """
     settings = recipe(name, features, **options)
     rows, start = whole("generate", "rows", rows, 1), whole("generate", "start", start, 0)

@@ -26,7 +26,7 @@ def _around(rng: Generator, radius: Array, angle: Array, noise: float) -> Array:
 
 @dataclass(frozen=True)
 class Spirals(Classification):
-    """One spiral arm per class, turned against each other, each winding `turns` times from the centre to radius 1.
+    """One spiral arm per class, at equal angles, each winding `turns` times from the centre to radius 1.
 
     `noise` is the standard deviation added to both coordinates. Every class is equally frequent.
     Source: Lang, Witbrock, "Learning to tell two spirals apart", 1988 Connectionist Models Summer School.

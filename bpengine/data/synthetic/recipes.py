@@ -1,7 +1,7 @@
 """Recipes of synthetic sets: a few settings, and a sampler that draws one block of rows from a seeded generator.
 
-A recipe is a frozen dataclass. Its `sampler(fixed)` draws what all rows share (a teacher's weights, the centres of blobs)
-from `fixed` and returns a function that draws one block of rows from the block's own generator.
+A recipe is a frozen dataclass. Its `sampler(fixed)` draws the values common to all rows (a teacher's weights, the centres of
+blobs) from `fixed` and returns a function that draws one block of rows from the block's generator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Sampler = Callable[[Generator, int], tuple[Array, Array]]  # (generator, rows) -
 
 
 class Recipe(Protocol):
-    """The surface of every recipe."""
+    """The interface of a recipe."""
 
     @property
     def features(self) -> int:
@@ -30,7 +30,7 @@ class Recipe(Protocol):
 
     @property
     def task(self) -> Task:
-        """What y is: class numbers or numbers to predict."""
+        """The kind of y: class numbers or numbers to predict."""
         ...
 
     @property

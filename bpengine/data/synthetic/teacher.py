@@ -1,4 +1,4 @@
-"""A random two-layer tanh network as teacher: any number of rows and features, and a task a network can learn."""
+"""A random two-layer tanh network as teacher: any number of rows and features, and a task that a network can learn."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bpengine.data.synthetic.recipes import Classification, Sampler
 from bpengine.data.table import Array
 from bpengine.data.validation.options import between, whole
 
-GAIN = 2.0  # standard deviation of the hidden units' weighted sums: tanh bends, yet seldom saturates
+GAIN = 2.0  # standard deviation of the hidden units' weighted sums: tanh is nonlinear there, yet seldom saturated
 CALIBRATION_ROWS = 4096
 
 
 def draw_inputs(rng: Generator, rows: int, features: int) -> Array:
-    """Return standard normal inputs (rows, features), float32: the same numbers whatever dtype is asked for."""
+    """Return standard normal inputs (rows, features), float32: the same numbers for every requested dtype."""
     return rng.standard_normal((rows, features), dtype=np.float32)
 
 

@@ -35,7 +35,7 @@ def compression(path: Path) -> str | None:
 
 
 def limit_of(path: Path, kind: str | None, max_bytes: int | None) -> int | None:
-    """Return how many bytes may be read: `max_bytes`; without it any number, of a compressed file a multiple of its size."""
+    """Return how many bytes may be read: `max_bytes`; without it any number, for a compressed file a multiple of its size."""
     if max_bytes is not None or kind is None:
         return max_bytes
     return FREE + RATIO * path.stat().st_size
@@ -125,7 +125,7 @@ class _Checked(io.RawIOBase):
             raise DataError(f"{self._shown} has a line of more than {LINE:,} bytes. It is no table that can be read.")
 
     def _require_text(self, piece: bytes) -> None:
-        """Raise DataError for bytes that are no text in an encoding of single bytes."""
+        """Raise DataError for bytes that are not text in a single-byte encoding."""
         before = self._read - len(piece)
         if before == 0 and piece.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(f"{self._shown} begins as text in UTF-16. Say --encoding utf-16 (encoding='utf-16').")

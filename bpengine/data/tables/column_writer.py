@@ -13,13 +13,14 @@ from bpengine.errors import DataError
 from bpengine.i18n.counted_nouns import count_of
 
 BLOCK = 1 << 20  # rows that are rewritten at a time
-DISTINCT = 100_000  # most different texts of a column; one with more is no category, and counts as empty
+DISTINCT = 100_000  # most different texts of a column; a column with more is no category, and counts as empty
 
 
 class ColumnWriter:
     """Writes a column of a known number of rows; numbers keep the type of the first piece unless a later one has another.
 
-    Text is written as numbers of its values, in the order in which they come, and put in sorted order at the end.
+    Text is written as numbers of its values, in the order of their first occurrence, and renumbered in sorted order at the
+    end.
     """
 
     def __init__(self, path: Path, name: str, rows: int) -> None:
@@ -51,7 +52,7 @@ class ColumnWriter:
                 self._rewrite(np.dtype(np.int32), lambda block: np.full(len(block), NO_VALUE, np.int32))
         places = [] if self._many else [self._texts.setdefault(text, len(self._texts)) for text in column.categories]
         if self._many or len(self._texts) > DISTINCT:
-            self._many = True  # no category but free text, which is left out: none of it is kept
+            self._many = True  # not a category but free text, which is left out: none of it is kept
             return np.full(len(column.values), NO_VALUE, np.int32)
         return np.append(np.array(places, np.int32), np.int32(NO_VALUE))[column.values]
 

@@ -1,6 +1,6 @@
 """Large tables kept as memory-mapped columns: a folder of one .npy file for each, and their description as JSON.
 
-A table is converted once, in pieces, whole or not at all; reading the folder again takes no time and no memory.
+A table is converted once, in pieces, completely or not at all; reading the folder again takes next to no time or memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from bpengine.output.writing import write_whole
 
 FORMAT: Final = "bpengine table 1"
 DESCRIPTION: Final = "table.json"
-ABOVE: Final = 256 * 2**20  # bytes of a table, decompressed, from which a table is converted without being asked for
+ABOVE: Final = 256 * 2**20  # bytes of a table, decompressed, from which on a table is converted automatically
 
 
 def convert(
@@ -43,8 +43,8 @@ def convert(
     """Convert a text table or Parquet file into a folder that `load` reads as memory-mapped columns; return the folder.
 
     The table is read in pieces, so that it may be larger than memory. options: those of `load` for a table's text.
-    Raises: DataError naming the file; WriteError when the folder is there already and not `force`, holds anything else than a
-    converted table, or cannot be written.
+    Raises: DataError naming the file; WriteError when the folder exists (unless `force`), holds anything but a converted
+    table, or cannot be written.
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
     if is_array_file(file):
@@ -69,7 +69,7 @@ def convert(
 
 
 def _require_own(target: Path) -> None:
-    """Raise WriteError for a folder that is not empty, and that `convert` has not written: it would be deleted."""
+    """Raise WriteError for a folder that is not empty and was not written by `convert`: it would be deleted."""
     if target.is_dir() and not is_converted(target) and any(target.iterdir()):
         raise WriteError(
             f"the folder {str(target)!r} cannot be written: {os.strerror(errno.ENOTEMPTY)}. Choose another."
@@ -107,7 +107,7 @@ def _mapped(folder: Path, at: int, description: dict[str, Any], rows: int) -> Ta
 
 
 def automatic(path: Path, **options: Any) -> Table | None:
-    """Return a table that is too large to be read at once from its converted copy beside it, made if there is none.
+    """Return a table that is too large to be read at once from its converted copy beside it, which is made if there is none.
 
     None for a smaller table. A warning says that a copy is made.
     """
@@ -116,7 +116,8 @@ def automatic(path: Path, **options: Any) -> Table | None:
     copy = path.with_name(path.name + ".bpengine")
     if not _is_of(copy, path, options):
         if not is_parquet(path):
-            layout_of(path, str(path), TextOptions(**options))  # what is no table is told before a copy is
+            # an error about the file comes before the warning about a copy
+            layout_of(path, str(path), TextOptions(**options))
         warnings.warn(
             localized(
                 f"{path} is large: it is converted once, in pieces, into the folder {copy}, from which it is then read."
@@ -124,13 +125,13 @@ def automatic(path: Path, **options: Any) -> Table | None:
             stacklevel=2,
         )
         with _alone_with(path):
-            if not _is_of(copy, path, options):  # else another process has made it in the meantime
+            if not _is_of(copy, path, options):  # otherwise another process has made it in the meantime
                 convert(path, copy, force=True, **options)
     return read_converted(copy)
 
 
 def _is_of(copy: Path, path: Path, options: dict[str, Any]) -> bool:
-    """Return whether a copy belongs to the present content of a table."""
+    """Return whether a copy was made from the present content of a table."""
     if not is_converted(copy):
         return False
     try:
@@ -142,23 +143,23 @@ def _is_of(copy: Path, path: Path, options: dict[str, Any]) -> bool:
 
 @contextmanager
 def _alone_with(path: Path) -> Iterator[None]:
-    """Wait until no other process converts this file, so that one of several does."""
+    """Wait until no other process converts this file, so that only one does."""
     locks = writing.locks
     if locks is None:
         yield
         return
     with path.open("rb", buffering=0) as file:
-        with suppress(OSError):  # a file system without locks: the copy of the last process stays
+        with suppress(OSError):  # a file system without locks: the copy of the last process remains
             locks.flock(file, locks.LOCK_EX)
         yield
 
 
 def _size(path: Path, max_bytes: int | None) -> int:
-    """Return how large a table is, roughly; raise DataError for a Parquet file that is larger than it may be."""
+    """Return the approximate size of a table; raise DataError for a Parquet file above the limit."""
     if not is_parquet(path):
         return decompressed_size(path, ABOVE)
     with opened_parquet(path, max_bytes) as columns, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they are said when the table is read
+        warnings.simplefilter("ignore")  # warnings are given when the table is read
         return max(columns.least_bytes(), 4 * columns.rows * len(columns.names))
 
 

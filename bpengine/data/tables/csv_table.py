@@ -1,4 +1,4 @@
-"""Text tables, read by pandas: CSV and its relatives, compressed or not."""
+"""Text tables, read by pandas: CSV and similar formats, compressed or not."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PandasSeries(Protocol):
 def read_text_table(path: Path, options: TextOptions) -> Table:
     """Read a whole table; "-" is standard input.
 
-    Raises: ConfigError without pandas; DataError naming the file and what is wrong in which line.
+    Raises: ConfigError without pandas; DataError naming the file, the line and what is wrong.
     """
     with source(path, options) as (file, shown):
         layout = layout_of(file, shown, options)
@@ -126,7 +126,7 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
 
 
 class TableContents(NamedTuple):
-    """What a table holds: how many rows, which columns are text in one piece and numbers in another, and the columns in use.
+    """The contents of a table: its number of rows, the columns that mix text and numbers, and the used columns.
 
     used: the number of columns up to the last one that has a cell.
     """
@@ -137,7 +137,7 @@ class TableContents(NamedTuple):
 
 
 def contents_of(pieces: Iterable[Any], width: int) -> TableContents:
-    """Return what the pieces of a table of so many columns hold."""
+    """Return the contents of a table of so many columns from its pieces."""
     rows, kinds = 0, [set[str]() for _ in range(width)]
     for piece in pieces:
         rows += len(piece)
@@ -188,9 +188,9 @@ def _table(frame: PandasFrame, layout: TextLayout, used: int, shown: str) -> Tab
 
 
 def named(frame: PandasFrame, layout: TextLayout, used: int, shown: str) -> PandasFrame:
-    """Set the column names of a table, or of a piece of one, whose columns behind the first `used` have no cell.
+    """Set the column names of a table, or of a piece of one, in which columns after the first `used` have no cell.
 
-    Raises: DataError for cells behind the separators that the header and the first rows have.
+    Raises: DataError for cells after more separators than the header and the first rows have.
     """
     names = layout.names_of(used)
     beyond = frame.iloc[:, len(names) :]

@@ -38,7 +38,7 @@ class ArrowArray(Protocol):
 
 
 def is_frame(value: object) -> bool:
-    """Return whether a value is a data frame of a library that is loaded; this loads none."""
+    """Return whether a value is a data frame of a loaded library; no library is loaded for this."""
     return _of_library(value) and len(getattr(value, "shape", ())) == 2 and hasattr(value, "columns")
 
 
@@ -134,7 +134,7 @@ def _dates(series: Series[Any]) -> np.ndarray[Any, Any]:
 
 
 def _objects(cells: Iterable[Any], name: str) -> TableColumn:
-    """Return Python objects as truth values, numbers or text, whichever they all are; blank text is missing, as in files."""
+    """Return Python objects as truth values, numbers or text, if all are of that kind; blank text is missing, as in files."""
     values = [None if is_absent(value) or (isinstance(value, str) and not value.strip()) else value for value in cells]
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {bool, np.bool_}:
@@ -152,7 +152,7 @@ def _is_numbered_text(column: ArrowArray) -> bool:
 
 
 def _numbered(column: ArrowArray) -> TableColumn:
-    """Return texts that pyarrow has numbered as a column: each is held once, however often it occurs."""
+    """Return dictionary-encoded texts of pyarrow as a column: each distinct text is held once."""
     joined = column.combine_chunks()
     codes = joined.indices.cast("int64").fill_null(NO_VALUE).to_numpy(zero_copy_only=False)
     occurs = np.bincount(codes[codes >= 0], minlength=len(joined.dictionary)) > 0

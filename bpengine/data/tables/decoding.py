@@ -1,4 +1,4 @@
-"""Text in another encoding than was said: which byte is the first that is none, and the cure."""
+"""Text in another encoding than the stated one: the first invalid byte, and the cure."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def opened_text(file: Path, shown: str, options: TextOptions) -> Iterator[Binary
 
 
 def first_wrong_byte(file: Path, shown: str, options: TextOptions) -> tuple[int, str] | None:
-    """Return the number of the first byte, from 0, that is no text in the encoding, and why; None where there is none."""
+    """Return the position, from 0, of the first byte that is invalid in the encoding, and why; None if there is none."""
     decoder = codecs.getincrementaldecoder(options.encoding)()
     before = 0
     with opened(file, shown, encoding=options.encoding, max_bytes=options.max_bytes) as stream:
@@ -42,7 +42,8 @@ def first_wrong_byte(file: Path, shown: str, options: TextOptions) -> tuple[int,
                 before += len(piece)
                 decoder.decode(piece)
             decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:  # its bytes begin with those that the decoder has kept of the piece before
+        # its bytes begin with those that the decoder has kept from the piece before
+        except UnicodeDecodeError as error:
             return before - len(error.object) + error.start, error.reason
         except UnicodeError:
             return None

@@ -25,9 +25,9 @@ QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+?]")
 
 
 def kept_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of `load` that are kept: values of plain types; max_bytes and mmap depend on one file and machine.
+    """Return the options of `load` that are kept: values of plain types, but not max_bytes and mmap, which depend on a file.
 
-    A separator that is a regular expression with groups is not kept: matching it may take time without limit.
+    A separator that is a regular expression with groups is not kept: matching it may take unlimited time.
     """
     values = {("sep" if name == "delimiter" else name): value for name, value in options.items()}
     kept: dict[str, Any] = {}
@@ -76,10 +76,11 @@ def _is_simple(sep: object) -> bool:
 
 
 def is_plainly_utf8(path: Path, max_bytes: int | None = None) -> bool:
-    """Return whether a file of text is in UTF-8 and in nothing else: it has characters beyond ASCII, and they decode."""
+    """Return whether a text file is certainly in UTF-8: it has bytes beyond ASCII, and they decode."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     beyond = False
-    with opened(path, str(path), encoding="utf-16", max_bytes=max_bytes) as stream:  # in which NUL is no damage
+    # encodings in which NUL bytes are valid
+    with opened(path, str(path), encoding="utf-16", max_bytes=max_bytes) as stream:
         try:
             while piece := stream.read(PIECE):
                 beyond = beyond or not piece.isascii()
@@ -91,7 +92,7 @@ def is_plainly_utf8(path: Path, max_bytes: int | None = None) -> bool:
 
 
 def fits_marks(path: Path, options: Mapping[str, Any]) -> bool:
-    """Return whether a file's numbers can be read with the mark between thousands that options name; True for no mark."""
+    """Return whether a file's numbers can be read with the thousands mark of the options; True for no mark."""
     text = {name: value for name, value in options.items() if name in (*OF_TEXT, "delimiter", "max_bytes")}
     if "thousands" not in text or not path.is_file():
         return True
@@ -101,7 +102,7 @@ def fits_marks(path: Path, options: Mapping[str, Any]) -> bool:
 
 
 def option_texts(kept: Mapping[str, Any]) -> str:
-    """Return kept options as they are given on the command line."""
+    """Return kept options as arguments of the command line."""
     return " ".join(f"--{name.replace('_', '-')} {_text(value)}" for name, value in kept.items())
 
 

@@ -1,11 +1,11 @@
 """The layout of a text table, from its first lines: separator, header and decimal mark.
 
-pandas reads the table; what it does not decide is decided here. It never looks for a header or a decimal mark. A separator it
-looks for with `sep=None`, which asks `csv.Sniffer` about the first line. No maintained library that was tried does it well
+pandas reads the table; this module infers what pandas does not. pandas never infers a header or a decimal mark. It infers a
+separator with `sep=None`, by applying `csv.Sniffer` to the first line. No maintained library that was tried is accurate
 enough: of the 44 samples of `bench/separators.py`, in the dialects of public files, clevercsv 0.8.5 misses 6, csv.Sniffer 8,
-pandas 3.1 and DuckDB 2.0 (66 MB) 10 each. polars and pyarrow find no separator. They miss what people have: runs of blanks,
-where every blank counts (Boston housing), blanks beside tabs (auto-mpg), a decimal comma between blanks, and a single column,
-which is cut at a blank or at a letter (names such as "nana" at "n"). None finds "::" (MovieLens): --sep.
+pandas 3.1 and DuckDB 2.0 (66 MB) 10 each. polars and pyarrow infer no separator. They miss common cases: runs of blanks,
+where they count every blank (Boston housing), blanks beside tabs (auto-mpg), a decimal comma between blanks, and a single
+column, which they split at a blank or a letter (names such as "nana" at "n"). None infers "::" (MovieLens): use --sep.
 """
 
 from __future__ import annotations
@@ -26,23 +26,25 @@ from bpengine.i18n.counted_nouns import count_of
 
 HEAD_LINES: Final = 100
 HEAD_BYTES: Final = 16 * 2**20
-BLANK_LINE: Final = 100  # least number of bytes that a line counts as
+BLANK_LINE: Final = 100  # the least number of bytes that a line is counted as
 COLUMNS: Final = 100_000
 BLANKS: Final = r"\s+"
-SEPARATORS: Final = ("\t", ";", "|", ",", BLANKS)  # least often part of a field first
+SEPARATORS: Final = ("\t", ";", "|", ",", BLANKS)  # those that are least often part of a field come first
 MISSING: Final = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "#n/a", "<na>"})
 NO_HEADER: Final = "none"
-YEAR, YEARS, NUMBERED = 1000, 3, 5  # the first that is one; how many, and how many other numbers, are names of columns
+# the first year; how many years, and how many other numbers, are taken for names of columns
+YEAR, YEARS, NUMBERED = 1000, 3, 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    r"""How a text table is written, under pandas' names; None is inferred from the first lines.
+    r"""The format of a text table, under pandas' names; None is inferred from the first lines.
 
     sep (or delimiter): the separator of fields; r"\s+" for runs of blanks and tabs. header: True for names in the first line,
     False or "none" for no names, or the number of the line that holds them. decimal, thousands: marks within numbers.
-    encoding: "utf-8", "latin-1", "utf-16", ... comment: what begins a comment. skiprows: lines to skip before the table.
-    quotechar: what encloses a field. na_values: further texts of missing cells. max_bytes: most bytes to read, decompressed.
+    encoding: "utf-8", "latin-1", "utf-16", ... comment: the mark that begins a comment. skiprows: lines to skip before the
+    table. quotechar: the mark around a field. na_values: further texts of missing cells. max_bytes: most bytes to read,
+    decompressed.
     """
 
     sep: str | None = None
@@ -96,8 +98,8 @@ class TextOptions:
 class TextLayout:
     """How to read a table: pandas' settings, the names of the columns, and which of them exist.
 
-    spare: names of the columns behind these that have neither a name nor a cell in the first lines: trailing separators, or
-    columns that few rows have.
+    spare: names of the columns after these, which have neither a name nor a cell in the first lines: trailing separators, or
+    columns in which few rows have a cell.
     """
 
     sep: str
@@ -108,7 +110,7 @@ class TextLayout:
     width: int
 
     def names_of(self, used: int) -> tuple[str, ...]:
-        """Return the names of the columns of a table in which no column behind the first `used` has a cell."""
+        """Return the names of the columns of a table in which no column after the first `used` has a cell."""
         return self.names + self.spare[: max(0, used - len(self.names))]
 
     def pandas(self, options: TextOptions) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def find_layout(file: BinaryIO, shown: str, options: TextOptions) -> TextLayout:
 
 
 def badly_grouped(file: BinaryIO, options: TextOptions) -> str | None:
-    """Return a number of the first lines in which the thousands mark separates other groups than of three, None for none.
+    """Return a number of the first lines in which the thousands mark separates groups of other than three digits, else None.
 
     Read with that mark, "1.5" would be 15. Raises: UnicodeError for text in another encoding.
     """
@@ -195,24 +197,25 @@ def _with_mark(encoding: str) -> str:
 def _separated(lines: list[str], options: TextOptions, *, whole: bool) -> tuple[str, list[list[str]]]:
     """Return the separator and the rows of fields.
 
-    Separators that give all rows the same number of fields, at least 2, come first; of these the ones under which the first
-    row has as many, then those under which most columns are numbers.
+    Separators that give all rows the same number of fields, at least 2, come first; among these, those with which the first
+    row has as many fields, then those with which most columns are numbers.
     """
     wanted = options.sep or options.delimiter
     tried: list[tuple[str, list[list[str]]]] = []
     for sep in (wanted,) if wanted else [sep for sep in SEPARATORS if _may_separate(sep, lines, options)]:
         with long_fields():
             rows = [row for row in _split(lines, sep, options) if any(row)]
-        tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))  # the last may go on behind the first lines
+        # the last row may continue after the first lines
+        tried.append((sep, rows if whole or len(rows) < 2 else rows[:-1]))
     fitting = [(sep, rows) for sep, rows in tried if _even(rows) and not _is_prose(sep, rows, options)]
     if fitting:
-        return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # of equal ones the first
+        return max(fitting, key=lambda pair: _likely(pair[0], pair[1], options))  # among equal ones the first
     present = [pair for pair in tried if pair[0] in lines[0]] or [f for f in tried if f[0] == ","] or tried
     return present[0]
 
 
 def _may_separate(sep: str, lines: list[str], options: TextOptions) -> bool:
-    """Return whether a mark may separate fields: the decimal mark only where numbers with it stand in quotation marks."""
+    """Return whether a mark may separate fields: the decimal mark only where numbers with it are quoted."""
     if sep != options.decimal:
         return True
     number = re.compile(rf"[-+]?\d*{re.escape(sep)}\d+")
@@ -227,14 +230,14 @@ def _even(rows: list[list[str]]) -> bool:
 
 
 def _is_prose(sep: str, rows: list[list[str]], options: TextOptions) -> bool:
-    """Return whether blanks part the words of sentences: the first row has far fewer of them, and few are numbers."""
+    """Return whether blanks separate words of sentences: the first row has far fewer fields, and few fields are numbers."""
     return sep == BLANKS and not any(_likely(sep, rows, options))
 
 
 def _likely(sep: str, rows: list[list[str]], options: TextOptions) -> tuple[int, bool]:
     """Return how well the first row fits the others, and whether most columns are numbers.
 
-    2: it has as many fields; 1: one less, as R writes its header; 0: fewer.
+    2: it has as many fields; 1: one less, as in headers written by R; 0: fewer.
     """
     body = rows[1:] or rows
     marks = replace(options, decimal=options.decimal or _decimal(rows, sep))
@@ -280,7 +283,7 @@ def _names(
     places = len(fields) if header else every
     fields = fields[:kept]
     if header and len(fields) == kept - 1:
-        fields = ["", *fields]  # R writes the rows' names without a name for their column
+        fields = ["", *fields]  # R writes the rows' names in a column without a name
     if header and len(fields) != kept:
         raise DataError(
             f"{shown} has {count_of(len(fields), 'name')} in its header, and {count_of(kept, 'field')} in its "
@@ -300,7 +303,7 @@ def _names(
 
 
 def _without_trailing(rows: list[list[str]], width: int) -> int:
-    """Return the number of columns up to the last in which a row has a field that is not empty, at least 1."""
+    """Return the number of columns up to the last one with a field that is not empty, at least 1."""
     used = (at for at in reversed(range(1, width)) if any(row[at] for row in rows if len(row) > at))
     return 1 + next(used, 0)
 
@@ -310,14 +313,14 @@ def _named(fields: Sequence[str]) -> list[str]:
 
 
 def unnamed(name: str) -> bool:
-    """Return whether a column has no name of its own, only one that a program writes for such columns."""
+    """Return whether a column has no name, or only one that a program writes for columns without names."""
     return bool(re.fullmatch(r"column \d+|Unnamed: \d+|index|__index_level_\d+__", name))
 
 
 def _is_header(rows: list[list[str]], options: TextOptions) -> bool:
     """Return whether the first row holds names.
 
-    One is above a column of numbers, none of its fields is a number, or those that are number the columns.
+    It does if a name is above a column of numbers, if no field is a number, or if its numbers count the columns.
     """
     first, body = rows[0], rows[1:]
     numbers = [_number(field, options) for field in first]
@@ -333,10 +336,10 @@ def _is_header(rows: list[list[str]], options: TextOptions) -> bool:
 
 
 def _numbers_columns(row: list[str]) -> bool:
-    """Return whether the numbers in a row number the columns, each one more than the one before.
+    """Return whether the numbers in a row count the columns, each one more than the one before.
 
-    At least three years beside a name, a blank before 0, 1, ... as pandas writes an index, or at least five of any kind:
-    fewer may well be a row of small numbers.
+    These are at least three years beside a name, a blank before 0, 1, ... as pandas writes an index, or at least five of any
+    kind: fewer may as well be a row of small numbers.
     """
     counted = [int(field) for field in row if field.isdecimal()]
     if not counted or counted != list(range(counted[0], counted[0] + len(counted))):

@@ -1,4 +1,4 @@
-"""Texts that mean missing cells, in columns whose kinds are known already."""
+"""Texts that mean missing cells, in columns whose kinds are already known."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from bpengine.data.table import NO_VALUE, Table, TableColumn
 
 
 def texts_of(texts: str | Sequence[str]) -> tuple[str, ...]:
-    """Return texts; one alone is one, and not its letters."""
+    """Return texts as a list; a single text is one element, not its letters."""
     return (texts,) if isinstance(texts, str) else tuple(map(str, texts))
 
 
 def with_missing(table: Table, texts: Sequence[str]) -> Table:
-    """Return a table in which the cells that read as one of the texts are missing: text, and numbers of that value.
+    """Return a table in which cells that equal one of the texts are missing: text, and numbers of that value.
 
     >>> column = TableColumn(np.array([3, -999]))
     >>> with_missing(Table({"a": column}), ["-999"])["a"].values
@@ -49,13 +49,13 @@ def _without_texts(column: TableColumn, categories: tuple[str, ...], texts: set[
 
 
 def _numbers(texts: Sequence[str], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-    """Return those of the texts that are numbers of a type, as such."""
+    """Return those texts that are numbers of a type, as numbers of that type."""
     values = []
     for text in texts:
         try:
             value = float(text)
             if dtype.kind == "f" or value.is_integer():
                 values.append(dtype.type(value))
-        except (ValueError, OverflowError):  # no number, or one beyond the type
+        except (ValueError, OverflowError):  # not a number, or out of range of the type
             continue
     return np.array(values, dtype)

@@ -1,4 +1,4 @@
-"""What the pages of a Parquet file unfold to, by their own headers: a footer may say less than pyarrow will decompress.
+"""The decompressed size of the pages of a Parquet file, from their headers: the footer may state less than pyarrow reads.
 
 A page's header is a structure of Thrift's compact protocol: https://github.com/apache/parquet-format, parquet.thrift.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
-FIRST: Final = 256  # bytes of a header that are read at first; one with statistics may have more
+FIRST: Final = 256  # bytes of a header that are read first; a header with statistics may have more
 LONGEST: Final = 16 * 2**20  # bytes of a header at most, as in pyarrow
 DEEPEST: Final = 8  # structures within structures
 STOP, TRUE, FALSE, BYTE, INTEGERS, DOUBLE, TEXT, LISTS, MAP, STRUCT = 0, 1, 2, 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
@@ -17,7 +17,7 @@ VALUES: Final = 1  # number of a field of a data page's header
 
 
 class PageSize(NamedTuple):
-    """Bytes of a page once decompressed, and its number of values, 0 for a dictionary."""
+    """Bytes of a decompressed page, and its number of values, 0 for a dictionary."""
 
     unfolded: int
     values: int
@@ -108,7 +108,7 @@ class _Compact:
         return None
 
     def _skip(self, kind: int, depth: int) -> None:
-        """Pass over a value that no page's size depends on."""
+        """Skip a value that no page's size depends on."""
         if kind in (BYTE, DOUBLE):
             self.at += 1 if kind == BYTE else 8
         elif kind == TEXT:

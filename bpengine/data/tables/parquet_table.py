@@ -1,4 +1,4 @@
-"""Parquet, read by pyarrow in pieces, with its checksums verified, within a limit: a small file may unfold to terabytes."""
+"""Parquet, read by pyarrow in pieces, with its checksums verified, within a limit: a small file may decode to terabytes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from bpengine.i18n.language import localized
 PIECEWISE = {
     "pre_buffer": False,
     "buffer_size": 1 << 16,
-}  # else pyarrow keeps every byte until the file is closed
+}  # otherwise pyarrow keeps every byte until the file is closed
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
 BATCH: Final = 65_536  # rows at once
 CELLS: Final = 8_000_000  # in memory at once
 SPELLED_OUT: Final = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})  # encodings of texts
-REPEATED: Final = 64 * 2**20  # bytes of texts at once where each may repeat the one before
+REPEATED: Final = 64 * 2**20  # bytes of texts in memory at once where each may repeat the one before
 STRANGE: Final = (
     "nested",
     "binary",
@@ -98,10 +98,9 @@ def is_parquet(path: Path) -> bool:
 
 @contextmanager
 def opened_parquet(path: Path, max_bytes: int | None = None, na_values: Sequence[str] = ()) -> Iterator[ParquetColumns]:
-    """Give the columns of a Parquet file; whatever is raised within the block becomes a DataError that names the file.
+    """Yield the columns of a Parquet file; any exception within the block becomes a DataError that names the file.
 
-    max_bytes: of the columns once decoded; by default 64 MiB and fifty times the file's size. na_values: texts of missing
-    cells.
+    max_bytes: of the decoded columns; by default 64 MiB plus fifty times the file's size. na_values: texts of missing cells.
     Raises: ConfigError without pyarrow.
     """
     parquet = optional("pyarrow.parquet", f"reading {path}", "tables")
@@ -129,7 +128,7 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
 
 
 class ParquetColumns:
-    """The columns of an open Parquet file, without the index of pandas and those of kinds that no table has."""
+    """The columns of an open Parquet file, without the index of pandas and columns of unsupported kinds."""
 
     def __init__(self, path: Path, file: ParquetFile, limit: int, na_values: tuple[str, ...]) -> None:
         self._path, self._file, self._limit, self._na_values = path, file, limit, na_values
@@ -142,7 +141,7 @@ class ParquetColumns:
 
     @cached_property
     def _own_names(self) -> list[str]:
-        """The names of the columns as they stand in the file; a warning says which are left out.
+        """The names of the columns in the file; a warning says which are left out.
 
         Raises: DataError for two columns of one name, no rows.
         """
@@ -163,7 +162,7 @@ class ParquetColumns:
 
     @cached_property
     def _numbered(self) -> ParquetFile:
-        """The file once more, opened so that a text is held once however often it occurs."""
+        """The file, opened a second time so that repeated texts are held once (dictionary-encoded)."""
         parquet = optional("pyarrow.parquet", f"reading {self._path}", "tables")
         types = optional("pyarrow.types", f"reading {self._path}", "tables")
         text = [
@@ -183,12 +182,12 @@ class ParquetColumns:
 
     @cached_property
     def _spelled_out(self) -> set[str]:
-        """Columns that pyarrow gives with every text in full; in one of these encodings a text may repeat the one before."""
+        """Columns in which pyarrow returns every text in full; in some of these encodings a text may repeat the one before."""
         chunks = self._chunks(range(self._file.metadata.num_row_groups))
         return {chunk.path_in_schema for chunk in chunks if not SPELLED_OUT.isdisjoint(chunk.encodings)}
 
     def pieces(self) -> Iterator[Table]:
-        """Yield the rows in pieces; raise DataError as soon as they are more bytes than may be read."""
+        """Yield the rows in pieces; raise DataError as soon as they have more bytes than may be read."""
         arrow = optional("pyarrow", f"reading {self._path}", "tables")
         for batch in self.batches():
             yield self.table(arrow.Table.from_batches([batch]))
@@ -199,7 +198,7 @@ class ParquetColumns:
         return Table({one_line(name): table[name] for name in table})
 
     def batches(self) -> Iterator[RecordBatch]:
-        """Yield the rows as record batches of pyarrow, once what the file says of itself is within the limit."""
+        """Yield the rows as record batches of pyarrow, after comparing the sizes in the file's metadata with the limit."""
         self.least_bytes()
         held = unfolded = read = 0
         with self._numbered as file, self._path.open("rb") as raw:
@@ -221,7 +220,7 @@ class ParquetColumns:
             )
 
     def _with_numbered_texts(self, batch: RecordBatch) -> RecordBatch:
-        """Return a batch in which texts that were spelled out are held once, too."""
+        """Return a batch in which repeated texts that were in full are held once, too."""
         for at, name in enumerate(self._own_names):
             if name in self._spelled_out and "string" in str(batch.schema.field(at).type):
                 batch = batch.set_column(at, name, batch.column(at).dictionary_encode())
@@ -232,7 +231,7 @@ class ParquetColumns:
         return max(1, min(BATCH, CELLS // max(1, len(self._own_names))))
 
     def _together(self) -> Iterator[list[int]]:
-        """Yield the numbers of row groups that are read together: as many as have the rows of a piece, at least one."""
+        """Yield the numbers of row groups that are read together: as many as make up the rows of a piece, at least one."""
         groups: list[int] = []
         rows = 0
         for at in range(self._file.metadata.num_row_groups):
@@ -246,7 +245,7 @@ class ParquetColumns:
             yield groups
 
     def least_bytes(self) -> int:
-        """Return how many bytes the columns hold at least once they are decoded, by the file's footer.
+        """Return the least number of bytes of the decoded columns, by the file's footer.
 
         Raises: DataError for more than may be read.
         """
@@ -259,7 +258,7 @@ class ParquetColumns:
         return size
 
     def _chunks(self, groups: Iterable[int]) -> Iterator[Any]:
-        """Yield what the footer says of the columns that are read, for some row groups."""
+        """Yield the footer's entries of the columns that are read, for some row groups."""
         for number in groups:
             group = self._file.metadata.row_group(number)
             yield from (group.column(at) for at in self._places)
@@ -272,7 +271,7 @@ class ParquetColumns:
         return [at for at in range(self._file.metadata.num_columns) if paths.column(at).path in chosen]
 
     def _unfolded(self, raw: BinaryIO, groups: Iterable[int]) -> tuple[int, int]:
-        """Return the bytes of the pages of row groups once decompressed, and the most that a text spelled out may have."""
+        """Return the decompressed bytes of the pages of row groups, and the most bytes that a text in full may have."""
         total = longest = 0
         for chunk in self._chunks(groups):
             first = chunk.data_page_offset

@@ -16,7 +16,7 @@ def check_class_names(names: object, classes: int) -> tuple[ClassName, ...] | No
     """Return names as a tuple of text, whole numbers, numbers or truth values, each of its own type; None for None.
 
     Accepts lists, tuples, ranges, arrays of one axis (such as the first that `np.unique(y, return_inverse=True)` returns)
-    and columns of tables; NumPy's scalars become the plain ones they stand for.
+    and columns of tables; NumPy's scalars become Python's.
     Raises: ConfigError unless there are `classes` names, each plain, finite and different from all others, also as text.
     """
     if names is None:

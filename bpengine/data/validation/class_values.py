@@ -1,4 +1,4 @@
-"""Which numbers are names of classes, and which are values to predict."""
+"""Decide which numbers are names of classes, and which are values to predict."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from bpengine.data.mmap.row_file import blocks
 from bpengine.data.table import Array
 
-FEW = 10  # up to so many values may be classes, whatever they are
+FEW = 10  # up to this many different values may be classes, whatever they are
 OFTEN = 5  # least number of rows of each of these on average
 LABELS = 1000  # integers of array files below this are labels
 
@@ -16,7 +16,7 @@ def class_values(y: Array, *, table: bool, asked: bool) -> Array | None:
     """Return the values (classes,) that numbers y (rows,) stand for as classes, or None when they are values to predict.
 
     An empty array stands for class numbers that count from 0 already. table: whether y is a column of a table; integers of
-    array files are labels while they are below 1,000. asked: whether classes were asked for.
+    array files are labels if they are below 1,000. asked: whether classes were requested.
     """
     whole = y.dtype.kind in "biu" or all(bool((block == np.floor(block)).all()) for _, block in blocks(y))
     if not (whole or asked):

@@ -21,8 +21,8 @@ def check_features(
     """Return x as an array (rows, features) of finite real numbers; an array is returned itself, memory-mapped or not.
 
     Accepts lists, tables and DLPack producers as well; `what` is x's name in messages; `dtype` is "float32"
-    or "float64", the dtype of the computation, by default that of x. part: (k, n) reads the k-th of n parts of the rows
-    alone; each of n processes reads one.
+    or "float64", the dtype of the computation, by default that of x. part: (k, n) reads only the k-th of n parts of the rows;
+    each of n processes reads one.
     Raises: ShapeError for another number of axes or columns; DataError for text, no rows, NaN, infinity, and numbers that
     are infinite in `dtype`.
     """
@@ -59,8 +59,8 @@ def check_same_length(x: Sized, y: Sized) -> None:
 def check_weights(w: object, rows: int, *, dtype: str | None = None, outputs: int = 1) -> Array:
     """Return the row weights as an array (rows,): finite, not negative, not all 0.
 
-    With `dtype`, the one that will be computed in, they must not underflow or overflow there: the largest is at least the
-    smallest normal number, and rows x outputs times the largest is finite, so that a sum of losses can be divided by it.
+    With `dtype`, that of the computation, they must not underflow or overflow there: the largest is at least the smallest
+    normal number, and rows x outputs times the largest is finite, so that a sum of losses can be divided by it.
     Raises: ShapeError for another shape; DataError naming the row and the value.
     """
     array = real_array(w, "weights")

@@ -28,9 +28,9 @@ class NearlyNumbers(NamedTuple):
 
 
 def nearly_numbers(counts: Mapping[str, int]) -> NearlyNumbers | None:
-    """Return what the other cells of a column of mostly numbers are, and the cure; None for any other column.
+    """Return the other cells of a column of mostly numbers, and the cure; None for any other column.
 
-    counts: how often each text occurs. A column of nothing but numbers written as text needs no cure.
+    counts: how often each text occurs. A column that is all numbers written as text needs no cure.
 
     >>> people = nearly_numbers({"1.5": 3, "2": 4, "n/d": 2})
     >>> people.numbers, people.cells, people.cures.partition(" (")[0]
@@ -73,7 +73,7 @@ def hint_for(text: str) -> str:
 
 
 def _sorted(counts: Mapping[str, int]) -> tuple[dict[str, int], list[str], list[str]]:
-    """Return the texts that are numbers, the others by their frequency, and the options that numbers' marks ask for."""
+    """Return the texts that are numbers, the others by their frequency, and the options that read the marks in numbers."""
     numbers: dict[str, int] = {}
     odd: dict[str, int] = {}
     marks: list[str] = []

@@ -13,7 +13,7 @@ from bpengine.extras import cure
 
 
 def optional(module: str, needed_by: str, extra: str) -> ModuleType:
-    """Import an optional library, or say how its extra is installed.
+    """Import an optional library, or raise an error that says how to install its extra.
 
     Raises: ConfigError with the cure when it is not installed.
     """

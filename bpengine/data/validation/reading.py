@@ -20,8 +20,8 @@ from bpengine.errors import DataError
 AnyPath = str | os.PathLike[str]
 PIECE: Final = 1 << 20
 IDX_NAME: Final = re.compile(r"(\.idx|idx\d+([-.]\w+)?|-ubyte)(\.gz)?$")
-FREE: Final = 64 * 2**20  # decompressed bytes that any compressed file may have
-RATIO: Final = 50  # plus so many times its own size; tables are seldom compressed to less than a twentieth
+FREE: Final = 64 * 2**20  # decompressed bytes that every compressed file may have
+RATIO: Final = 50  # plus this many times its own size; tables are seldom compressed to less than a twentieth
 UNREADABLE: Final = (  # NumPy parses a header as code, hence SyntaxError
     *(ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, MemoryError),
     *(OSError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, csv.Error),
@@ -47,7 +47,7 @@ def is_array_file(path: str | os.PathLike[str]) -> bool:
 
 
 def expand_home(path: Path) -> Path:
-    """Return the path with "~" and "~user" replaced by the folder they stand for.
+    """Return the path with "~" and "~user" replaced by the home folder.
 
     Raises: DataError when there is no such user, or the user's home folder is not known.
     """
@@ -59,7 +59,7 @@ def expand_home(path: Path) -> Path:
 
 
 def reason(error: BaseException) -> str:
-    """Return what a library says of damaged bytes, in one line; MemoryError and others often say nothing."""
+    """Return a library's message about damaged bytes, in one line; MemoryError and others often have none."""
     if isinstance(error, MemoryError):
         return "it requires more memory than there is"
     return " ".join(str(error).split()) or type(error).__name__

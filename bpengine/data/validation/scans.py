@@ -64,7 +64,7 @@ def require_supported(values: object, what: str) -> None:
 
 
 def _text_error(array: Array, what: str, text_hint: str) -> DataError:
-    """Name the first cell that is no number; if all cells are numbers written as text, name the first cell."""
+    """Name the first cell that is not a number; if all cells are numbers written as text, name the first cell."""
     cells = np.asarray(np.frompyfunc(_is_number, 1, 1)(array), np.bool_)
     text = np.argwhere(~cells)
     if array.size == 0 or (len(text) == 0 and array.dtype.kind == "O"):
@@ -90,15 +90,15 @@ def _parses(text: str | bytes) -> bool:
 
 
 def _place(at: Sequence[SupportsInt] | Array) -> str:
-    """Return a place in words: "row 3, column 1", or "row 3" for one axis, counted from 0."""
+    """Describe a position: "row 3, column 1", or "row 3" for one axis, counted from 0."""
     names = ("row", "column") + ("axis",) * max(0, len(at) - 2)
     return ", ".join(f"{name} {int(index)}" for name, index in zip(names, at, strict=False)) or "row 0"
 
 
 def require_finite(array: Array, what: str, dtype: str | None = None, part: tuple[int, int] = (0, 1)) -> None:
-    """Require numbers without NaN and infinity that stay finite in `dtype`, the one that will be computed in.
+    """Require numbers without NaN and infinity that stay finite in `dtype`, that of the computation.
 
-    part: (k, n) scans the k-th of n parts of the rows alone; an error counts the bad values of all rows.
+    part: (k, n) scans only the k-th of n parts of the rows; an error counts the bad values of all rows.
     Raises: DataError with the number of bad values and the place of the first.
     """
     k, n = part
@@ -127,13 +127,13 @@ def _limit(stored: np.dtype[Any], used: str | None) -> float:
     if used is None or stored.kind != "f" or stored.itemsize <= np.dtype(used).itemsize:
         return math.inf
     info, kind = np.finfo(used), stored.type
-    # the largest number and half a last place: halfway cases round to even, here upwards
+    # the largest number plus half a unit in the last place: halfway cases round to even, here upwards
     beyond: float = kind(info.max) + kind(2) ** (info.maxexp - info.nmant - 2)
     return beyond
 
 
 def _not_finite(array: Array, what: str, limit: object, dtype: str | None) -> DataError:
-    """Count the values that are not finite, or where there are none, those that `dtype` cannot hold; place the first."""
+    """Count the values that are not finite or, where there are none, those that `dtype` cannot hold; locate the first."""
     bad, first = _count(array, lambda block: ~np.isfinite(block))
     if bad:
         hint = "Fill or drop such rows before training."
@@ -145,7 +145,7 @@ def _not_finite(array: Array, what: str, limit: object, dtype: str | None) -> Da
 
 
 def _count(array: Array, bad: Callable[[Array], Array]) -> tuple[int, str]:
-    """Return how many values are bad, and the first of them with its place."""
+    """Return how many values are bad, and the first of them with its position."""
     count, first = 0, ""
     for start, block in blocks(array):
         wrong = bad(block)

@@ -10,12 +10,12 @@ from bpengine.data.validation.scans import finite_range, first_row, real_array, 
 from bpengine.errors import DataError, ShapeError
 from bpengine.i18n.counted_nouns import count_of
 
-ROUNDED = 1e-6  # how far from 1 a sum of probabilities may be that were rounded to float32
+ROUNDED = 1e-6  # tolerance for a sum of probabilities that were rounded to float32
 NAMES_HINT = "Class names become numbers with: names, y = np.unique(y, return_inverse=True)"
 
 
 def check_class_labels(y: object, classes: int) -> Array:
-    """Return y as class numbers (rows,), whole numbers from 0 to classes - 1; or soft labels as they are (rows, classes).
+    """Return y as class numbers (rows,), whole numbers from 0 to classes - 1; or soft labels unchanged (rows, classes).
 
     Accepts (rows,) or (rows, 1) whole numbers, floats with whole values too, one-hot rows (rows, classes), and rows of
     probabilities (rows, classes): not negative, and with the sum 1, up to rounding.
@@ -86,7 +86,7 @@ def _from_one_hot(y: Array) -> Array:
 
 
 def _soft(y: Array) -> Array:
-    """Return rows of probabilities (rows, classes) themselves; raise DataError naming the first row that is none."""
+    """Return rows of probabilities (rows, classes) unchanged; raise DataError naming the first row that is not one."""
     eps = float(np.finfo(y.dtype).eps) if y.dtype.kind == "f" else 0.0
     near = max(ROUNDED, y.shape[1] * eps)
     for start, block in blocks(y):
@@ -107,7 +107,7 @@ def _soft(y: Array) -> Array:
 def check_targets(y: object, outputs: int, *, dtype: str | None = None) -> Array:
     """Return y as an array (rows, outputs) of finite real numbers; (rows,) is accepted for one output and reshaped.
 
-    Nothing is copied or cast. `dtype` is the one that will be computed in.
+    Nothing is copied or cast. `dtype` is that of the computation.
     Raises: ShapeError for another shape; DataError for text, no rows, NaN, infinity, and numbers that are infinite in
     `dtype`.
     """

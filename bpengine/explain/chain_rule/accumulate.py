@@ -54,7 +54,7 @@ def _sent(values: HostArray, s: LocalDerivative, of: Callable[[HostArray], HostA
         return np.asarray(values @ of(s.p))
     if s.q is None:
         return np.asarray(values * of(s.p))
-    # dy/dx = p q^T along a row or a column: an outer product, so sum first and spread afterwards.
+    # dy/dx = p q^T along a row or a column is an outer product: sum with p first, then multiply by q.
     axis = 1 if s.kind == "row" else 0
     return np.asarray(np.sum(values * of(s.p), axis=axis, keepdims=True) * of(s.q))
 
@@ -77,7 +77,7 @@ def uses_of(flow: Dataflow, element: Element) -> list[tuple[int, str]]:
 
 
 def multiplied(call: Call, argument: str, element: Element) -> tuple[HostArray, int]:
-    """Return what a parameter is multiplied by in each row (rows,), and the unit it belongs to."""
+    """Return the factor of a parameter in each row (rows,), and the unit it belongs to."""
     index = element[1][::-1] if is_transposed(call, argument) else element[1]
     factor, unit = parameter_factors(call)[argument], index[-1]
     if factor is None:
@@ -112,7 +112,7 @@ def accumulate(begun: PathSums, arrays: list[HostArray], edges: Mapping[int, Any
     """Return the sum over all paths at the loss."""
     reached = {id(arrays[0]): begun}
     end = PathSums(np.zeros(dy.shape), np.zeros(dy.shape), np.zeros(dy.shape))
-    # `arrays` is in the order of the forward pass, so every path into an array has arrived before it is sent on.
+    # `arrays` is in the order of the forward pass, so all paths into an array are summed before they are passed on.
     for array in arrays:
         here = reached[id(array)]
         for call, slopes in edges[id(array)]:

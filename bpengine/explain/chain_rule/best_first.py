@@ -28,13 +28,13 @@ Edges = Mapping[
 class Search:
     """The paths from elements of an array to the loss; `dy` is the gradient of the loss with respect to the outputs.
 
-    `arrays` are the arrays on the way, in the order they were made.
+    `arrays` are the arrays between the two, in the order of the forward pass.
     """
 
     def __init__(self, arrays: Sequence[HostArray], edges: Edges, dy: HostArray) -> None:
         self.edges, self.dy = edges, np.asarray(dy, dtype=float)
         self.bounds: dict[int, HostArray] = {}
-        # From the loss backwards: a bound needs those of everything that the element leads to.
+        # From the loss backwards: an element's bound needs the bounds of all its consumers.
         for array in reversed(arrays):
             ways = [self._bound(call, slopes) for call, slopes in edges[id(array)]]
             self.bounds[id(array)] = np.asarray(np.max(ways, axis=0))
@@ -42,7 +42,7 @@ class Search:
     def largest(self, begin: Sequence[tuple[float, HostArray, Link]]) -> Iterator[tuple[float, list[Link]]]:
         """Yield paths by the size of their product: the product, and the links from the weight to the loss.
 
-        begin: the first link of each path, its value, and the array that it leads to.
+        begin: the first link of each path, its value, and the array at its end.
         """
         order = count()
         queue: list[tuple[float, int, float, HostArray | None, tuple[Any, ...]]] = []
@@ -85,7 +85,7 @@ class Search:
 
 
 def _largest_way(s: LocalDerivative, ahead: HostArray) -> HostArray:
-    """Return, for each element, the largest |slope| * bound over what it leads to."""
+    """Return, for each element, the largest |slope| * bound over its consumers."""
     size = np.abs(s.p)
     if s.kind == "units":
         return np.stack([np.max(size * bound, axis=1) for bound in ahead])
@@ -95,7 +95,7 @@ def _largest_way(s: LocalDerivative, ahead: HostArray) -> HostArray:
 
 
 def _ends(s: LocalDerivative, row: int, unit: int) -> Iterator[tuple[int, int, float]]:
-    """Yield (row, unit, slope) of what an element leads to."""
+    """Yield (row, unit, slope) of the elements that consume an element."""
     if s.kind == "units":
         yield from ((row, k, float(slope)) for k, slope in enumerate(s.p[unit]))
     elif s.q is None:

@@ -38,9 +38,9 @@ class Path:
 class Paths(ExplainResult):
     """The chain rule of one parameter: total = the paths' products + rest; gradient is the engine's value.
 
-    rows: the rows of the batch it is taken over. count: how many paths there are; paths: the largest. all_paths: the sum of
-    all, found without the backward pass. gradient: the engine's, without penalty (for some rows alone, the sum of input x
-    dL/dz, computed here, since the engine sums over the whole batch); penalty: what penalties add to it.
+    rows: the rows of the batch that are summed over. count: the number of paths; paths: the largest of them. all_paths: the
+    sum of all, computed without the backward pass. gradient: the engine's, without penalty (for single rows, the sum of
+    input x dL/dz, computed here, since the engine sums over the whole batch); penalty: the gradient of the penalties.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> (path,) = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]").paths

@@ -2,7 +2,7 @@
 
 dL/dw = sum over paths of dL/dy * slope * ... * slope * input. The number of paths grows with the product of the widths, so
 the largest are found by best-first search; the sum of all paths is computed by one forward pass through the kernel
-calls, which uses no backward pass except the loss's; that sum less the largest paths is one term, the rest.
+calls, which uses no backward pass except the loss's; that sum minus the largest paths is one term, the rest.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def paths(
 ) -> Paths:
     """Return the chain rule of one parameter, "0.weight[2,1]": the paths from the loss to it with the largest products.
 
-    sample: over this row of the batch only. Raises ConfigError for a name or a row that does not exist, or for a layer whose
-    backward pass is not made of kernels known here.
+    sample: sum over this row of the batch only. Raises ConfigError for a name or a row that does not exist, or for a layer
+    whose backward pass contains anything but known kernels.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> paths = bp.explain.paths(model, [[2.0]], [[5.0]], "0.weight[0,0]")
@@ -48,9 +48,9 @@ def paths(
     return paths_of(model.trace(x, y, weights), name, sample=sample, largest=largest)
 
 
-@np.errstate(all="ignore")  # numbers that are not finite are shown as they are
+@np.errstate(all="ignore")  # numbers that are not finite appear in the text as nan or inf
 def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: int = 10) -> Paths:
-    """Return the chain rule of one parameter of a step that was traced already."""
+    """Return the chain rule of one parameter of a traced step."""
     element, flow = find_element(traced.parameters, name), Dataflow(traced)
     whole(largest, "paths", "largest")
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
@@ -117,7 +117,7 @@ def _factors(links: list[Any]) -> tuple[Factor, ...]:
 
 
 def _penalty(flow: Dataflow, element: Element) -> float:
-    """Return what the penalties add to the gradient of a parameter."""
+    """Return the gradient of the penalties with respect to a parameter."""
     name, index = element
     uses = [
         u for u in flow.consumers[id(flow.trace.parameters[name])] if flow.trace.calls[u[0]].kernel.kind == "penalty"

@@ -1,7 +1,7 @@
 """Figures of explanations, drawn with matplotlib (extra `plot`).
 
-Each function returns a `matplotlib.figure.Figure` and touches nothing else: `figures.save(figure, "name.svg")`, or any method
-of the figure's own. English, or Portuguese with lang="pt".
+Each function returns a `matplotlib.figure.Figure` and changes no global state: save it by `figures.save(figure, "name.svg")`
+or use any method of the figure. Texts are English, or Portuguese with lang="pt".
 """
 
 from __future__ import annotations

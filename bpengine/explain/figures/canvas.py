@@ -1,8 +1,8 @@
 """Canvas: what all figures share: size, axes, colours, number format; matplotlib is imported when a figure is drawn.
 
 Only matplotlib's objects are used, never pyplot: no window, no current figure, no change to `matplotlib.rcParams`.
-Colours are those of Okabe, Ito, "Color universal design", 2008, which the colour-blind tell apart; a marker, a line style
-or a word always says the same as a colour.
+Colours are those of Okabe, Ito, "Color universal design", 2008, which colour-blind people can distinguish; a marker, a line
+style or a word always gives the same information as a colour.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", "-."), (PURPLE,
 TITLE, LABEL, TEXT, SMALL = 15.0, 13.0, 11.5, 10.0  # points, on paper 8 inches wide
 EDGE = 0.15  # inches left of a title
 LINE = 0.24  # inches from one line below a title to the next
-FEW_POINTS = 15  # of a line: so many get a marker each
+FEW_POINTS = 15  # points of a line up to which each gets a marker
 BAD = "x"  # the marker of a number that is not finite
 
 
@@ -82,7 +82,7 @@ def frame(axes: Axes, x: str, y: str, *, grid: bool = True) -> Axes:
 
 
 def title(figure: Figure, text: str, below: str = "") -> None:
-    """Write what the figure shows, and lines below it in smaller letters, at the upper left, above all axes.
+    """Write the title, and lines below it in smaller letters, at the upper left, above all axes.
 
     Lines that are wider than the figure are broken.
     """
@@ -100,7 +100,7 @@ def title(figure: Figure, text: str, below: str = "") -> None:
 
 
 def broken(text: str, width: float, size: float, weight: str = "normal") -> str:
-    """Return text with its lines broken at blanks where they are wider than the paper, `width` in inches."""
+    """Return text with lines broken at blanks where they are wider than the figure, `width` in inches."""
     font = library("font_manager").FontProperties(weight=weight)
     measure = library("textpath").TextToPath().get_text_width_height_descent
 

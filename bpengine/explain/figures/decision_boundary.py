@@ -1,4 +1,4 @@
-"""The decision boundary of a network with two inputs: which class it gives to every point of the plane."""
+"""The decision boundary of a network with two inputs: the class that it predicts at every point of the plane."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINTS = 201  # of the grid, along each side
+POINTS = 201  # points of the grid along each side
 CLASSES = ((canvas.BLUE, "o"), (canvas.VERMILION, "s"), (canvas.GREEN, "^"), (canvas.PURPLE, "D"), (canvas.ORANGE, "v"))
 
 
@@ -35,7 +35,7 @@ def decision_boundary(
     features: Sequence[str] | None = None,
     lang: str | None = None,
 ) -> Figure:
-    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; a ring marks rows on the wrong side.
+    """Return a matplotlib Figure of a classifier over its two inputs, with the rows; a ring marks misclassified rows.
 
     x (rows, 2). One output: y (rows, 1) has two values, and the boundary is where the output is `threshold`. Several: y has
     class numbers, and the boundary is where the two largest outputs are equal. features: the two inputs' names. Class names
@@ -84,7 +84,7 @@ def _predict(model: TrainedNetwork, x: HostArray) -> HostArray:
 
 
 def _verdicts(output: HostArray, threshold: float) -> HostArray:
-    """Return the class given to each output (n, outputs); -1, which is none, where an output is not a number."""
+    """Return the class of each row of outputs (n, outputs); -1 for no class, where an output is NaN."""
     chosen = output[:, 0] > threshold if output.shape[1] == 1 else np.argmax(output, axis=1)
     return np.where(np.isnan(output).any(axis=1), -1, chosen)
 
@@ -178,6 +178,6 @@ def _not_finite(axes: Axes, points: HostArray, translate: Translate) -> None:
     """Mark the points of the plane for which the output is not finite, a few of them."""
     if len(points):
         where = ", ".join(canvas.number(v) for v in points[0])
-        few = points[stream("figure points", 0).permutation(len(points))[:200]]  # every so many would lie on a line
+        few = points[stream("figure points", 0).permutation(len(points))[:200]]  # every n-th point would lie on a line
         label = translate("not_finite", count=len(points), where=where)
         axes.plot(*few.T, canvas.BAD, color=canvas.INK, markersize=5, label=label)

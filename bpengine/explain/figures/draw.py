@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("boundary", "fit", "gradients", "network", "sweep")
-POINTS = 101  # of a sweep for which no values are given
+POINTS = 101  # number of values in a sweep without given values
 
 
 def draw(
@@ -41,8 +41,8 @@ def draw(
 ) -> Figure:
     """Return the figure of a kind: "boundary", "fit", "gradients", "network" or "sweep".
 
-    parameter, values: of a sweep over one parameter or two; by default it extends to both sides of the model's value by the
-    size of that value, and at least by 1. layer, unit, sample: of a network. The loss curve is left out: it needs a fit.
+    parameter, values: of a sweep over one parameter or two; by default the values extend on both sides of the model's value
+    by its size, and at least by 1. layer, unit, sample: of a network. The loss curve is not among them: it needs a fit.
     Raises ConfigError for another kind, or a sweep without a parameter.
 
     >>> from bpengine.explain import figures
@@ -69,7 +69,7 @@ def draw(
 
 
 def around(model: TrainedNetwork, parameter: str) -> np.ndarray:
-    """Return values on both sides of a parameter's own."""
+    """Return values on both sides of a parameter's current value."""
     name, index = find_element(model.parameters, parameter)
     here = float(model.parameters[name][index])
     reach = max(1.0, abs(here))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POINTS = 401  # of the curve
-SEEN = 0.01  # share of the axis from which on a residual is a line
+POINTS = 401  # points of the curve
+SEEN = 0.01  # the smallest residual, as a share of the axis, that is drawn as a line
 FEW = 30  # rows whose residuals are drawn
 OTHERS = ((canvas.BLUE, (0, (6, 2))), (canvas.VERMILION, (0, (6, 2, 1, 2))), (canvas.PURPLE, (0, (3, 1, 1, 1, 1, 1))))
 
@@ -38,8 +38,8 @@ def fitted_curve(
 ) -> Figure:
     """Return a matplotlib Figure of a model's predictions over its input, with the data and their residuals.
 
-    x (rows, 1), y (rows, outputs) values. also: other values of some parameters, by the name of the curve that they make,
-    such as {"bias 0": {"1.bias": [0.0]}}, which show how the fit changed the curve. feature: what the input is.
+    x (rows, 1), y (rows, outputs) values. also: other values of some parameters, by the label of their curve, such as
+    {"bias 0": {"1.bias": [0.0]}}, which show how the fit changed the curve. feature: the name of the input.
     Raises ShapeError for a network with more than one input, ConfigError for more than four curves, for class numbers as
     targets, an unknown language, or without matplotlib.
 
@@ -113,13 +113,13 @@ def _curves(axes: Axes, grid: HostArray, predicted: HostArray, translate: Transl
 
 
 def _apart(axes: Axes, residuals: HostArray) -> bool:
-    """Tell whether a residual is long enough to be seen."""
+    """Tell whether a residual is long enough to be visible."""
     low, high = axes.get_ylim()
     return bool(np.any(np.abs(residuals) > SEEN * (high - low)))
 
 
 def _data(axes: Axes, x: HostArray, target: HostArray, predicted: HostArray, translate: Translate) -> str:
-    """Draw the rows and their residuals, where there are any to see; return the sum of squared residuals in words."""
+    """Draw the rows and their visible residuals; return the sum of squared residuals as text."""
     several = target.shape[1] > 1
     if len(x) <= FEW and _apart(axes, target - predicted):
         places, observed = np.repeat(x, target.shape[1]), target.ravel()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BINS = 48
-NAMED = 6  # units that are named before the rest is counted
+NAMED = 6  # units that are named; the others are counted
 LAYERS = 12
 
 
@@ -29,7 +29,7 @@ def gradient_histograms(sensitivity: Sensitivity, *, lang: str | None = None) ->
 
     All layers share one logarithmic axis, so that a vanishing gradient is visible. Zeros
     cannot be drawn on it: they are counted beside it, with dead and saturated units and non-finite values.
-    Raises ConfigError for something that is no sensitivity, more than 12 layers with parameters, an unknown language, or
+    Raises ConfigError for anything but a sensitivity, more than 12 layers with parameters, an unknown language, or
     without matplotlib.
 
     >>> from bpengine.explain import figures

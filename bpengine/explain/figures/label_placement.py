@@ -9,10 +9,10 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.figures.network_layout import Line, Weighted
 
-RADIUS = 0.4  # of a circle, in inches
-CLEAR, LONG, ENOUGH = 0.65, 0.34, 0.36  # space around a circle's middle, half a text's length, distance that is enough
+RADIUS = 0.4  # radius of a circle, in inches
+CLEAR, LONG, ENOUGH = 0.65, 0.34, 0.36  # space around a circle's middle, half a text's length, sufficient distance
 ROUNDS, CHOICES = 5, 41
-WORSE = 3.0  # how much worse it is to lie on a text than on a line
+WORSE = 3.0  # cost of covering a text, relative to covering a line
 
 
 def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
@@ -50,7 +50,7 @@ def _extent(line: Line, point: HostArray) -> HostArray:
 
 
 def _distance(line: Line, points: HostArray, taken: list[HostArray]) -> HostArray:
-    """Return how far a text at each of some points (n, 2) is from the texts that are written."""
+    """Return the distance of a text at each of some points (n, 2) from the placed texts."""
     if not taken:
         return np.full(len(points), ENOUGH)
     own, others = np.array([_extent(line, p) for p in points]), np.concatenate(taken)
@@ -59,7 +59,7 @@ def _distance(line: Line, points: HostArray, taken: list[HostArray]) -> HostArra
 
 
 def _clearance(line: Line, points: HostArray, lines: Sequence[Line]) -> HostArray:
-    """Return how far a text at each point is from the other lines between the same columns."""
+    """Return the distance of a text at each point from the other lines between the same columns."""
     own = np.array([_extent(line, p) for p in points])
     clearance = np.full(len(points), ENOUGH)
     for other in lines:

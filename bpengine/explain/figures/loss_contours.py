@@ -53,7 +53,7 @@ def _levels(loss: HostArray) -> HostArray | None:
         return None
     space = np.geomspace if canvas.spans_decades(finite) else np.linspace
     levels: HostArray = space(finite.min(), finite.max(), 14)
-    levels[0], levels[-1] = finite.min(), finite.max()  # without rounding: the last interval holds its upper end
+    levels[0], levels[-1] = finite.min(), finite.max()  # exact ends: the last interval includes its upper end
     return levels
 
 

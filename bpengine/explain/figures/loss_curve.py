@@ -42,8 +42,8 @@ def loss_curve(
 ) -> Figure:
     """Return a matplotlib Figure of the loss against the steps taken.
 
-    history: of one fit, of several, or several by name. The loss of a step is the one before its update. Where an epoch has
-    several steps, its mean loss is drawn over them; validation losses stand where their epoch ended. log: a logarithmic
+    history: that of one fit, several, or several by name. The loss of a step is the one before its update. Where an epoch has
+    several steps, its mean loss is drawn over them; validation losses are drawn at the end of their epoch. log: a logarithmic
     scale; by default where all losses are positive and the largest is at least 100 times the smallest.
     Raises ConfigError for a history without steps, more than four histories, an unknown language, or without matplotlib.
 
@@ -98,7 +98,7 @@ def _label(name: str, run: History, translate: Translate) -> str:
 
 
 def _draw(axes: Axes, run: History, style: tuple[str, str, str], label: str) -> None:
-    """Draw the steps, over them the means of epochs that have several, validation, and a ring where the fit ended."""
+    """Draw the steps, the means of epochs of several steps, the validation losses, and a ring where the fit ended."""
     colour, marker, line = style
     chosen: canvas.Style = {"color": colour, "marker": marker, "markersize": 7}
     main: canvas.Style = {**chosen, "linestyle": line, "linewidth": 2.4, "label": label, "zorder": 3}
@@ -129,7 +129,7 @@ def has_means(run: History) -> bool:
 
 
 def _key(axes: Axes, runs: Iterable[History], translate: Translate) -> None:
-    """Add to the legend what the kinds of lines and markers mean, those that are there."""
+    """Add to the legend the meaning of the line styles and markers that are used."""
     runs = list(runs)
     if any(map(has_means, runs)):
         axes.plot([], [], color=canvas.GREY, linewidth=1, label=translate("each_step"))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEFT, RIGHT, HEAD, FOOT = 0.8, 2.1, 1.2, 0.7  # room around the middles of the circles, in inches
-CHARACTERS = 8.6  # of the largest text, on an inch
+CHARACTERS = 8.6  # characters of the largest text per inch
 
 
 def network(
@@ -43,8 +43,8 @@ def network(
 ) -> Figure:
     """Return a matplotlib Figure of a small network in a training step on x, y, with the numbers of row `sample`.
 
-    layer, unit: a unit whose gradient is written out below as the sum it is, gradient x weight + gradient x weight + ...
-    over the next layer's units; everything else is drawn faded. The inputs of a model with Features have their names.
+    layer, unit: a unit whose gradient is written out below as a sum, gradient x weight + gradient x weight + ... over the
+    next layer's units; everything else is drawn faded. The inputs of a model with Features have their names.
     Raises ConfigError for a network too large to be read (more than 5 layers, 8 units or 24 parameters in one), a row, layer
     or unit that does not exist, an unknown language, or without matplotlib.
 
@@ -79,7 +79,7 @@ def network(
 
 
 def _wrapped(lines: list[str], width: float) -> list[tuple[str, bool]]:
-    """Return lines that fit on paper of a width in inches, and whether they belong to the last one, the result."""
+    """Return lines that fit a figure of a width in inches, and for each whether it is part of the last one, the result."""
     fitting = [textwrap.wrap(line, int(CHARACTERS * width), subsequent_indent="    ") for line in lines]
     return [(part, i == len(lines) - 1) for i, parts in enumerate(fitting) for part in parts]
 
@@ -97,7 +97,7 @@ def _paper(drawn: Diagram, width: float, head: float, foot: float) -> tuple[Figu
 
 
 def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, translate: Translate) -> None:
-    """Name the columns, and write what each output should have been."""
+    """Write the names of the columns and the target of each output."""
     top = drawn.height + 0.12
     canvas.write(axes, 0.0, top, translate("inputs"), fontweight="bold")
     for column, marks in zip(drawn.columns[1:], drawn.marks[1:], strict=True):
@@ -112,7 +112,7 @@ def _heads(axes: Axes, drawn: Diagram, traced: Trace, row: int, translate: Trans
 
 
 def _below(traced: Trace, row: int, translate: Translate) -> str:
-    """Return what stands below the title."""
+    """Return the lines below the title."""
     loss = canvas.number(traced.loss)
     below = translate("network_one", loss=loss)
     if traced.rows > 1:
@@ -133,12 +133,12 @@ def _texts(figure: Figure, lines: list[tuple[str, bool]], translate: Translate) 
     figure.text(left, 0.45 / height, translate("key"), fontsize=canvas.SMALL, color=canvas.GREY, **style)
 
 
-TERMS = 4  # of a sum, before the rest is one number
+TERMS = 4  # terms of a sum that are written out; the rest is one number
 TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"  # a line ends between terms
 
 
 def sum_lines(traced: Trace, place: str, unit: int, row: int, translate: Translate) -> list[str]:
-    """Return the lines: what is added up, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
+    """Return the lines: the kind of sum, dL/da as the sum of its terms, dL/dz as dL/da times the slope."""
     explanation = explain_trace(traced, place, unit, row)
     if explanation.incoming is None:
         lines = [translate("outside"), f"dL/da = {canvas.number(float(explanation.da[0]))}"]

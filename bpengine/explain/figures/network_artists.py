@@ -18,7 +18,7 @@ PARTIAL = "\N{PARTIAL DIFFERENTIAL} "
 FADED = 0.25
 LONGEST = 20  # characters of a name above a circle
 WIDE = 72.0  # size in points times characters of a text that fills a circle
-Chosen = tuple[str, int] | None  # place and unit of a circle that stands out
+Chosen = tuple[str, int] | None  # place and unit of the highlighted circle
 
 
 def draw_lines(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
@@ -43,7 +43,7 @@ def _name(spot: UnitMark, translate: Translate, inputs: Sequence[str]) -> str:
 
 
 def shortened(name: str) -> str:
-    """Return a name that has room above a circle: of a long one its two ends.
+    """Return a name that fits above a circle: for a long one its two ends.
 
     >>> shortened("bill length = (missing)")
     'bill leng… (missing)'
@@ -52,7 +52,7 @@ def shortened(name: str) -> str:
 
 
 def _fade(line: Line, chosen: Chosen) -> float:
-    """Return how opaque a line is: those that leave the chosen unit stand out."""
+    """Return the opacity of a line: those that leave the chosen unit are fully opaque."""
     return 1.0 if chosen is None or (line.start.place, line.start.unit) == chosen else FADED
 
 
@@ -82,7 +82,7 @@ def _weights(axes: Axes, drawn: Diagram, chosen: Chosen) -> None:
         }
         right, up = -0.095 * math.sin(line.angle), 0.095 * math.cos(line.angle)
         weight, gradient = canvas.number(line.weight), PARTIAL + canvas.number(line.gradient, 3)
-        # A number beside a faded line is grey and not faded: it is to be read as well.
+        # A number beside a faded line is grey and not faded, so that it stays readable.
         ink = canvas.INK if _fade(line, chosen) == 1.0 else canvas.GREY
         canvas.write(axes, x + right, y + up, weight, fontsize=canvas.SMALL, color=ink, bbox=box, **style)
         canvas.write(axes, x - right, y - up, gradient, fontsize=canvas.SMALL, color=canvas.PURPLE, bbox=box, **style)

@@ -16,7 +16,7 @@ from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
 from bpengine.layers import Dense
 
-UNITS, LAYERS, WEIGHTS = 8, 5, 24  # what can be read on one page; weights, of one layer
+UNITS, LAYERS, WEIGHTS = 8, 5, 24  # limits of a readable page; weights are those of one layer
 ROW = 1.3  # distance of the circles' middles in the tallest column, in inches
 
 
@@ -41,7 +41,7 @@ class Line:
 
     @property
     def angle(self) -> float:
-        """The direction it goes in, in radians."""
+        """The direction of the line, in radians."""
         return math.atan2(self.end.y - self.start.y, self.end.x - self.start.x)
 
 

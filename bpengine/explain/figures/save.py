@@ -1,4 +1,4 @@
-"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time; an SVG is dark on a dark screen."""
+"""Save a figure as PNG, SVG or PDF: atomically, and with the same bytes each time; an SVG has colours for dark screens too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("pdf", "png", "svg")
 DPI = 150
 SHADES = 72  # dots per inch of the shaded planes in a drawing of lines: they are smooth, and small files load fast
-DATES = {"pdf": "CreationDate", "svg": "Date"}  # left out, so that the same figure is the same file
+DATES = {"pdf": "CreationDate", "svg": "Date"}  # metadata left out, so that the same figure gives the same file
 
 
 def save(figure: Figure, path: str | os.PathLike[str], *, force: bool = False) -> Path:

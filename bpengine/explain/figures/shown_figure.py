@@ -1,4 +1,4 @@
-"""A matplotlib Figure that notebooks show as a picture; imported when a figure is drawn, for matplotlib is optional."""
+"""A matplotlib Figure that notebooks show as a picture; imported when a figure is drawn, since matplotlib is optional."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from bpengine.i18n.language import localized
 from bpengine.output.dark_svg import with_dark
 from bpengine.output.rich_form import block, on_paper
 
-LARGEST: Final = 500_000  # characters of a drawing in a notebook: a larger one is given as pixels
+LARGEST: Final = 500_000  # the longest SVG, in characters, that a notebook gets; a larger one is sent as pixels
 PIXELS: Final = 110  # per inch
 
 
 class ShownFigure(Figure):
-    """A Figure with the names that all pictures of the engine have: `to_svg`, `to_html`, `save`."""
+    """A Figure with the methods of all pictures of the engine: `to_svg`, `to_html`, `save`."""
 
     def to_svg(self) -> str:
         """Return the figure as SVG, with the colours of a dark page as well: what `save` writes."""
@@ -30,12 +30,12 @@ class ShownFigure(Figure):
         return block(on_paper(drawn(self, "svg").decode(), str(self.get_label())))
 
     def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
-        """Write the figure, whole or not at all: `bp.explain.figures.save(figure, path)`."""
+        """Write the figure, completely or not at all: `bp.explain.figures.save(figure, path)`."""
         return save(self, path, force=force)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """Return what a notebook shows, without `pyplot` and without a magic command."""
-        svg = drawn(self, "svg").decode()  # on white: the notebook's colours need not be those of the system
+        svg = drawn(self, "svg").decode()  # on white: the notebook's colour scheme may differ from the system's
         if len(svg) <= LARGEST:
             return {"image/svg+xml": svg, "text/plain": self._words()}
         buffer = BytesIO()

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-NEAR = 0.045  # of the axes: two points so near have no room for a number each
+NEAR = 0.045  # as a share of the axes: two points this near have no room for two numbers
 
 
 def sweep(swept: Sweep, *, lang: str | None = None) -> Figure:
     """Return a matplotlib Figure of a `bpengine.explain.Sweep`: a curve for one parameter, contour lines for two.
 
     A descent in it is drawn point by point, numbered, with the slope at its start; the title names the rule that ended it.
-    Raises ConfigError for something that is no sweep, two parameters with a single value, an unknown language, or without
+    Raises ConfigError for anything but a sweep, two parameters with a single value, an unknown language, or without
     matplotlib.
 
     >>> from bpengine.explain import figures
@@ -71,7 +71,7 @@ def _curve(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> No
 
 
 def _descent(axes: Axes, descent: Descent, translate: Translate) -> None:
-    """Draw the points of a descent in one parameter: before each step, the loss that was."""
+    """Draw the points of a descent in one parameter: the loss before each step."""
     at = np.array([p.value[0] for p in descent.points])
     loss, slope = np.array([p.loss for p in descent.points]), descent.points[0].slope[0]
     low, high = canvas.margin(*axes.get_ylim(), 0.08)  # room for the numbers
@@ -86,7 +86,7 @@ def _descent(axes: Axes, descent: Descent, translate: Translate) -> None:
         label=translate("tangent", slope=canvas.number(slope)), zorder=3,
     )  # fmt: skip
     axes.set_ylim(low, high)
-    side = "left" if slope <= 0 else "right"  # where the curve is not
+    side = "left" if slope <= 0 else "right"  # on the side away from the curve
     _name(axes, (at[0], loss[0]), translate("start", value=canvas.number(at[0])), side)
     label = translate("descent_end", value=canvas.number(descent.points[-1].new[0]))
     axes.axvline(descent.points[-1].new[0], color=canvas.GREEN, linestyle="-.", label=label, zorder=1)
@@ -99,7 +99,7 @@ def _plain(old: float, slope: float, rate: float | None, new: float) -> bool:
 
 
 def _numbers(axes: Axes, at: HostArray, loss: HostArray) -> None:
-    """Write the steps' numbers; steps too near each other for a number each have one range of numbers together."""
+    """Write the steps' numbers; steps too near each other for separate numbers share a range of numbers."""
     box = np.array([np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim())])
     points = np.column_stack([at, loss])
     groups: list[list[int]] = [[0]]

@@ -14,14 +14,14 @@ from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.ops import known
 
-SATURATED = 0.05  # of the activation's steepest slope: what passes is a twentieth, as at sigmoid 0.013 or 0.987
-VANISHING = 1e-3  # about 4^-5: what five sigmoids, whose slope is at most 1/4, leave of a gradient at the very best
+SATURATED = 0.05  # relative to the activation's steepest slope: a twentieth, as where sigmoid is 0.013 or 0.987
+VANISHING = 1e-3  # about 4^-5: the largest factor of five sigmoids, whose slope is at most 1/4
 EXPLODING = 1e3
 
 
 @dataclass(frozen=True)
 class UnitSensitivity:
-    """One unit: the norm of its parameters' partials (None without any), and whether a gradient passes its activation.
+    """One unit: the norm of its parameters' partial derivatives (None without any), and whether gradients pass its activation.
 
     slope: the largest |f'(z)| over the batch, relative to the activation's largest (None without an activation).
     verdict: "dead" (slope 0 in every row), "saturated" (below SATURATED in every row) or "".
@@ -36,7 +36,7 @@ class UnitSensitivity:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSensitivity:
-    """One layer: the norm of its parameters' partials (None without any), and how large the gradient is that arrives.
+    """One layer: the norm of its parameters' partial derivatives (None without any), and the size of the incoming gradient.
 
     rms: root mean square of dL/dz over batch and units; ratio: relative to the output layer's. verdict: "vanishing",
     "exploding" or "". dead, saturated: units.
@@ -77,7 +77,7 @@ def _units(traced: Trace, layer: LayerTrace) -> Iterator[UnitSensitivity]:
 
 
 def _relative_slopes(traced: Trace, layer: LayerTrace) -> HostArray | None:
-    """Return each unit's largest |f'(z)| over the batch, relative to the steepest slope the activation has."""
+    """Return each unit's largest |f'(z)| over the batch, relative to the activation's steepest slope."""
     for position, slopes in traced.slopes.items():
         call = traced.calls[position]
         if call.kernel.kind == "activation" and call.result[0] is layer.a and call.kernel.local_derivatives is None:
@@ -92,7 +92,7 @@ def _relative_slopes(traced: Trace, layer: LayerTrace) -> HostArray | None:
 
 @lru_cache
 def _steepest(name: str, options: tuple[tuple[str, float], ...]) -> float:
-    """Return the largest |f'(z)| of an activation of the engine's, found once."""
+    """Return the largest |f'(z)| of an activation of the engine; computed once."""
     return _steepest_of(KERNELS[name], dict(options))
 
 

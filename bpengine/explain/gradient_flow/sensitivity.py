@@ -1,6 +1,6 @@
 """Sensitivity: how much each parameter changes the loss, ranked; and the units and layers that pass no gradient.
 
-The gradient is the list of every parameter's partial derivative: how much the loss changes per change of that parameter.
+A parameter's partial derivative is the change of the loss per change of that parameter.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from bpengine.trained import TrainedNetwork, input_names
 class Partial:
     """One parameter: its value, the partial derivative of the loss with respect to it, and its share of the whole.
 
-    share: of the sum of all partials' squares. input: what a model's Features call the input that a weight reads, None where
-    it reads none or they have no names.
+    share: of the sum of all partials' squares. input: the name that a model's Features give to the input of a weight; None
+    for other parameters and inputs without names.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Sensitivity(ExplainResult):
 
     @cached_property
     def order(self) -> HostArray:
-        """The places of all partials in one vector, largest first; one that is not finite comes before all."""
+        """The positions of all partials in one vector, the largest first; partials that are not finite come first of all."""
         size = np.abs(np.concatenate([g.ravel() for g in self.gradients.values()]).astype(float))
         return np.argsort(-np.where(np.isfinite(size), size, np.inf), kind="stable")
 
@@ -109,7 +109,7 @@ class Sensitivity(ExplainResult):
     def to_rows(self, largest: int | None = None) -> list[dict[str, Any]]:
         """Return one dict per parameter, ranked: pandas.DataFrame(sensitivity.to_rows()).
 
-        With Features that name the inputs, "input" is the one that a weight of the first layer reads, else None.
+        With Features that name the inputs, "input" is the name of the input of a first-layer weight, else None.
         """
         named = bool(self.input_names)
         return [
@@ -147,9 +147,9 @@ class Sensitivity(ExplainResult):
 def sensitivity(model: TrainedNetwork, x: ArrayLike, y: ArrayLike, *, weights: ArrayLike | None = None) -> Sensitivity:
     """Return how much each parameter of a model changes the loss on x, y, and which units and layers pass no gradient.
 
-    A unit is dead when f'(z) is 0 in every row: nothing reaches its weights. It is saturated when f'(z) stays below 5 % of
+    A unit is dead when f'(z) is 0 in every row: its weights get no gradient. It is saturated when f'(z) stays below 5 % of
     the activation's steepest slope in every row. A layer's gradient vanishes (explodes) when the root mean square of its
-    dL/dz is below 1e-3 (above 1e3) times the output layer's: initial weights are chosen to keep it equal.
+    dL/dz is below 1e-3 (above 1e3) times the output layer's; initial weights are chosen to keep this size constant.
     Source: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(2, "tanh"), bp.Dense(1)], "mean_squared_error"), dtype="float64")
@@ -160,7 +160,7 @@ def sensitivity(model: TrainedNetwork, x: ArrayLike, y: ArrayLike, *, weights: A
 
 
 def sensitivity_of(traced: Trace, names: Sequence[str] = ()) -> Sensitivity:
-    """Return the sensitivity of a step that was traced already. names: of the network's inputs."""
+    """Return the sensitivity of a traced step. names: those of the network's inputs."""
     units, layers = health_of(traced)
     return Sensitivity(
         loss=traced.loss,

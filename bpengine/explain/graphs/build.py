@@ -1,4 +1,4 @@
-"""Build a graph from a traced step: which calls and arrays are drawn, where each stands, and what is written there."""
+"""Build a graph from a traced step: which calls and arrays are drawn, their positions and their labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bpengine.i18n.translate import Translate, format_number
 from bpengine.ops import Call
 from bpengine.trained import TrainedNetwork
 
-SMALL = 9  # arrays of so many numbers are shown with their values
+SMALL = 9  # the most numbers of an array that is shown with its values
 
 
 def graph(
@@ -29,7 +29,7 @@ def graph(
 ) -> Graph:
     """Return the computational graph of a training step, with `update` also that of the parameters' update.
 
-    lang: "en" or "pt", of the words in it; formulas and the names of kernels and parameters stay as they are.
+    lang: the language of its words, "en" or "pt"; formulas and the names of kernels and parameters are not translated.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
     >>> [node.title for node in bp.explain.graph(model, [[2.0]], [[5.0]]).nodes if node.kind == "call"]
@@ -39,7 +39,7 @@ def graph(
 
 
 def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) -> Graph:
-    """Return the computational graph of a step that was traced already."""
+    """Return the computational graph of a traced step."""
     translate = translator_for(lang)
     chosen = [i for i, call in enumerate(traced.calls) if _drawn(call, update)]
     columns = _columns(traced, chosen)
@@ -58,7 +58,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
             )
         for name, array in _taken(traced, i, call):
             if here.row == 2 and id(array) in parameters:
-                continue  # the node says which parameter it is about
+                continue  # the node names the parameter
             start = makers.get(id(array))
             if start is None:
                 start = makers[id(array)] = f"g{len(sources)}"
@@ -76,7 +76,7 @@ def _drawn(call: Call, update: bool) -> bool:
 
 
 def _taken(traced: Trace, position: int, call: Call) -> Iterator[tuple[str, HostArray]]:
-    """Yield the arrays that are drawn as going into a call: a backward's gradient; an update's parameter and gradient."""
+    """Yield the arrays that are drawn as inputs of a call: a backward's gradient; an update's parameter and gradient."""
     names = call.kernel.arguments
     if call.function.endswith("_bwd"):
         if call.kernel.outputs != ("loss",):
@@ -137,7 +137,7 @@ def _node(traced: Trace, position: int, column: int, taken: Container[int], tran
 
 
 def _formula(call: Call, taken: Container[int]) -> Iterator[str]:
-    """Yield what a call computes, and what comes of it where no edge says so: the loss, the gradients of parameters."""
+    """Yield the formula of a call, and its results that no edge shows: the loss, the gradients of parameters."""
     for name, array in call.named_results().items():
         if name in call.kernel.formula:
             yield f"{name} = {call.kernel.formula[name]}"
@@ -151,7 +151,7 @@ def _ahead(traced: Trace, position: int) -> bool:
 
 
 def _given_node(traced: Trace, array: HostArray, name: str, user: Node, number: str) -> Node:
-    """Return the node of an array that no call made: an input or a parameter, by its own name, with shape and values."""
+    """Return the node of an array that no call computed: an input or a parameter, by its name, with shape and values."""
     known: Mapping[int, str] = {
         id(traced.x): "x", id(traced.target): "target", id(traced.weights): "weights",
         **{id(a): n for n, a in traced.parameters.items()},

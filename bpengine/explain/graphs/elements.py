@@ -14,9 +14,9 @@ Phase = Literal["forward", "backward", "update"]
 class Node:
     """One kernel call, or an array that was given (kind "given").
 
-    formula: what it computes, and shape and values of a result that no node takes; or those of a given array. column, row:
-    where it stands: forward calls from left to right in row 0, each backward call below its forward in row 1, penalties and
-    updates in row 2, given arrays above in row -1.
+    formula: the call's formula, with shape and values of a result that no node uses; for a given array, its shape and values.
+    column, row: its position: forward calls from left to right in row 0, each backward call below its forward in row 1,
+    penalties and updates in row 2, given arrays above in row -1.
     """
 
     id: str
@@ -53,7 +53,7 @@ class GraphData:
     title: str
 
     def with_visible_names(self) -> GraphData:
-        """Return the graph with names in which everything can be seen: XML has no control characters at all."""
+        """Return the graph with control characters in names replaced by visible ones: XML allows no control characters."""
         nodes = tuple(
             replace(
                 n,

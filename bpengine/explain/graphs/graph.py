@@ -42,7 +42,7 @@ class Graph(GraphData, ExplainResult):
         return self.to_svg()
 
     def save(self, path: PathLike) -> None:
-        """Write the graph, whole or not at all, in the form that the name ends in: .svg, .dot or .mmd (Mermaid).
+        """Write the graph, completely or not at all, in the format of the name's ending: .svg, .dot or .mmd (Mermaid).
 
         Raises ConfigError for another ending, WriteError for a file that cannot be written.
         """

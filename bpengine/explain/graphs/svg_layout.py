@@ -1,4 +1,4 @@
-"""The boxes of a graph's picture: what stands in each, how large it is and where, in pixels."""
+"""The boxes of a graph's picture: the text, size and position of each, in pixels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A node with its lines, where it stands and how large it is."""
+    """A node with its lines of text, its position and its size."""
 
     node: Node
     lines: tuple[str, ...]

@@ -14,14 +14,14 @@ def along_side(way: Sequence[Point]) -> bool:
 
 
 def beside_line(edge: Edge, way: Sequence[Point]) -> float:
-    """Return where the label of such an edge begins."""
+    """Return the position where the label of such an edge begins."""
     return way[1][0] - label_width(edge) - 3
 
 
 def way_of(edge: Edge, number: int, boxes: dict[str, Box]) -> list[Point]:
     """Return the corners of an edge: straight to a neighbour, else around the boxes in between."""
     a, b = boxes[edge.start], boxes[edge.end]
-    aside = 5.0 * (number % 5)  # edges that go around do not lie on each other
+    aside = 5.0 * (number % 5)  # edges around boxes get distinct tracks, so that they do not overlap
     if a.node.column == b.node.column:
         return _down(a, b, min(box.x for box in boxes.values() if box.node.column == a.node.column) - 12 - aside)
     if a.node.row == -1:

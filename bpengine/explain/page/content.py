@@ -1,4 +1,4 @@
-"""Content: what the page shows of one step, from the explanations: units, weights and their sums."""
+"""Content: the part of a step that the page shows, from the explanations: units, weights and their sums."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Content:
-    """What is taken from every step: the units of `columns`, in the `rows` of the batch that are shown.
+    """The selection from every step: the units of `columns`, in the `rows` of the batch that are shown.
 
-    terms: of one sum that are written out; the others are added up. inputs: the names of the features, or None.
-    `take` puts the numbers of a step on a sheet and returns where each went.
+    terms: the number of terms of a sum that are written out; the others are added up. inputs: the names of the features, or
+    None. `take` adds the numbers of a step to a table and returns their positions.
     """
 
     columns: Sequence[Column]
@@ -58,14 +58,14 @@ class Content:
     labels: Labels
 
     def explained(self, trace: Trace) -> Iterator[tuple[Explanation, int, Label]]:
-        """Yield the explanation of every unit that is shown, the number of its column, and what names its forward terms."""
+        """Yield the explanation of every shown unit, the number of its column, and a function that names its forward terms."""
         for number, column in enumerate(self.columns[1:], start=1):
             label = self.input_label if column.sources == (0,) else forward_label
             for unit in column.units:
                 yield explain_trace(trace, column.place, unit), number, label
 
     def take(self, trace: Trace, sheet: NumberTable) -> dict[str, Any]:
-        """Return the structure of one step, the same for every step of a run; its numbers are on the sheet."""
+        """Return the structure of one step, the same for every step of a run; its numbers are in the table."""
         units: list[dict[str, Any]] = []
         weights: list[dict[str, Any]] = []
         for explanation, number, label in self.explained(trace):
@@ -94,7 +94,7 @@ class Content:
         }  # fmt: skip
 
     def input_label(self, term: Term, translate: Translate) -> str:
-        """Name a term of a unit that takes the network's inputs: by the feature's own name where there is one."""
+        """Name a term of a unit that takes the network's inputs: by the feature's name where there is one."""
         plain = forward_label(term, translate)
         return self.inputs[term.unit] if self.inputs and plain == translate("input", unit=term.unit) else plain
 
@@ -159,7 +159,7 @@ class Content:
 
 
 def data_label(part: ParameterSums) -> Label:
-    """Return what names the terms of a gradient over the batch."""
+    """Return a function that names the terms of a gradient over the batch."""
     return _use_label if len(part.uses) > 1 else _row_label
 
 

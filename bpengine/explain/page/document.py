@@ -26,12 +26,13 @@ SCRIPTS = (
 )  # fmt: skip
 
 
-HEIGHT = 760  # pixels of the page in a notebook: all of it but the notes, without a second scroll bar on most screens
+# height of the page in a notebook, in pixels: all but the notes, without a second scroll bar on most screens
+HEIGHT = 760
 
 
 @dataclass(frozen=True)
 class Page(RichForm):
-    """What the page shows: the data's title, the language it opens in, what was trained, and the steps.
+    """The content of a page: the data's title, the initial language, the settings of the training, and the steps.
 
     content: columns of units, units, weights and their sums (`content.py`), numbers (`packing.py`), steps and losses.
 
@@ -64,7 +65,7 @@ class Page(RichForm):
         return self.to_html()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, completely or not at all."""
         write_whole(path, self.to_html().encode())
 
     def _html_parts(self) -> Iterator[str]:
@@ -80,7 +81,7 @@ class Page(RichForm):
         return " ".join(part for part in (self.title, self.about["sizes"]) if part) + " - backpropagation"
 
     def _json(self) -> str:
-        """Return the content as JSON in which no "<" stands: no name in it can end the element it is in."""
+        """Return the content as JSON without "<", so that no name in it can end the HTML element around it."""
         content = {"title": self.title, "lang": self.lang, "about": self.about, "words": page_phrases(), **self.content}
         plain = visible_json(_seen(content), separators=(",", ":"))
         return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", plain)
@@ -100,7 +101,7 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """Return the hash by which a Content-Security-Policy lets this very text run."""
+    """Return the hash by which a Content-Security-Policy allows this script."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 

@@ -14,7 +14,7 @@ from bpengine.kernels._trees import Tree
 
 
 class NumberRef(int):
-    """The position of a number in a sheet; in a page's JSON it becomes the position of its column."""
+    """The position of a number in a table; in a page's JSON it becomes the position of its column."""
 
 
 class NumberTable:
@@ -34,15 +34,15 @@ class NumberTable:
 
 
 def distinct(sheet: NumberTable) -> int:
-    """Return how many different numbers a sheet holds: about how many columns it will need."""
+    """Return how many different numbers a table holds: about the number of columns it will need."""
     return len({np.float64(value).tobytes() for value in sheet.values})
 
 
 def packed(sheets: Sequence[NumberTable]) -> tuple[dict[str, str], list[int]]:
-    """Return the columns of several steps, packed, and the number of the column of each position of a sheet.
+    """Return the columns of several steps, packed, and the number of the column of each position of a table.
 
-    Equal columns are kept once. `constants` come first, a number each; then `singles`, columns of float32, which hold
-    their numbers exactly; then `doubles`. Little-endian, base64; a column's numbers, one per step, stand together.
+    Equal columns are stored once. `constants` come first, one number each; then `singles`, columns that float32 holds
+    exactly; then `doubles`. Little-endian, base64; a column's numbers, one per step, are consecutive.
     """
     table = np.array([sheet.values for sheet in sheets], dtype="<f8").reshape(len(sheets), -1).T
     kinds: list[dict[bytes, HostArray]] = [{}, {}, {}]
@@ -74,9 +74,9 @@ def _kind(column: HostArray) -> int:
 
 
 def array_text(array: HostArray) -> dict[str, Any]:
-    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that holds its numbers.
+    """Return an array as {"kind": "<f8", "<f4", "<i4" or "<u4", "text": base64}: in float32 where that is exact.
 
-    Of one that holds a single number throughout, such as moments before the first step, that number and "count", how often.
+    For an array of equal numbers, such as moments before the first step, that number and "count", their number.
     """
     if array.dtype.kind == "f":
         with np.errstate(all="ignore"):

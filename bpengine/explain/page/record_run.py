@@ -26,11 +26,11 @@ from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.fit import FitSettings
 from bpengine.training.optimizers import Optimizer, make_optimizer
 
-ROWS, TERMS = 8, 10  # of the batch, and of one sum, that are shown
-FEW_ROWS, FEW_TERMS = 4, 6  # of a network that is too large to be drawn whole
+ROWS, TERMS = 8, 10  # rows of the batch, and terms of one sum, that are shown
+FEW_ROWS, FEW_TERMS = 4, 6  # rows and terms for a network that is too large to be drawn completely
 LARGEST = 1_000_000  # bytes of a page: steps are left out until it is no larger, or two are left
-BYTES = 850_000  # of a page beside its scripts, about; more steps than fit are thinned out evenly
-STATE = 2_000  # numbers of a state that is kept for every step; of a larger one the first alone
+BYTES = 850_000  # approximate bytes of a page without its scripts; more steps than fit are thinned out evenly
+STATE = 2_000  # numbers of a state that is kept for every step; a larger one is kept for the first step only
 BYTES_OF_A_NUMBER = 8 * 4 / 3  # float64 in base64
 
 
@@ -47,15 +47,15 @@ def page(
     outputs: Sequence[str] | None = None,
     lang: str | None = None,
 ) -> Page:
-    """Train on the full batch for some steps and return them as a page; the model is left as it was.
+    """Train on the full batch for some steps and return them as a page; the model is left unchanged.
 
-    x (rows, inputs); y as the loss asks for; weights (rows,) or None. title: of the data. inputs, outputs: names of the
-    features and of the classes; by default those of the model. lang: "en" or "pt", which the page opens in, by
+    x (rows, inputs); y as the loss requires; weights (rows,) or None. title: that of the data. inputs, outputs: names of the
+    features and of the classes; by default those of the model. lang: the initial language of the page, "en" or "pt"; by
     default the language that is set.
     A step in which a number is not finite is the last one; the page names the first cause. Weights, inputs, targets,
     activations and the learning rate can be changed in the page, which then computes the step itself, for about 130,000
-    weights and numbers of rows in float32, 65,000 in float64; it says why where it cannot. Its "Save" writes them to a file.
-    Raises ConfigError for settings that make no sense, ShapeError or DataError for rows that do not fit.
+    weights and numbers of rows in float32, 65,000 in float64; otherwise it says why it cannot. "Save" writes them to a file.
+    Raises ConfigError for invalid settings, ShapeError or DataError for rows that do not fit.
 
     >>> import bpengine as bp
     >>> xor = bp.data.load("xor")
@@ -110,7 +110,7 @@ class _Taken:
         self.structure: dict[str, Any] = {}
 
     def look(self, trace: Trace) -> NumberTable:
-        """Return the sheet of a step, without keeping it; with the state it began from, where the page computes with it."""
+        """Return the numbers of a step, without keeping it, and its initial state where the page computes with it."""
         sheet = NumberTable()
         self.structure = self.shown.take(trace, sheet)
         arrays = [array.ravel() for _, array in leaves(state_of(trace))]
@@ -121,17 +121,17 @@ class _Taken:
         return sheet
 
     def add(self, step: int, trace: Trace) -> None:
-        """Take a step."""
+        """Add a step."""
         self.steps.append(step)
         self.sheets.append(self.look(trace))
 
     def thin(self, share: float) -> None:
-        """Keep a share of the steps, evenly, the first and the last among them, and at least one step fewer."""
+        """Keep an even selection of the steps with the first and the last, at least one step fewer."""
         kept = spread(len(self.steps), max(2, min(len(self.steps) - 1, int(share * len(self.steps)))))
         self.steps, self.sheets = [self.steps[i] for i in kept], [self.sheets[i] for i in kept]
 
     def size(self, first: Trace) -> int:
-        """Return how many bytes the page has beside the numbers of its steps, about."""
+        """Return about how many bytes the page has without the numbers of its steps."""
         sheet = self.look(first)
         if self.recorded.program is None:
             return 0
@@ -168,7 +168,7 @@ def _column(column: Column) -> dict[str, Any]:
 
 
 def spread(count: int, wanted: int) -> list[int]:
-    """Return `wanted` numbers from 0 to count - 1, first and last among them, as evenly as whole numbers can be."""
+    """Return `wanted` whole numbers from 0 to count - 1, with the first and the last, as evenly spaced as possible."""
     return sorted({int(i) for i in np.rint(np.linspace(0, count - 1, min(count, wanted)))})
 
 

@@ -2,7 +2,7 @@
 
 write           a step as lines
 verify          every line derived again; verified: the result
-entries         one line taken apart, and what it must hold
+entries         the parts of one line, and their validation
 evaluate        a kernel's formula in extended precision, and whether a recorded array agrees with it
 backward_check  is the written backward pass the reverse of the forward pass?
 """

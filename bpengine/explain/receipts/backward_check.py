@@ -1,8 +1,7 @@
 """Check that the backward pass of a receipt is the reverse of its forward pass, by the numbers of its arrays.
 
-An array's gradient is the sum of what comes back from all of its uses. For every forward call, what goes into its
-backward call must be that sum for its output; for every parameter, its gradient must be that sum; and the update must
-take that gradient and no other.
+An array's gradient is the sum of the contributions of all its uses. For every forward call, the cotangent of its backward
+call must be that sum for its output; every parameter's gradient must be that sum; and the update must use that gradient.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ class BackwardCheck:
         self.counter: HostArray | None = None
 
     def head(self, line: int, entry: Mapping[str, Any]) -> None:
-        """Take the head."""
+        """Add the head."""
         self.loss, self.rule = entry["loss"], entry["optimizer"]
         self.shape = [entry["rows"], entry["network"][0]]
         self.smoothing = entry.get("label_smoothing", 0.0)
 
     def given_array(self, line: int, entry: Mapping[str, Any], array: HostArray) -> None:
-        """Take a given array; for some roles its values are prescribed."""
+        """Add a given array; for some roles its values are prescribed."""
         role = self.roles[entry["array"]] = entry["given"]
         if role == "one" and not np.all(array == 1):
             self.wrong.append((line, reason("one")))
@@ -58,7 +57,7 @@ class BackwardCheck:
             self.wrong.append((line, reason("counter")))
 
     def call(self, line: int, entry: dict[str, Any]) -> None:
-        """Take a call."""
+        """Add a call."""
         number = entry["call"]
         if number in self.calls:
             self.wrong.append((line, reason("call_twice", call=number)))
@@ -72,11 +71,11 @@ class BackwardCheck:
             self.uses.setdefault(array, []).append((number, name))
 
     def result(self, line: int, results: dict[str, Any]) -> None:
-        """Take the result."""
+        """Add the result."""
         self.results = {**results, "line": line}
 
     def first_wrong(self) -> Wrong | None:
-        """Return the first line that does not belong where it is, and why."""
+        """Return the first line that is wrong in its place, and the reason."""
         errors = [*self.wrong, *self._forward(), *self._backward(), *self._named()]
         return min(errors, key=lambda wrong: wrong[0], default=None)
 
@@ -86,7 +85,7 @@ class BackwardCheck:
         return next((n for n, c in self.calls.items() if _OWNER[c["function"]].kind == "loss"), -1)
 
     def _forward(self) -> Iterator[Wrong]:
-        """Check that every layer's call before the loss has its backward, and that the loss is the one of the head."""
+        """Check that every layer's call before the loss has its backward, and that the loss is that of the head."""
         turn = self._turn
         if turn < 0:
             yield self.results["line"], reason("no_loss")
@@ -179,7 +178,7 @@ class BackwardCheck:
         return contributions
 
     def _is_sum(self, array: int, wanted: list[int]) -> bool:
-        """Tell whether an array is the sum of those wanted, following the additions that accumulate gradients.
+        """Tell whether an array is the sum of the wanted ones, following the additions that accumulate gradients.
 
         A receipt may name the same sum many times, so the search stops once it has more parts than are wanted.
         """

@@ -1,4 +1,4 @@
-"""Why a line of a receipt does not follow from the lines before it; several files here raise it, `verify` catches it."""
+"""Why a line of a receipt does not follow from the lines before it; several files here raise this, `verify` catches it."""
 
 from __future__ import annotations
 

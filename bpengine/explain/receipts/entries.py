@@ -1,7 +1,7 @@
 """Entries: what a line of a receipt may hold, validated before anything is computed from it.
 
-A receipt may come from a stranger. Its arrays are of known dtypes, none is empty and each holds its values; a call has the
-arguments and options of its kernel, in shapes that belong together. So nothing that is derived is larger than what is written.
+A receipt may come from an untrusted source. Its arrays have known dtypes, none is empty and each holds its values; a call has
+the arguments and options of its kernel, in matching shapes. So no derived array is larger than the receipt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def fails(key: str, **values: object) -> DoesNotFollow:
 
 
 def array_of(entry: Mapping[str, Any]) -> HostArray:
-    """Return the array of an entry; raise DoesNotFollow for one that is not what it says."""
+    """Return the array of an entry; raise DoesNotFollow for one whose values do not match its description."""
     number, shape, dtype, written = (entry[name] for name in ("array", "shape", "dtype", "values"))
     if type(number) is not int:
         raise fails("damaged", error="the number of an array is a whole number")
@@ -94,10 +94,10 @@ def check_call(
 def _shapes(
     entry: Mapping[str, Any], row: Kernel, inputs: Mapping[str, HostArray]
 ) -> list[tuple[Shape, tuple[int, ...]]]:
-    """Return, for every array that comes and goes, the shape that the kernel says and the one that it has."""
+    """Return, for every argument and result, the shape that the kernel states and its actual shape."""
     shapes: list[tuple[Shape, tuple[int, ...]]] = []
     for name, array in inputs.items():
-        if name == "target" and array.ndim == 1 and row.target == "classes":  # numbers of classes
+        if name == "target" and array.ndim == 1 and row.target == "classes":  # class numbers
             shapes.append((("B",), array.shape))
         elif name in row.arguments:
             shapes.append((row.shapes[name], array.shape))
@@ -111,7 +111,7 @@ def _shapes(
 
 
 def _belong(row: Kernel, shapes: list[tuple[Shape, tuple[int, ...]]]) -> bool:
-    """Tell whether shapes are those that a kernel says: equal where it says the same, and its letters one number each.
+    """Tell whether shapes are those that a kernel states, with one number for each of its letters.
 
     An element-wise kernel takes arrays of any number of axes (an update of a bias, the sum of two losses), all of one shape.
     """

@@ -1,8 +1,8 @@
 """Derive a kernel call's outputs from its inputs with plain NumPy: the formula of the KERNELS table, evaluated as printed.
 
-No kernel function is called. The formulas are text, written beside the kernels and not made from them; what they name
-besides the arguments (a mask, a mean, the share of a row in the loss) is computed here. All in extended precision where
-the machine has it, so that the only rounding left is that of the engine.
+No kernel function is called. The formulas are text, written beside the kernels and not derived from them; what they name
+besides the arguments (a mask, a mean, the share of a row in the loss) is computed here. Everything is in extended
+precision where the machine has it, so that only the engine's own rounding remains.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ WIDE = np.longdouble
 def derive(
     function: str, inputs: Mapping[str, HostArray], options: Mapping[str, Any], dtype: str, *, wide: bool = True
 ) -> dict[str, HostArray]:
-    """Return the outputs of a call by name; a backward is given the inputs and statistics of its forward, and its dy.
+    """Return the outputs of a call by name; a backward gets the inputs and statistics of its forward, and its dy.
 
     Raises DoesNotFollow for a function that is not in the KERNELS table.
-    wide: in extended precision; otherwise in `dtype` itself, to see what its rounding does to the formula.
+    wide: in extended precision; otherwise in `dtype` itself, to measure the effect of its rounding on the formula.
     """
     row = next((k for k in KERNELS.values() if function in _functions(k)), None)
     if row is None:
@@ -65,7 +65,7 @@ def names_of(
 ) -> Names:
     """Return everything a kernel's formulas may name; `real` is the type of all intermediate numbers."""
     row = KERNELS[kernel]
-    names: Names = dict.fromkeys(row.optional)  # where they are not passed, the formula says what holds
+    names: Names = dict.fromkeys(row.optional)  # where they are not passed, the formula states the default
     names |= {name: _cast(array, real) for name, array in inputs.items()}
     names |= {
         **options,
@@ -89,7 +89,7 @@ def _normal_cdf(real: type[Any], x: HostArray) -> HostArray:
     return np.reshape(np.array(flat, dtype=real), np.shape(x))
 
 
-ROUNDINGS = 8.0  # times sqrt(length of the longest sum): what a dtype's rounding may do to a kernel's result
+ROUNDINGS = 8.0  # times sqrt(length of the longest sum): the bound on the rounding error of a kernel's result
 SHAKES = 4  # how often inputs are perturbed by one rounding, to measure its effect and that of intermediate rounding
 
 

@@ -1,4 +1,4 @@
-"""Verified: the verdict on a receipt."""
+"""Verified: the result of verifying a receipt."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ class Verified(ExplainResult):
 
 
 def _short(text: str) -> str:
-    """Return a reason that is no longer than a few lines: it may quote the receipt."""
+    """Return a reason shortened to a few lines, since it may quote the receipt."""
     return text if len(text) <= 1000 else f"{text[:1000]} ..."

@@ -1,9 +1,9 @@
 """Verify a receipt line by line: derive every value again, and check the backward pass against the forward pass.
 
-What is proved: each line's numbers follow from the numbers of lines before it by the formula of its kernel, within the
-rounding of its dtype; and the backward pass written there is the reverse of the forward pass written there: every
-gradient that goes into a backward call is the sum of all that came back from the uses of what the forward call made. So
-the gradients and new parameters named at the end are those of the loss named at the end, at the given numbers.
+This proves that each line's numbers follow from the numbers of earlier lines by the formula of its kernel, within the
+rounding of its dtype; and that the written backward pass is the reverse of the written forward pass: the cotangent of
+every backward call is the sum of the contributions of all uses of the forward call's output. So the gradients and new
+parameters named at the end are those of the loss named at the end, at the given numbers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from bpengine.i18n.message import Message
 from bpengine.io.text import one_line, parse
 from bpengine.kernels._kernel import Kernel
 
-DEPTH: Final = 16  # of what is nested in a line
-SAID: Final = 200  # characters of an error
+DEPTH: Final = 16  # levels of nesting in a line
+SAID: Final = 200  # characters of an error message
 Value = TypeVar("Value")
 
 

@@ -1,9 +1,9 @@
 """Receipts: a training step as JSON lines, from which every value in it can be derived again.
 
-The first line says what was run. Then come the arrays that were given, a line each, and the kernel calls, a line each:
-the kernel's formula, its options, the numbers of the arrays that went in, and the arrays that came out with all their
-values. The last line names the loss, the gradients and the new parameters. Every array has a number; a line only uses
-arrays of lines before it. `bpengine.explain.verify` derives it all again.
+The first line describes the run. Then come the given arrays and the kernel calls, one per line: the kernel's formula, its
+options, the numbers of its argument arrays, and its results with all their values. The last line names the loss, the
+gradients and the new parameters. Every array has a number; a line only uses arrays of earlier lines.
+`bpengine.explain.verify` derives every value again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ FORMAT = "bpengine training step 1"
 def receipt(traced: Trace) -> Iterator[str]:
     """Yield the lines of a step's receipt, without line ends.
 
-    Raises ConfigError for a step in which a layer's backward pass was given a residual that no kernel call left, or one with
-    a custom kernel: no formula says what it computes, so it could not be evaluated again.
+    Raises ConfigError for a step in which a backward pass got a residual that no kernel call returned, or one with a custom
+    kernel: it has no formula, so it could not be evaluated again.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
     >>> lines = list(bp.explain.receipt(model.trace([[2.0]], [[5.0]])))
@@ -59,7 +59,7 @@ def _require_known(traced: Trace) -> None:
 
 
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
-    """Write a step's receipt to a file, whole or not at all.
+    """Write a step's receipt to a file, completely or not at all.
 
     >>> from tempfile import TemporaryDirectory
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
@@ -83,7 +83,7 @@ def _head(traced: Trace) -> dict[str, Any]:
 
 
 def _total(traced: Trace) -> HostArray:
-    """Return the array of the loss with penalties: what the last addition to it made."""
+    """Return the array of the loss with penalties: the result of the last addition to it."""
     total: HostArray = traced.calls[traced.backward_start - 1].result[0]
     for call in traced.calls[traced.backward_start :]:
         if call.function == "add_fwd" and call.args[0] is total:
@@ -92,7 +92,7 @@ def _total(traced: Trace) -> HostArray:
 
 
 class _NumberedArrays:
-    """The arrays of a step by number, and what the given ones are."""
+    """The arrays of a step by number, and the roles of the given ones."""
 
     def __init__(self, traced: Trace) -> None:
         self.traced, self.numbers = traced, dict[int, int]()
@@ -112,7 +112,7 @@ class _NumberedArrays:
         return self.numbers[id(array)]
 
     def unknown(self, call: Call) -> Iterator[dict[str, Any]]:
-        """Yield an entry for each array that a call was given and that has no line yet."""
+        """Yield an entry for each argument of a call that has no line yet."""
         for name, array in _inputs(call):
             if id(array) not in self.numbers:
                 role = self.roles.get(id(array)) or self._constant(call, name)
@@ -144,7 +144,7 @@ class _NumberedArrays:
         return {**entry, "formula": formula, "options": options, "inputs": inputs, "outputs": outputs}
 
     def _kept(self, call: Call, names: dict[str, HostArray]) -> dict[str, HostArray]:
-        """Return a call's outputs, and the statistics that a normalization leaves for its backward pass and for itself."""
+        """Return a call's outputs, and the statistics that a normalization saves."""
         kept = () if call.function.endswith("_bwd") else call.kernel.saved_statistics
         return {**names, **{name: getattr(call.result[1], name) for name in kept}}
 
@@ -160,7 +160,7 @@ def _inputs(call: Call) -> list[tuple[str, HostArray]]:
 
 
 def _number(value: object) -> object:
-    """Return a value as JSON can hold it; nan and infinities as text."""
+    """Return a value for JSON; nan and infinities as text."""
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 

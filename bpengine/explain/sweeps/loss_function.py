@@ -19,7 +19,7 @@ from bpengine.training.rows import Rows, model_rows
 
 @dataclass(frozen=True)
 class LossFunction:
-    """The loss of a model with some numbers of its parameters moved: at(point) -> (loss, its slope in each)."""
+    """The loss of a model as a function of some numbers of its parameters: at(point) -> (loss, its slope in each)."""
 
     model: TrainedNetwork
     rows: Rows
@@ -27,7 +27,7 @@ class LossFunction:
     evaluator: Evaluator
 
     def at(self, point: Sequence[float]) -> tuple[float, tuple[float, ...]]:
-        """Return the loss and its slopes where the parameters have these values; the model is left as it was."""
+        """Return the loss and its slopes where the parameters have these values; the model is left unchanged."""
         model, params = self.model, self.model.parameters
         for (name, index), value in zip(self.elements, point, strict=True):
             params[name][index] = value

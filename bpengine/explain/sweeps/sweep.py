@@ -82,12 +82,12 @@ def sweep(
     history: History | None = None,
     walk: Walk | None = None,
 ) -> Sweep:
-    """Return the loss, and its slope, as one number of the parameters moves and all others stay.
+    """Return the loss and its slope as functions of one number of the parameters, all others fixed.
 
-    parameter: "1.bias" where that is one number, "0.weight[2,1]" of several; two of them give a surface, with two sequences
-    of values. history: of the fit that brought the model where it is, with `only` this parameter and full batches: its steps
-    become points on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for two parameters, for
-    instance. The loss is the one that is trained, penalties included. The model is left as it was.
+    parameter: "1.bias" for a single number, "0.weight[2,1]" for one of several; two names give a surface and need two
+    sequences of values. history: that of the fit that gave the model its parameters, with `only` this parameter and full
+    batches: its steps become points on the curve. walk: a `bpengine.explain.Walk` that was a callback of a fit, for example
+    of two parameters. The loss is the training loss, penalties included. The model is left unchanged.
     Raises ConfigError for an unknown name, naming the nearest, and DataError for values that are not finite numbers.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")

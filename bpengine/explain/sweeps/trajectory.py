@@ -20,7 +20,7 @@ from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
 
-CLOSE = 1e-3  # a loss that differs by more than this share is another one: another batch, another parameter
+CLOSE = 1e-3  # relative difference of losses above which they are of different steps: another batch, another parameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,13 @@ class Walk:
         self(self.model, None)
 
     def __call__(self, model: TrainedNetwork, epoch: Epoch | None) -> None:
-        """Note the values."""
+        """Record the values."""
         here = model.parameters
         self.visited.append(tuple(float(here[name][index]) for name, index in self.elements))
 
 
 def descent_of(function: LossFunction, history: History | None, walk: Walk | None) -> Descent | None:
-    """Return the steps of a fit, from where a callback saw them or else from the history of one parameter."""
+    """Return the steps of a fit, as a callback recorded them or else from the history of one parameter."""
     if walk is None and history is None:
         return None
     if walk is not None:
@@ -135,10 +135,10 @@ def descent_of(function: LossFunction, history: History | None, walk: Walk | Non
 
 
 def _visited(function: LossFunction, history: History) -> list[tuple[float, ...]]:
-    """Return where one parameter was, reconstructed from where it is now and the size of each step.
+    """Return the earlier values of one parameter, reconstructed from its present value and the size of each step.
 
-    The history holds the size of a step, not its direction: of the two points it may have come from, the one whose loss
-    is the recorded one is taken. Raises ConfigError when neither is.
+    The history holds the size of a step, not its direction: of the two possible earlier values, the one with the recorded
+    loss is used. Raises ConfigError when neither has it.
     """
     if len(function.elements) != 1:
         raise ConfigError("the history records one parameter; for two pass walk=Walk(model, names) to the fit.")

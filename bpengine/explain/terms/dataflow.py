@@ -28,7 +28,7 @@ class Dataflow:
 
     @cached_property
     def consumers(self) -> dict[int, list[Use]]:
-        """The forward calls that took an array, by the array's id, the penalties' among them."""
+        """The forward calls that consumed an array, by the array's id, including those of penalties."""
         uses: dict[int, list[Use]] = {}
         for position, call in enumerate(self.trace.calls):
             if position in self.backward_of:
@@ -39,16 +39,16 @@ class Dataflow:
 
     @cached_property
     def producers(self) -> dict[int, int]:
-        """The position of the forward call that made an array, by the array's id."""
+        """The position of the forward call that produced an array, by the array's id."""
         calls = self.trace.calls
         return {id(calls[position].result[0]): position for position in self.backward_of}
 
     def is_penalty(self, use: Use) -> bool:
-        """Tell whether a use is a penalty's."""
+        """Tell whether a use is that of a penalty."""
         return self.trace.calls[use[0]].kernel.kind == "penalty"
 
     def contribution(self, use: Use) -> HostArray | None:
-        """Return what the backward of a use gave as the gradient of the array used."""
+        """Return the gradient that the backward of a use computed for the used array."""
         results = self.trace.calls[self.backward_of[use[0]]].named_results()
         return results.get(f"d{use[1]}")
 
@@ -60,8 +60,7 @@ class Dataflow:
     def derivatives(self, use: Use) -> Sequence[LocalDerivative] | None:
         """Return the local derivatives of a use, or None for a kernel whose derivatives are not known.
 
-        A custom activation need not be elementwise: its derivatives are known where they explain its
-        gradient.
+        A custom activation need not be elementwise: elementwise derivatives are used if they reproduce its gradient.
         """
         call, on_ones = self.trace.calls[use[0]], self.trace.slopes.get(use[0])
         if not known(call.kernel) and on_ones is not None:
@@ -71,7 +70,7 @@ class Dataflow:
         return local_derivatives(call, on_ones)
 
     def incoming(self, a: HostArray, unit: int, value: HostArray) -> Sums | None:
-        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call took the array.
+        """Return dL/da of one unit as sums, one for each row of the batch; None when no kernel call consumed the array.
 
         Where a custom layer uses the array both in a kernel call and outside of kernels, the missing part is one term.
         """
@@ -85,7 +84,7 @@ class Dataflow:
         return sums if place is None or sums.adds_up else concatenated([*parts, _outside(sums, place, unit)], value)
 
     def parts(self, use: Use, unit: int) -> list[Sums]:
-        """Return what one use adds to the gradient of a unit, route by route."""
+        """Return the contribution of one use to the gradient of a unit, route by route."""
         call = self.trace.calls[use[0]]
         if call.kernel.kind == "loss":
             return [self._from_loss(use[0], unit)]
@@ -98,7 +97,7 @@ class Dataflow:
         return [self._along(s, call, dy, unit) for s in derivatives]
 
     def weights(self, use: Use, unit: int, value: HostArray, *, tied: bool = False) -> Sums | None:
-        """Return what one use gives for the gradient of a unit's parameters, as sums over the batch, one per parameter.
+        """Return the contribution of one use to the gradient of a unit's parameters, as sums over the batch, one for each.
 
         The terms are input times dL/dz. tied: the unit's weights are a row of the array and not a column of it.
         """
@@ -120,7 +119,7 @@ class Dataflow:
         return self._sums(value, left, dz[:, unit][np.newaxis], call, "input", np.full((1, 1), unit), number)
 
     def _along(self, slope: LocalDerivative, call: Call, dy: HostArray, unit: int) -> Sums:
-        """Return the terms of one unit's gradient along one route: the gradients dy that come back, times the slopes."""
+        """Return the terms of one unit's gradient along one route: the incoming gradients dy times the slopes."""
         rows, units = dy.shape
         each, value = np.arange(rows)[:, np.newaxis], np.zeros(rows)
         p = slope.p[:, unit : unit + 1]

@@ -1,4 +1,4 @@
-"""A unit's own sum written out: inputs times weights and the bias, or what its layer's kernel adds up instead."""
+"""A unit's weighted sum written out: inputs times weights and the bias, or the terms of its layer's kernel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bpengine.ops import Call
 
 
 def own_forward(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
-    """Return a unit's sum (z) written out, for a layer whose last sum is a kernel call known here."""
+    """Return a unit's sum (z) written out, for a layer whose last sum is a known kernel call."""
     position = flow.producers.get(id(layer.z))
     if position is None or flow.trace.calls[position].place != layer.place:
         return None

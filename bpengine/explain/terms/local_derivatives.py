@@ -20,7 +20,7 @@ from bpengine.ops import Call
 def local_derivatives(call: Call, on_ones: HostArray | None) -> Sequence[LocalDerivative] | None:
     """Return the derivatives of a forward call's output with respect to its input, route by route, in float64.
 
-    on_ones: the kernel's backward on ones, which for an activation that works on each number by itself is f'(x).
+    on_ones: the kernel's backward on ones, which is f'(x) for an elementwise activation.
     None for a kernel whose row does not state them.
     """
     if call.kernel.local_derivatives is not None:
@@ -32,10 +32,10 @@ def local_derivatives(call: Call, on_ones: HostArray | None) -> Sequence[LocalDe
 
 
 def parameter_factors(call: Call) -> Mapping[str, HostArray | None]:
-    """Return, for every parameter of a layer's forward call, what it was multiplied by: (rows, inputs), None for ones.
+    """Return the factor of every parameter in a layer's forward call: (rows, inputs), None for ones.
 
-    The gradient of a parameter is the sum over the batch of this factor times the gradient of the output; that of a weight
-    that is used transposed (`is_transposed`) comes out transposed.
+    The gradient of a parameter is the sum over the batch of this factor times the gradient of the output; for a weight that
+    is used transposed (`is_transposed`) it is transposed.
     """
     factors = call.kernel.parameter_factors
     return {} if factors is None else factors(np, call.result[1])

@@ -13,7 +13,7 @@ from bpengine.backend import HostArray
 
 
 def as_float64(array: object) -> HostArray:
-    """Return an array in float64; of a kind of its own, as one that the page follows, it stays of that kind."""
+    """Return an array in float64; a subclass of NumPy's array, such as one that the page follows, stays one."""
     double: HostArray = np.astype(np.asanyarray(array), np.float64, copy=False)
     return double
 
@@ -30,7 +30,7 @@ def exact_sum(values: HostArray) -> float:
 def exact_sums(terms: HostArray) -> HostArray:
     """Return the sums of the rows of terms (R, n), n at least 1, as if added up in twice the precision and rounded once.
 
-    Halves are added until one column is left; what each addition rounds away is known exactly and added up beside them.
+    Halves are added until one column is left; the rounding error of each addition is computed exactly and added separately.
     Source: Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM Journal on Scientific Computing 26, 2005.
     """
     total, lost = terms, np.zeros(len(terms))
@@ -56,7 +56,7 @@ class Sums:
     value (R,): the engine's numbers. left, right: float64, of a shape that broadcasts to (R, n); for a sum of the
     backward pass left holds gradients and right slopes or weights. kernel, place, route (n,): which kernel joins the two,
     in which layer, and by which route; unit, row: what it belongs to, of a shape that broadcasts to (R, n).
-    eps: the distance from 1 to the next number of the dtype the engine computed in.
+    eps: the distance from 1 to the next number of the dtype in which the engine computed.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> unit = bp.explain(model, [[2.0]], [[5.0]], layer=0, unit=0)
@@ -87,12 +87,12 @@ class Sums:
 
     @property
     def rounding(self) -> HostArray:
-        """What the engine's numbers differ from the exact sums of the terms, (R,): the rounding of its own summation."""
+        """The difference between the engine's numbers and the exact sums of the terms, (R,): the rounding of its summation."""
         return exact_sums(np.column_stack([self.value, -self.product]))
 
     @property
     def magnitude(self) -> HostArray:
-        """The sums of the terms' absolute values, (R,): what rounding is measured by."""
+        """The sums of the terms' absolute values, (R,): the scale of rounding errors."""
         with np.errstate(all="ignore"):
             return np.asarray(np.sum(np.abs(self.product), axis=1))
 
@@ -158,10 +158,10 @@ class Sums:
 
 
 def allowed(terms: int) -> float:
-    """Return how many units of eps times magnitude a sum of so many terms may be off: the engine adds in its own order.
+    """Return the allowed error of a sum of so many terms in units of eps times magnitude: the engine adds in its own order.
 
-    2 covers what goes into a term. n roundings of half a unit each, for any order of adding; numbers of equal size, added one
-    by one, come near it. A missing term of the usual size is more than that up to 4,000 terms in float32.
+    2 covers the rounding within a term; n roundings of half a unit each cover any order of adding, and equal numbers added one
+    by one come close to that. A missing term of average size exceeds it for up to 4,000 terms in float32.
     Source: Higham, "Accuracy and stability of numerical algorithms", 2nd edition, 2002, section 3.1.
     """
     return max(ULPS, 0.5 * terms)
@@ -169,7 +169,7 @@ def allowed(terms: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """left * right = product: in a backward sum the gradient of (place, unit, row) times the slope that leads there."""
+    """left * right = product: in a backward sum the gradient of (place, unit, row) times the slope towards it."""
 
     kernel: str
     place: str

@@ -1,4 +1,4 @@
-"""One training step with every number in it: kernel calls as they are made, layers, parameters, the first bad number.
+"""One training step with every number in it: kernel calls, layers, parameters, the first number that is not finite.
 
 recorder   records every kernel call, each kernel compiled by itself
 steps      traces of consecutive steps, with every layer's inputs, outputs and gradients

@@ -1,4 +1,4 @@
-"""What one layer did in a step: its input and output, their gradients, and the gradients of its parameters."""
+"""One layer in a step: its input and output, their gradients, and the gradients of its parameters."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LayerTrace(RichForm):
     place: "0", or "1.0" inside a Residual. x: input (rows, inputs). z: what goes into the activation; a: output. da, dz:
     the gradient of the loss with respect to a and z. Without an activation of its own z is a and dz is da. dx: with
     respect to x, None where it was not computed (the first layer). parameters, gradients: by local name ("weight"),
-    gradients with penalties; a weight that is tied to another layer's is shown as it is used here, transposed. names: what
-    they are known by ("0.weight"), where parameters are shared with another place. activation: its name, or None.
+    gradients with penalties; a weight that is tied to another layer's is shown transposed, as it is used here. names: the
+    parameters' first names ("0.weight"), where they are shared with another place. activation: its name, or None.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
     >>> layer = model.trace([[2.0]], [[5.0]]).layers["0"]
@@ -103,7 +103,7 @@ def layer_traces(
     parameters: HostArrays,
     gradients: HostArrays,
 ) -> dict[str, LayerTrace]:
-    """Return every layer of a network by place; `backward_start` is where in `calls` the backward pass begins."""
+    """Return every layer of a network by place; `backward_start` is the position in `calls` where the backward pass begins."""
     step_calls = _LayerCalls(
         before=_grouped(calls[:backward_start]),
         after=_grouped(calls[backward_start + 1 :]),

@@ -19,8 +19,8 @@ AXES = {0: (), 1: ("element",), 2: ("row", "column")}
 class NonFiniteValue:
     """The first number that is not finite, `bad` of the `size` in its array.
 
-    name: of a parameter ("0.weight"), or of what `function` in layer `place` made ("y"); function is "" for a parameter.
-    index: its place in the array; value: nan, inf or -inf.
+    name: that of a parameter ("0.weight"), or of a result ("y") of `function` in layer `place`; function is "" for a
+    parameter. index: its place in the array; value: nan, inf or -inf.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[1e200]]), "mean_squared_error"), dtype="float64")
     >>> cause = model.trace([[1e200]], [[1.0]]).first_bad
@@ -37,11 +37,11 @@ class NonFiniteValue:
     size: int
 
     def text(self, lang: str | None = None) -> str:
-        """Return it in words: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
+        """Describe it: "y of dense_fwd in layer 0, row 3, column 5 = inf (1 of 8 values)"."""
         return self.translated(translator_for(lang))
 
     def translated(self, translate: Translate) -> str:
-        """Return it in the language of `translate`."""
+        """Describe it in the language of `translate`."""
         kind = "layer" if self.place[:1].isdigit() else self.place
         where = translate(f"cause_{kind}", place=self.place) if self.place else ""
         what = translate("cause_result" if self.function else "cause_parameter", name=self.name, function=self.function)
@@ -54,7 +54,7 @@ class NonFiniteValue:
 
 
 def first_nonfinite(parameters: Mapping[str, HostArray], calls: Iterable[Call]) -> NonFiniteValue | None:
-    """Return the first number that is not finite: in a parameter that was given, or in what a call made; None without one."""
+    """Return the first number that is not finite, in a parameter or in a call's results; None without one."""
     for name, array in parameters.items():
         if value := _first_in(array, name, "", ""):
             return value

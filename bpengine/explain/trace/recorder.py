@@ -34,7 +34,7 @@ class CallRecorder:
         self._waiting: dict[Any, list[int]] = {}
 
     def __call__(self, call: Call) -> None:
-        """Write down a call."""
+        """Record a call."""
         position = len(self.calls)
         if call.function.endswith("_bwd"):
             waiting = self._waiting.get(_residual_key(call, call.args[0]), [])
@@ -45,7 +45,7 @@ class CallRecorder:
         self.calls.append(call)
 
     def find_slopes(self, ops: Ops) -> None:
-        """Run the backward of every activation and loss on ones, with the engine's own kernels."""
+        """Run the backward of every activation and loss on ones, with the engine's kernels."""
         for position in self.forward_of.values():
             call = self.calls[position]
             residual, one = call.result[1], ops.xp.ones_like(call.result[0])
@@ -57,9 +57,9 @@ class CallRecorder:
 
 
 class KernelOps(Ops):
-    """Ops that compile each kernel on its own, and whose calls return arrays of their own.
+    """Ops that compile each kernel separately and return new arrays from each call.
 
-    A call never returns an array that it was given (as the identity may): every array has one maker.
+    A call never returns one of its arguments (as the identity may), so every array has one producer.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -71,7 +71,7 @@ class KernelOps(Ops):
                 setattr(self, function.__name__, partial(self._call, getattr(ops, function.__name__), function))
 
     def own(self, kernel: Kernel, direction: Direction) -> Callable[..., Any]:
-        """Return a function of a kernel that is in no table, compiled on its own as well."""
+        """Return the function of a custom kernel, also compiled separately."""
         return partial(self._call, super().own(kernel, direction), getattr(kernel, direction))
 
     def _call(self, function: Callable[..., Any], definition: Callable[..., Any], *args: Any, **options: Any) -> Tree:
@@ -92,7 +92,7 @@ class KernelOps(Ops):
 
 @lru_cache(maxsize=4)
 def kernel_ops(backend: Backend) -> KernelOps:
-    """Return the ops of a backend that compile kernel by kernel; what is compiled for the last few backends is kept."""
+    """Return the ops of a backend that compile kernel by kernel; those of the last few backends are cached."""
     return KernelOps(backend)
 
 
@@ -112,7 +112,7 @@ def record(backend: Backend, ops: Ops, function: Callable[..., Tree]) -> tuple[C
 
 
 class _Host:
-    """Brings trees of arrays to the host, each array once."""
+    """Copies trees of arrays to the host, each array once."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend

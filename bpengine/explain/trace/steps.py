@@ -37,8 +37,8 @@ def trace_steps(
 ) -> Iterator[Trace]:
     """Return the traces of the steps that a model's first `fit(x, y, optimizer=..., steps=...)` on the full batch takes.
 
-    x (rows, inputs); y as the loss asks for; weights (rows,) or None. Slots, running statistics, dropout masks and the
-    learning rate's schedule go on from step to step. Each step is run when it is asked for; the model is left as it was.
+    x (rows, inputs); y as the loss requires; weights (rows,) or None. Slots, running statistics, dropout masks and the
+    learning rate's schedule continue from step to step. Each step runs when the iterator reaches it; the model is unchanged.
     Raises ConfigError without y, ShapeError or DataError for rows that do not fit, before the first step.
     """
     require_target(y)
@@ -74,7 +74,7 @@ def require_target(y: object) -> None:
 def traced_step(
     network: Network, backend: Backend, ops: Ops, plan: StepPlan, state: State, arrays: tuple[Array, ...], rate: Array
 ) -> tuple[Trace, State, Array]:
-    """Run one step from a state, kernel by kernel; return its trace, the state after it and the loss, still on the backend.
+    """Run one step from a state, kernel by kernel; return its trace, the state after it and the loss, on the backend.
 
     arrays: x, target and perhaps weights, on the backend. rate (1,): the learning rate.
     """
@@ -132,7 +132,7 @@ Crossings = dict[str, dict[str, Array]]  # place -> x, a, da, dx of the layer th
 
 
 def watched(network: Network, crossings: Crossings) -> Network:
-    """Return the same network; when it is run, its layers write what they take and give into `crossings`, by place."""
+    """Return the same network with layers that record their inputs and outputs in `crossings`, by place."""
     wrapped: dict[int, Layer] = {}
     again = copy(network)
     object.__setattr__(again, "layers", tuple(_wrapped(layer, crossings, wrapped) for layer in network.layers))
@@ -140,7 +140,7 @@ def watched(network: Network, crossings: Crossings) -> Network:
 
 
 def _wrapped(layer: Layer, crossings: Crossings, known: dict[int, Layer]) -> Layer:
-    """Return a layer that does what `layer` does and is called as it is in messages; one object stays one object."""
+    """Return a recording layer with the behaviour and the name of `layer`; one object stays one object."""
     if id(layer) not in known:
         inner = layer
         if isinstance(layer, Residual):
@@ -163,7 +163,7 @@ class _Watched(Layer):
     def forward(self, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> tuple[Array, Any, Arrays]:
         result = self.layer.forward(ops, params, running, x, run)
         if not isinstance(result, tuple) or len(result) != 3:
-            return result  # the caller raises the error that says what is wrong
+            return result  # the caller raises the error with the reason
         y, residual, seen = result
         self.crossings[run.place] = {"x": x, "a": y}
         return y, (run.place, residual), seen

@@ -27,11 +27,11 @@ from bpengine.training.optimizers import Optimizer
 class Trace(RichForm):
     """One training step, the first of its optimizer, with all of its arrays as NumPy arrays.
 
-    calls: every kernel call in order, `bpengine.ops.Call`; an array that one call made and another took is one object.
+    calls: every kernel call in order, `bpengine.ops.Call`; an array that one call returns and another uses is one object.
     forward_of: position of a backward call -> position of the forward call whose residual it was given.
     slopes: position of a forward call -> f'(z) of an activation, or the slope of each row's own loss (rows, outputs).
-    crossings: place of a layer -> what went into it and came out, both ways: "x", "a", "da", "dx".
-    x (rows, inputs), target, weights (rows,) or None: what the step was given, as the backend saw it.
+    crossings: place of a layer -> its input and output and their gradients: "x", "a", "da", "dx".
+    x (rows, inputs), target, weights (rows,) or None: the data of the step, as the backend got them.
     loss: before the update. gradients, parameters, updated: by full name ("0.weight"); gradients with penalties,
     parameters before the update, updated after it. optimizer, learning_rate: the rule of the update.
 
@@ -94,7 +94,7 @@ class Trace(RichForm):
 
     @property
     def update(self) -> tuple[Call, ...]:
-        """The calls after the gradients: update rules and what the training loop asks for."""
+        """The calls after the gradients: update rules and the calls of the training loop."""
         return tuple(call for call in self.calls[self.backward_start :] if not call.place)
 
     @cached_property
@@ -106,11 +106,11 @@ class Trace(RichForm):
 
     @cached_property
     def first_bad(self) -> NonFiniteValue | None:
-        """Where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
+        """Describes where the first number that is not finite appears ("y of dense_fwd in layer 0, row 3 ..."), or None."""
         return first_nonfinite(self.parameters, self.calls)
 
     def inputs(self, call: Call) -> dict[str, HostArray]:
-        """Return the arrays that a call was given by name; a backward's are its residual's fields and "dy"."""
+        """Return the arguments of a call by name; those of a backward are its residual's fields and "dy"."""
         return named_inputs(call)
 
     def to_dict(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Trace(RichForm):
         return json_object({**plain, "layers": {place: layer.to_dict() for place, layer in self.layers.items()}})
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one dict per number that went into or came out of a layer: pandas.DataFrame(trace.to_rows())."""
+        """Return one dict per row and unit of every layer: pandas.DataFrame(trace.to_rows())."""
         return [row for layer in self.layers.values() for row in layer.to_rows()]
 
     def to_frame(self) -> DataFrame:
@@ -141,13 +141,13 @@ class Trace(RichForm):
 
 
 def _shapes(call: Call) -> str:
-    """Return what a call made: names and shapes."""
+    """Return the names and shapes of a call's results."""
     arrays = call.named_results().items()
     return ", ".join(f"{name} {'x'.join(map(str, np.shape(array))) or localized('number')}" for name, array in arrays)
 
 
 def named_inputs(call: Call) -> dict[str, HostArray]:
-    """Return the arrays that a call was given, by name."""
+    """Return the arguments of a call by name."""
     if not call.function.endswith("_bwd"):
         return {n: a for n, a in zip(_argument_names(call), call.args, strict=True) if a is not None}
     residual, dy = call.args

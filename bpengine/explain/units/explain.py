@@ -19,7 +19,7 @@ from bpengine.explain.units.update import update_of
 from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.optimizers import Optimizer
 
-Pick = tuple[Any, ...]  # the place in an array of a unit's own parameters
+Pick = tuple[Any, ...]  # indices of a unit's parameters in an array
 
 
 def explain(
@@ -36,7 +36,7 @@ def explain(
     """Explain one unit of a model in the training step on x, y: every gradient as a sum of terms, and the update.
 
     layer: its number, or its place inside a Residual ("1.0"). unit: its number. sample: show this row of x only
-    (the gradients of the weights are always those of the whole batch). optimizer: makes the step, its first.
+    (the gradients of the weights are always those of the whole batch). optimizer: that of the step, which is its first.
     Raises ConfigError for a layer, unit or row that does not exist, naming the valid range.
 
     >>> xor = bp.data.load("xor")
@@ -50,12 +50,12 @@ def explain(
 
 
 def with_input_names(explained: Explanation, model: TrainedNetwork) -> Explanation:
-    """Return an explanation with the names that the model's Features give the inputs, where its unit reads them."""
+    """Return an explanation with the names that the model's Features give to the inputs, where its unit uses them."""
     return replace(explained, input_names=tuple(input_names(model, ()))) if explained.place == "0" else explained
 
 
 def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None = None) -> Explanation:
-    """Explain one unit of a step that was traced already."""
+    """Explain one unit of a traced step."""
     traced_layer = find_layer(traced, layer)
     unit, flow = find_unit(traced_layer, unit), Dataflow(traced)
     rows = list(range(traced.rows)) if sample is None else [check_row(traced.rows, sample)]
@@ -78,7 +78,7 @@ def explain_trace(traced: Trace, layer: int | str, unit: int, sample: int | None
 
 
 def _outside(flow: Dataflow, layer: LayerTrace, forward: Sums | None) -> Iterator[str]:
-    """Yield what no kernel call made or took: the output, the layer's own parameters."""
+    """Yield what no kernel call produced or consumed: the output, the layer's parameters."""
     if forward is None and layer.a is not layer.x and id(layer.a) not in flow.producers:
         yield "a"
     for local in layer.parameters:
@@ -117,7 +117,7 @@ def _parameters(flow: Dataflow, layer: LayerTrace, unit: int) -> Iterator[Parame
 
 
 def picked(flow: Dataflow, use: Use, pick: Pick) -> HostArray:
-    """Return some elements of what one use gives for a gradient."""
+    """Return some elements of the contribution of one use to a gradient."""
     return as_float64(flow.contribution(use))[pick]
 
 

@@ -1,4 +1,4 @@
-"""Explanation: everything that happens to one unit in a training step, as text, table, rows and JSON."""
+"""Explanation: the numbers of one unit in a training step, as text, table, rows and JSON."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Part = tuple[str, str, Sums, int]  # quantity ("z", "dL/da", ...), name of the t
 
 
 def _parts(e: UnitResult) -> Iterator[Part]:
-    """Yield every sum of an explanation with what it is."""
+    """Yield every sum of an explanation with its quantity."""
     for quantity, sums in (("z", e.forward), ("dL/da", e.incoming), ("dL/dz", e.through)):
         if sums is not None:
             yield from ((quantity, f"{e.place}:{e.unit}", sums, r) for r in range(len(e.rows)))

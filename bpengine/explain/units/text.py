@@ -84,7 +84,7 @@ def _backward_head(incoming: Sums) -> str:
 def _sum_lines(
     terms: Terms, translate: Translate, label: Callable[[Term, Translate], str], total: str
 ) -> Iterator[str]:
-    """Yield a line per term, the rest, the rounding where it would show, and the total."""
+    """Yield a line per term, the rest, the rounding where it is visible, and the total."""
     named = [
         (
             label(term, translate),
@@ -143,12 +143,12 @@ def _one_parameter(e: UnitResult, part: ParameterSums, i: int, translate: Transl
 
 
 def family_of(kernel: str) -> Family:
-    """Return the family of a kernel by name, "" for one of a user's own."""
+    """Return the family of a kernel by name, "" for a custom kernel."""
     return KERNELS[kernel].family if kernel in KERNELS else ""
 
 
 def forward_label(term: Term, translate: Translate, names: Sequence[str] = ()) -> str:
-    """Name a term of a unit's own sum; names: those of the inputs, where they have any."""
+    """Name a term of a unit's weighted sum; names: those of the inputs, where they have any."""
     family = family_of(term.kernel)
     if term.route == "bias":
         return translate("bias")
@@ -162,7 +162,7 @@ def forward_label(term: Term, translate: Translate, names: Sequence[str] = ()) -
 
 
 def back_label(term: Term, translate: Translate) -> str:
-    """Name a term of a gradient: the unit that it comes back from, and how."""
+    """Name a term of a gradient: the unit that it comes from, and the route."""
     if term.route == "loss":
         return translate("loss_label", row=term.row, unit=term.unit)
     if term.route == "own loss":

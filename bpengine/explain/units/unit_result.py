@@ -1,4 +1,4 @@
-"""What an explanation holds: the numbers of one unit in a training step, and whether its sums are the engine's."""
+"""The content of an explanation: the numbers of one unit in a training step, and whether its sums agree with the engine."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from bpengine.explain.units.update import Update
 class ParameterSums:
     """The parameters of one unit that share a name, P of them: gradients as sums over the batch, and the step.
 
-    name: "0.weight". indices: each one's place in the array. data: input times dL/dz over the batch, one sum each.
-    penalties: (kernel, values (P,)) added to that. gradient (P,): the engine's, penalties included. across: they are a row of
-    the array, which is another layer's weight, used transposed here. uses: (place, values (P,)) for every layer that
-    shares the parameters: what each adds to `data`.
+    name: "0.weight". indices: the position of each in the array. data: input times dL/dz over the batch, one sum each.
+    penalties: (kernel, values (P,)) added to that. gradient (P,): the engine's, penalties included. across: whether they are
+    a row of the array, which is another layer's weight, used transposed here. uses: (place, values (P,)), the contribution to
+    `data` of every layer that shares the parameters.
     """
 
     name: str
@@ -33,7 +33,7 @@ class ParameterSums:
     uses: tuple[tuple[str, HostArray], ...] = ()
 
     def source(self, i: int) -> int:
-        """Return the number of the input that a weight leads from."""
+        """Return the number of the input of a weight."""
         return self.indices[i][1 if self.across else 0]
 
     def labels(self) -> list[str]:
@@ -47,14 +47,14 @@ class ParameterSums:
 
 @dataclass(frozen=True, kw_only=True)
 class UnitResult:
-    """Everything that happens to one unit in a training step.
+    """The numbers of one unit in a training step.
 
     rows: the rows of the batch that are explained; z, a, da, dz: (rows,), the unit's sum, output and gradients.
     forward: z as inputs times weights, one sum per row; None for an activation layer. incoming: dL/da as the next
-    units' gradients times what joins them; through: dL/dz as dL/da times the activation's slope, None without one.
-    parameters: the unit's own, with sums over the whole batch. outside: what the layer computes outside of kernels, so that no
-    terms of it are known: "a", and the names of its parameters. input_names: what the model's Features call the inputs that
-    its weights lead from ("city = Oslo"); empty without Features, and for units that read another layer's outputs.
+    units' gradients times the weights between them; through: dL/dz as dL/da times the activation's slope, None without one.
+    parameters: the unit's, with sums over the whole batch. outside: names of quantities that the layer computes outside of
+    kernels, so that their terms are not known: "a", and names of its parameters. input_names: the names that the model's
+    Features give to the inputs of its weights ("city = Oslo"); empty without Features and for units of later layers.
     """
 
     place: str

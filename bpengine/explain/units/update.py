@@ -1,4 +1,4 @@
-"""The step of a parameter: slope x learning rate = step size, old value - step size = new value; or what the rule does."""
+"""The step of a parameter: slope x learning rate = step size, old value - step size = new value; or the rule's formula."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bpengine.kernels import KERNELS
 class Update:
     """One step of P parameters: old (P,), slope (P,), step_size (P,) = old - new, new (P,).
 
-    rule: the update kernel; formula: its lines; options: its constants. slots: what it remembers, {"m": (old, new)}.
+    rule: the update kernel; formula: its lines; options: its constants. slots: the rule's state, {"m": (old, new)}.
     For plain descent step_size is learning_rate times slope.
     """
 

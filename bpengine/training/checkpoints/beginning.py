@@ -19,8 +19,8 @@ class Beginning:
 
     state() makes the state, anew each time. recorder: what was recorded before it, `recorder.steps` steps. shift: see
     `RunState`. epochs, steps: the limits, counted from the first step that is recorded. stopped_by: why the fit is over
-    already, "" where it is not. seconds: that the epoch which is not closed has taken. earlier(step) returns the newest state
-    that is known from before `step`, None for none.
+    already, "" where it is not. seconds: how long the open epoch has taken so far. earlier(step) returns the newest known
+    state from before `step`, None for none.
     """
 
     state: Callable[[], State]
@@ -82,9 +82,9 @@ def continued(
 ) -> Beginning:
     """Return the beginning of a fit that continues where `history` ended, with limits that count from there.
 
-    beginning: that of a new fit. The parameters are those of the model, unless a rule had restored the best epoch's and they
-    are `untouched` since: then those of the last step. watched: the score whose best epoch a rule looks for; the best of
-    another is forgotten.
+    beginning: that of a new fit. The parameters are those of the model. Where a rule had restored the best epoch's and they
+    are `untouched` since, they are those of the last step. watched: the score whose best epoch a rule looks for; the best
+    epoch of another score is dropped.
     """
     same = epoch_steps == end.epoch_steps
     best = replace(end.best, state=mapped(backend.asarray, end.best.state) if end.best.state else None)

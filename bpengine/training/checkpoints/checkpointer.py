@@ -153,7 +153,7 @@ class Checkpointer:
         return self._comm.lead(max(1, min(to_next, in_time, self._longest)))
 
     def took(self, steps: int, seconds: float) -> None:
-        """Record how long a run of steps took, which determines the length of the next one."""
+        """Record how long a run of steps took; it determines the length of the next run."""
         self._pace, self._longest = seconds / steps, max(FIRST, GROWTH * steps)
 
     def is_due(self, step: int) -> bool:

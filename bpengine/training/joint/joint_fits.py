@@ -91,7 +91,7 @@ class JointFits:
         return [answers[request.number] for request in requests]
 
     def _run_group(self, group: list[_Request]) -> Sequence[Ended | BaseException]:
-        """Run the steps of a group as one, padded to the size of the largest group so far or half, a quarter ... of it."""
+        """Run a group's steps as one, padded to the size of the largest group so far, or to a half, a quarter ... of it."""
         first, count = group[0], len(group)
         room = self._rooms[first.step] = max(self._rooms.get(first.step, 1), count)
         while -(-room // 2) >= count and room > 1:
@@ -115,7 +115,7 @@ class _JointExecution(SingleExecution):
     def bring(
         self, backend: Backend, arrays: Sequence[HostArray], dtypes: Sequence[str], part: slice | HostArray
     ) -> tuple[Array, ...]:
-        """Return the rows, which the fits share."""
+        """Return rows on the device, which the fits share."""
         return self._joint_fits.bring(arrays, dtypes, part)
 
     def step(self, compiled: CompiledNetwork, plan: StepPlan) -> Step:
@@ -142,7 +142,7 @@ class _JointExecution(SingleExecution):
         return {name: value for name, value in after.items() if name != STRENGTHS}, reports
 
     def turn(self) -> AbstractContextManager[Any]:
-        """Return a lock where fits run as one, which all reach this place at the same time; else an empty context."""
+        """Return a lock where fits run as one, since all reach this place at the same time; otherwise an empty context."""
         return self._joint_fits.turn if self._joint_fits.batcher else super().turn()
 
 

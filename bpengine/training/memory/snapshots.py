@@ -1,6 +1,6 @@
 """Snapshots: restore the state before a recent step by replaying from a saved one. Rollback: restore a failed fit's model.
 
-What a fit leaves as it was includes NumPy's error settings, which belong to the program that calls the engine.
+NumPy's error settings, which belong to the calling program, are restored as well.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ class Snapshots:
         self._saved = deque([_Snapshot(step, lambda: self._backend.copy(held)), self._saved[0]], maxlen=2)
 
     def note(self, step: int, state: State, is_sound: Callable[[], bool] = lambda: True) -> None:
-        """Save the state before `step` if the next snapshot is due and is_sound() says that the state is worth saving.
+        """Save the state before `step` if the next snapshot is due and is_sound() says that its numbers are finite.
 
-        One that is not raises nothing here: when a snapshot is due is a matter of the clock, and what a fit reports is not.
+        A state that is not finite raises no error here: when a snapshot is due depends on the clock, and the errors of a fit
+        must not.
         """
         began = time.perf_counter()
         if not self._lead(step != self._saved[-1].step and began >= self._due):
@@ -112,7 +113,7 @@ class Rollback:
         )
 
     def returned(self) -> State:
-        """Return the original arrays to their owner, for the last time; this works with little memory, too."""
+        """Return the original arrays to their owner, for the last time; this needs little memory."""
         return self._restore.for_good() if isinstance(self._restore, StoredTree) and not self._own else self.arrays()
 
     def arrays(self) -> State:

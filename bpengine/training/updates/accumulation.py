@@ -22,7 +22,7 @@ def loss_and_gradients(
     run: Run,
     size: int,
 ) -> tuple[Array, Arrays, Arrays]:
-    """Return what `Network.loss_and_gradients` does, running `size` rows at a time.
+    """Return the values of `Network.loss_and_gradients`, running `size` rows at a time.
 
     Penalties are added once, for the whole batch. BatchNorm normalises each part by its own statistics and updates the
     running ones after each part; dropout draws a mask for each part. Without these layers the result is that of the

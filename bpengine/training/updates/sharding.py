@@ -1,8 +1,8 @@
 """Shards: a batch in parts that several processes compute, whose losses and gradients are added in one fixed order.
 
 The result has the same bits for every number of processes, since nothing depends on which process computes a shard: neither
-where it begins, nor the order of additions, nor its weight. Everything that is a sum over rows is added; penalties, clipping
-by the gradient's norm and the update rule are applied once, to the sum.
+where it begins, nor the order of additions, nor its weight. All sums over rows are added; penalties, clipping by the
+gradient's norm and the update rule are applied once, to the total.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Sum(NamedTuple):
 def loss_and_gradients(
     network: Network, ops: Ops, params: Arrays, running: Arrays, rows: tuple[Array, ...], run: Run, shards: Shards
 ) -> Sum:
-    """Return what `Network.loss_and_gradients` does for the whole batch, but for rounding; `rows` are this process's.
+    """Return the values of `Network.loss_and_gradients` for the whole batch, up to rounding; `rows` are this process's.
 
     A mean over rows is the sum of the shards' means, each by its number of rows or the sum of their weights. Running
     statistics are averaged by numbers of rows; layers that work on several rows at once see those of a shard.
@@ -56,7 +56,7 @@ def loss_and_gradients(
 
 
 class _Shard:
-    """What one shard contributes, and what their sum is."""
+    """The contribution of one shard, or the sum of several."""
 
     def __init__(
         self, network: Network, ops: Ops, params: Arrays, running: Arrays, *, run: Run, shards: Shards
@@ -68,7 +68,7 @@ class _Shard:
         self._seen = [name for name in running if name.rpartition(".")[0] not in run.frozen]
 
     def part(self, rows: tuple[Array, ...], first: int | Array, count: int) -> Arrays:
-        """Return what a shard of `count` rows adds, from the place `first` of the batch on.
+        """Return the contribution of a shard of `count` rows, which begins at position `first` of the batch.
 
         Means are multiplied by their weights, unless these are the same for all shards.
         """
@@ -97,7 +97,7 @@ class _Shard:
         return self._bare.loss_and_gradients(*model, x, target, weights[0] if weights else None, run)
 
     def _nothing(self, *, weighted: bool) -> Arrays:
-        """Return what a shard without rows adds: zeros of the same names and shapes."""
+        """Return the contribution of a shard without rows: zeros of the same names and shapes."""
         xp = self._ops.xp
         zero = xp.zeros((1,), dtype=self._params[self._shards.trained[0]].dtype)
         sums = {f"{GRADIENT}{name}": xp.zeros_like(self._params[name]) for name in self._shards.trained} | {LOSS: zero}

@@ -1,4 +1,4 @@
-"""The update: gradients are exchanged between processes, clipped by norm, and given to the optimizer's rule."""
+"""The update: gradients are exchanged between processes, clipped by norm, and passed to the optimizer's rule."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BoundRule:
     _update_all: Callable[[UpdateInputs], tuple[Arrays, Slots]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        # A rule of one's own may look at a parameter as a whole, so it gets each by itself.
+        # A custom rule may use a parameter as a whole, so it is called for each parameter by itself.
         update_all = one_by_one if is_own(self.optimizer) else self.ops.update_all
         object.__setattr__(self, "_update_all", partial(update_all, self.optimizer.bind(self.ops)))
 
@@ -72,7 +72,7 @@ class Applied:
     count: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle and copy with arrays on the host, without what is compiled; `on` brings it to a backend."""
+        """Pickle and copy with arrays on the host and without compiled functions; `on` brings it to a backend."""
         return Applied, (self.rule, mapped(as_host, self.slots), as_host(self.counter), self.count)
 
     def on(self, backend: Backend) -> Applied:

@@ -1,5 +1,5 @@
-"""Whole fits, as a user of each library would write them: one script per library, run in a process of its own.
+"""Whole fits, as a user of each library would write them: one script per library, run in a separate process.
 
-fit_script: what is to be trained is read from a folder, and what was trained is written there. A script loads its own library
-and NumPy: of the engine it loads nothing, unless it is the engine that is timed.
+fit_script: reads the task from a folder, and writes the trained weights. A script loads its library and NumPy, and nothing of
+the engine, unless the engine itself is timed.
 """

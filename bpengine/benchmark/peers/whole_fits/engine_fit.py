@@ -31,7 +31,7 @@ class EngineFit:
         self._model = Model(network, _backend(argument), seed=task.seed)
 
     def renew(self) -> None:
-        """Do nothing: each fit starts its optimiser anew."""
+        """Do nothing: each fit starts with a new optimiser."""
 
     def train(self, call: int) -> None:
         """Fit; the last loss is on the host only when the last step is done."""
@@ -47,7 +47,7 @@ class EngineFit:
 
 @cache
 def _backend(argument: str) -> str | Backend:
-    """Return what `Model` runs on: one object for all fits of the process."""
+    """Return the backend: one object for all fits of the process."""
     name, _, how = argument.partition(":")
     if how == "plain":
         backend: Backend = type("PlainNumpyBackend", (backend_class(name),), {"patience": math.inf})()

@@ -1,10 +1,10 @@
-"""What every script of whole fits does: read a task, train, say when the last step is done, write the weights.
+"""The common part of all scripts of whole fits: read a task, train, report the last step, write the weights.
 
     python -m bpengine.benchmark.peers.whole_fits.NAME FOLDER OUT ARGUMENT
 
 FOLDER holds task.json (see `FitWorkload.task`), x.npy, y.npy, and for each fit its initial weights and the order of rows of
-every epoch. One line of JSON on standard output says that the last step is done: the seconds of each call, and the CPU
-seconds of the process so far. What comes after it is not timed: weights.npz and about.json, in the folder OUT.
+every epoch. One line of JSON on standard output reports the end of the last step: the seconds of each call, and the CPU
+seconds of the process so far. The rest is not timed: weights.npz and about.json, written to the folder OUT.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Weights = list[tuple[Array, Array]]  # weight (inputs, units) and bias (units,) 
 
 @dataclass(frozen=True, kw_only=True)
 class FitTask:
-    """One fit: what it trains, on what, and for how long.
+    """One fit: its network, its data and its length.
 
     x (rows, inputs), y (rows,) class numbers. rate: Adam's. epochs: those of a call; a fit is called `calls` times.
     """
@@ -67,13 +67,13 @@ class LibraryFit(Protocol):
 
 
 def run(maker: Callable[[FitTask, str], LibraryFit], packages: tuple[str, ...], note: str) -> None:
-    """Carry out the task in the folder that the command line names, by trainers made by `maker`.
+    """Run the task in the folder that the command line names, with trainers made by `maker`.
 
     packages: the distributions whose versions are reported. note: how the library is used.
     """
     folder, out, argument = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     reply = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # text that a library prints must not be read as an answer
     seconds: list[list[float]] = []
     trained: list[Weights] = []
     for task in _tasks(folder):

@@ -19,7 +19,7 @@ NOTE = (
     "jitted lax.scan over an epoch, state donated, rows of small batches taken before the scan; compiled once for all models "
     "of the same sizes; JAX's cache on disk is off, as it is unless it is asked for"
 )
-SMALL_BYTES = 2**18  # rows of smaller batches are gathered faster all at once before the scan
+SMALL_BYTES = 2**18  # batches below this size: gathering all rows before the scan is faster
 
 
 class ScanFit:
@@ -33,7 +33,7 @@ class ScanFit:
         self.renew()
 
     def renew(self) -> None:
-        """Start the optimiser's slots anew."""
+        """Reset the optimiser's slots."""
         self._slots = jax.block_until_ready(self._rule.init(self._params))
 
     def train(self, call: int) -> None:

@@ -29,7 +29,7 @@ class ScikitFit:
             shuffle=False,
             epsilon=task.eps,
         )
-        few = slice(0, task.batch)  # a first call makes the arrays, which then get the initial weights
+        few = slice(0, task.batch)  # a first call allocates the arrays, which then get the initial weights
         self._model.partial_fit(task.x[few], task.y[few], classes=np.arange(task.sizes[-1]))
         initial = task.initial()
         self._model.coefs_, self._model.intercepts_ = [w for w, _ in initial], [b for _, b in initial]

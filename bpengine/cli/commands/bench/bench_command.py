@@ -48,7 +48,7 @@ Examples:
 """
 QUICK: Final = ("main", "xor")
 MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
-ALL_FITS, ALL_GOALS = "fits", "goals"  # all whole fits; these and the steps of the engine's goals
+ALL_FITS, ALL_GOALS = "fits", "goals"  # groups: all whole fits; these and the steps of the engine's goals
 DEVICES: Final = ("cpu", "gpu")
 
 
@@ -216,7 +216,7 @@ class _Bar:
         self._bar.stop()
 
     def say(self, what: str, doing: str, share: float) -> None:
-        """Show what is being done."""
+        """Show the current activity."""
         self._bar.update(self._task, completed=share, description=f"{what}: {doing}")
         if not self._terminal and what != self._last:
             say(f"{share:4.0%} after {time.perf_counter() - self._began:.0f} s: {what}", err=True)

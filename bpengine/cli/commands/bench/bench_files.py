@@ -1,4 +1,4 @@
-"""The files of `bpengine bench`: the record with the machine it was made on, the same as a page, and the figure."""
+"""The files of `bpengine bench`: the record, which includes the machine, the same as a page, and the figure."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _gpu() -> dict[str, str]:
 class Files:
     """The files of a run: DATE-PROCESSOR-DEVICE-PART with the endings .json, .md and .svg, in one folder.
 
-    Raises ConfigError when the folder cannot be made, or one of the files is there already and `force` is not given.
+    Raises ConfigError when the folder cannot be created, or one of the files exists and `force` is not given.
     """
 
     def __init__(self, folder: Path, processor: str, device: str, *, quick: bool, force: bool, part: str = "") -> None:

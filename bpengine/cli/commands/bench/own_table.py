@@ -1,4 +1,4 @@
-"""`bpengine bench FILE`: the workload that one's own table makes."""
+"""`bpengine bench FILE`: the workload made from a user's table."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from bpengine.benchmark.results.report import OWN
 from bpengine.cli import data_options, network_options
 from bpengine.errors import ConfigError
 
-OWN_RATE = 1e-3  # Adam's usual one: the score should be one that a user knows
-MOST_ROWS = 2**17  # of a whole fit
+OWN_RATE = 1e-3  # Adam's default: the score should be one that a user knows
+MOST_ROWS = 2**17  # epochs of a whole fit
 EPOCH_STEPS = 64  # at most: a turn takes whole epochs, and should not last for minutes
 
 
 def own_workload(
     source: str, target: str | None, layers: str, batch_size: int, options: Mapping[str, Any]
 ) -> tuple[Workload, OwnRows]:
-    """Return a network for a table of classes, and its rows, standardised as the network takes them.
+    """Return a network for a table of classes, and its standardised rows.
 
-    Raises ConfigError for targets that are values, which not all contenders have a loss for.
+    Raises ConfigError for targets that are values, since not all contenders have a loss for them.
     """
     dataset = data_options.load(source, target, None, options=options)
     if dataset.task != "classification":
@@ -43,7 +43,7 @@ def own_workload(
 
 
 def own_fit(work: Workload, own: OwnRows, epochs: int) -> tuple[FitWorkload, OwnFit]:
-    """Return the whole fit of the same network on four fifths of the rows, 2^17 at most; every fifth row judges it."""
+    """Return the whole fit of the same network on four fifths of the rows, 2^17 at most; every fifth row is for testing."""
     held_out = np.arange(len(own.x)) % 5 == 4
     x, y = own.x[~held_out][:MOST_ROWS], own.y[~held_out][:MOST_ROWS]
     title = f"a process that fits {len(x):,} rows of your own for {epochs} epochs"

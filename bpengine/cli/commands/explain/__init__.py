@@ -1,4 +1,4 @@
-"""`bpengine explain`: where a gradient comes from, term by term; sweeps, sensitivity, graphs, receipts, figures, a page.
+"""`bpengine explain`: gradients term by term; sweeps, sensitivity, graphs, receipts, figures, a page.
 
 command: the options. subject: the model and the rows that are explained. figure: --figure. html_page: --html.
 """

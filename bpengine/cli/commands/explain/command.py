@@ -1,4 +1,4 @@
-"""`bpengine explain`: where a gradient comes from, term by term; sweeps, sensitivity, graphs, receipts."""
+"""`bpengine explain`: gradients term by term; sweeps, sensitivity, graphs, receipts."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def explain(
     as_json: options.AsJson = False,
 ) -> None:
     """Explain and print."""
-    lang, update = language_of(lang), network_options.optimizer(optimizer, learning_rate)  # refuse before any work
+    # refuse bad options before any work
+    lang, update = language_of(lang), network_options.optimizer(optimizer, learning_rate)
     if verify_ is not None:
         _verify(verify_, lang, as_json=as_json)
         return

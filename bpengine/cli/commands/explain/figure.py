@@ -1,4 +1,4 @@
-"""`bpengine explain --figure`: what was asked for, checked before the work, and the picture written."""
+"""`bpengine explain --figure`: the request, checked before the work, and writing the picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from bpengine.cli.whole_numbers import number_or_name
 from bpengine.errors import ConfigError, unknown
 from bpengine.explain import figures
 
-ADDED_VIEW = {"network": "unit", "sweep": "sweep", "gradients": "sensitivity"}  # the view whose options a picture takes
+# the view whose options each picture uses
+ADDED_VIEW = {"network": "unit", "sweep": "sweep", "gradients": "sensitivity"}
 
 
 def check_figure(kind: str, view: str, out: Path | None) -> Path:
-    """Return where the picture goes; raise ConfigError, before any work, for what cannot be drawn or written."""
+    """Return the path of the picture; raise ConfigError, before any work, for a picture that cannot be drawn or written."""
     if kind not in figures.KINDS:
         raise unknown("figure", kind, figures.KINDS)
     if view not in ("forward", ADDED_VIEW.get(kind)):
@@ -25,7 +26,7 @@ def check_figure(kind: str, view: str, out: Path | None) -> Path:
     if out is None:
         raise ConfigError(f"--figure requires --out, a file such as {kind}.png.")
     figures.require_matplotlib()
-    return figures.check_target(out, force=True)  # what exists was looked at with the other outputs
+    return figures.check_target(out, force=True)  # existing files were checked with the other outputs
 
 
 def save_figure(kind: str, out: Path, request: Request, subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""What a fresh network of `bpengine explain` has beside its sizes: output activation, biases, penalties, parameters."""
+"""Details of a new network of `bpengine explain` beside its sizes: output activation, biases, penalties, parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Parameters = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkDetails:
-    """What a network has beside its sizes, its activation and its loss; without it a fresh network has the defaults."""
+    """Details of a network beside its sizes, its activation and its loss; without them a new network has the defaults."""
 
     output_activation: network_options.OutputActivation = None
     bias: Bias = True
@@ -35,7 +35,7 @@ class NetworkDetails:
     l2: L2 = 0.0
 
     def require_fresh(self, name: str) -> None:
-        """Raise ConfigError where an option asks for another network than that of a model file."""
+        """Raise ConfigError where an option contradicts the network of a model file."""
         asked = {
             "--output-activation": self.output_activation is not None, "--no-bias": not self.bias, "--l1": self.l1 != 0,
             "--l2": self.l2 != 0,
@@ -47,7 +47,7 @@ class NetworkDetails:
             )
 
     def set_parameters(self, model: bp.Model) -> None:
-        """Give the model the parameters of --parameters; raise ConfigError for a file that holds none."""
+        """Set the model's parameters from the file of --parameters; raise ConfigError for a file without parameters."""
         if self.parameters is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The options of `bpengine explain` and what their help says."""
+"""The options of `bpengine explain` and their help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `bpengine explain` explains: a model and rows, made from names, sizes and options; the values of a sweep."""
+"""The subject of `bpengine explain`: a model and rows, made from names, sizes and options; the values of a sweep."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bpengine.errors import ConfigError
 
 
 class Subject(NamedTuple):
-    """What is explained: a model, the rows of the batch, and the data they are from."""
+    """The subject of an explanation: a model, the rows of the batch, and their data set."""
 
     model: bp.Model
     x: Table | HostArray
@@ -30,7 +30,7 @@ def make_subject(
     names: list[str], *, target: str | None, layers: str, activation: str, loss: str | None, backend: str, dtype: str,
     rows: int, seed: int, written: TextFormat, details: NetworkDetails,
 ) -> Subject:  # fmt: skip
-    """Return the model and the rows that are explained; `names` are those of the network, if one is given, and the rows.
+    """Return the model and the rows to explain; `names` are those of the network, if one is given, and of the rows.
 
     Raises ConfigError for no name or more than two.
     """
@@ -66,9 +66,9 @@ def _require_names(names: list[str]) -> None:
 def _fresh(
     data: Dataset, sizes: str | None, layers: str, activation: str, loss: bp.Loss | None, details: NetworkDetails
 ) -> bp.Network:
-    """Return a network that is not trained, of the sizes "2-3-1" where they are given.
+    """Return an untrained network, of the sizes "2-3-1" where they are given.
 
-    Raises ConfigError when data and loss require others.
+    Raises ConfigError when data and loss require other sizes.
     """
     numbers = None if sizes is None else [whole(part, "the network's sizes") for part in sizes.split("-")]
     units = layers if numbers is None else ",".join(map(str, numbers[1:-1]))

@@ -1,4 +1,4 @@
-"""The views of `bpengine explain`: a table of what can be shown, the option that asks for each, and how it is shown."""
+"""The views of `bpengine explain`: a table of all views, the option that selects each, and the function that shows it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from bpengine.training import Optimizer
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """The options that choose a view and say how it is shown; None, False or [] for an option that was not given."""
+    """The options that choose a view and its form; None, False or [] for an option that was not given."""
 
     layer: str | None
     unit: int | None
@@ -51,7 +51,7 @@ class Request:
 
 
 class View(NamedTuple):
-    """Something to show: its name, the field of a Request whose option asks for it, and the function that shows it."""
+    """A view: its name, the field of a Request that selects it, and the function that shows it."""
 
     name: str
     option: str
@@ -59,7 +59,7 @@ class View(NamedTuple):
 
 
 def choose(request: Request) -> View:
-    """Return the view that is asked for, the forward pass when none is.
+    """Return the requested view, the forward pass without a request.
 
     Raises ConfigError for two views at once, a unit without its layer, or an unknown kind of graph.
     """
@@ -125,7 +125,7 @@ def _html(request: Request, subject: Subject) -> None:
 
 
 def _page_notes(document: Page, subject: Subject) -> Iterator[str]:
-    """Yield what one should know of a page that was written: that its run diverges, and what bounds the outputs."""
+    """Yield notes on a written page: that its run diverges, or that an activation bounds the outputs."""
     network = subject.model.network
     last = last_activation(network.layers)
     marks = network.loss.target == "values" and bool(np.all(np.isin(subject.y, (0, 1))))
@@ -169,7 +169,7 @@ def _print(result: ExplainResult, request: Request) -> None:
 
 
 def _put(text: str, out: Path | None) -> None:
-    """Print text, not wrapped, or write it to a file, whole or not at all; what cannot be seen in it is escaped."""
+    """Print text without wrapping, or write it to a file, completely or not at all; invisible characters are escaped."""
     if out is None:
         put(text.rstrip("\n"))
     else:

@@ -1,4 +1,4 @@
-"""Options that say which logs of the epochs are kept, and where."""
+"""Options that select logs of the epochs and their files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bpengine.errors import ConfigError
 from bpengine.training.callbacks import Callback
 
 FILES: Final = {"epochs.csv": CSVLog, "epochs.jsonl": JSONLog}
-SAMPLE: Final = 256  # training rows on which layers are looked at: more say hardly more of which units are dead
+SAMPLE: Final = 256  # training rows on which layers are measured: more rows add little about dead units
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logs:
-    """Which logs are kept."""
+    """The logs to keep."""
 
     log: Annotated[
         Path | None,
@@ -45,7 +45,7 @@ class Logs:
 
     @property
     def asked(self) -> dict[str, bool]:
-        """Each option, and whether it is there."""
+        """Each option, and whether it is given."""
         return {"--log": self.log is not None, "--tensorboard": self.tensorboard is not None}
 
     def check(self, *, force: bool) -> None:
@@ -64,7 +64,7 @@ class Logs:
             TensorBoard(self.tensorboard)
 
     def callbacks(self, training: Part) -> list[Callback]:
-        """Return the logs. training: the rows, some of which layers are looked at on."""
+        """Return the logs. training: the rows, on some of which layers are measured."""
         layers: Any = None
         if self.log_layers:
             chosen = np.unique(np.linspace(0, training.rows - 1, SAMPLE).round().astype(int))

@@ -1,4 +1,4 @@
-"""The rows of a run: to train on, to validate and to test; split from one set, or from files of their own."""
+"""The rows of a run for training, validation and test, split from one set or read from separate files."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 
 Load = Callable[[str], Dataset]
-VALIDATION = 0.1  # of all rows, where early stopping needs some and nobody names them
+VALIDATION = 0.1  # share of all rows used for early stopping where none is named
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some rows, as they were read and as the network takes them. name: "training", "validation" or "test"."""
+    """Some rows, as they were read and encoded for the network. name: "training", "validation" or "test"."""
 
     name: str
     data: Dataset
@@ -37,7 +37,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class RowParts:
-    """The parts of a run, and how they were made, in words."""
+    """The parts of a run, and a sentence about how they were made."""
 
     training: Part
     validation: Part | None
@@ -49,7 +49,7 @@ class RowParts:
 
     @property
     def held_out(self) -> Part | None:
-        """The rows that are scored: those of the test, else those of the validation."""
+        """The rows that are scored: those of the test, or else those of the validation."""
         return self.test if self.test is not None else self.validation
 
 
@@ -63,7 +63,7 @@ class SplitRows:
     sentence: str
 
     def encoded(self, features: bp.Features, dtype: str, comm: Comm) -> RowParts:
-        """Return the parts as a network takes them."""
+        """Return the parts encoded for a network."""
         rows = {"training": self.training, "validation": self.validation, "test": self.test}
         parts: dict[str, Part | None] = {}
         for name, data in rows.items():
@@ -98,9 +98,9 @@ def fraction_or_file(text: str | None, option: str) -> float | str | None:
 
 
 def validation_part(text: str | None, *, stopping: bool) -> float | str | None:
-    """Return the rows to validate with, as `fraction_or_file` does; early stopping takes a share where none is named.
+    """Return the validation rows, as `fraction_or_file` does; early stopping uses a default share where none is named.
 
-    Rows held out to test never choose the epoch. Raises: ConfigError for early stopping and a share of 0.
+    Test rows are never used to choose the epoch. Raises: ConfigError for early stopping with a share of 0.
     """
     part = fraction_or_file(text, "--validation")
     if stopping and text is not None and part is None:
@@ -150,7 +150,7 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
 
 
 def _sentence(training: Dataset, parts: dict[str, Dataset | None], drawn: set[str], seed: int) -> str:
-    """Return how many rows each part has; those of files behind the ones that were drawn."""
+    """Return the number of rows of each part; those from files come after drawn ones."""
     words = {"validation": "to validate", "test": "held out to test"}
     counts = {name: localized(f"{part.rows:,} {words[name]}") for name in words if (part := parts[name]) is not None}
     first = [
@@ -165,7 +165,7 @@ def _sentence(training: Dataset, parts: dict[str, Dataset | None], drawn: set[st
 
 
 def balanced_weights(y: HostArray, classes: int) -> HostArray:
-    """Return a weight for each row, so that every class counts the same: rows / (classes * rows of the class)."""
+    """Return a weight for each row that gives every class the same total: rows / (classes * rows of the class)."""
     counts = np.bincount(np.asarray(y, np.int64).reshape(-1), minlength=classes)
     weights: HostArray = (len(y) / (classes * np.maximum(counts, 1)))[np.asarray(y, np.int64).reshape(-1)]
     return weights

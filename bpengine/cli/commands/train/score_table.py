@@ -1,4 +1,4 @@
-"""How good a trained network is: scores on every part, beside those of a predictor that looks at no input."""
+"""The scores of a trained network on every part, beside those of a predictor that ignores the inputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bpengine.training.metrics.scoring import require_scorable as require_scorab
 from bpengine.training.metrics.truth import Truth
 from bpengine.training.rows import check_target, decoder_of, evaluated_names, unit_of
 
-CLASSES = 10  # of a confusion matrix that is shown
+CLASSES = 10  # the most classes of a confusion matrix that is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Scores:
 
     @property
     def verdict(self) -> str | None:
-        """What is said when the network is no better than the trivial predictor; None when it is."""
+        """The message when the network is no better than the trivial predictor; None when it is."""
         (name, trivial), scores = next(iter(self.trivial[self.scored].items())), self.parts[self.scored]
         worse = scores[name] < trivial if name == "accuracy" else scores[name] > trivial
         return f"worse than {self.predictor} on the {self.scored} rows" if worse else None
@@ -66,7 +66,7 @@ class Scores:
         }  # fmt: skip
 
     def tables(self) -> list[RichTable | str]:
-        """Return the scores for a person."""
+        """Return the scores as tables."""
         every = list(self.parts.values())
         heads = [head for head, score in every[0].items() if not isinstance(score, list)]
         compared = next(iter(next(iter(self.trivial.values()))))
@@ -103,7 +103,7 @@ class _Trivial:
     """Predicts the most frequent class, or the mean, of the training rows."""
 
     def __init__(self, model: bp.Model, training: Part) -> None:
-        assert model.features is not None  # `train` learns them from every table
+        assert model.features is not None  # `train` learns Features from every table
         self._model, self._features = model, model.features
         self._classes = model.network.loss.target == "classes" or self._features.classes is not None
         y = np.asarray(training.y)
@@ -132,7 +132,7 @@ class _Trivial:
 
 
 def _confusion(model: bp.Model, part: Part, classes: int) -> list[list[int]] | None:
-    """Return how many rows of each class (lines) were said to be of each class (columns)."""
+    """Return how many rows of each true class (lines) were predicted as each class (columns)."""
     y = np.asarray(part.y)
     if y.ndim != 1 or model.network.loss.target == "values":
         return None

@@ -1,4 +1,4 @@
-"""Options that say by which seeds a network is trained several times, and where each of its models is kept."""
+"""Options for training a network with several seeds, and for the folder of the models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bpengine.cli.output import require_writable
 from bpengine.cli.whole_numbers import whole
 from bpengine.errors import ConfigError
 
-MOST: Final = 1_000  # seeds: each has a line of the table, and its model stays in memory
+MOST: Final = 1_000  # the most seeds: each has a line of the table, and its model stays in memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class SeedChoice:
 
     @property
     def numbers(self) -> list[int]:
-        """The seeds, none where one network is trained, by --seed; raise ConfigError for a text that names none."""
+        """The seeds, none where one network is trained, by --seed; raise ConfigError for a text that is no list of seeds."""
         if self.seeds is None:
             return []
         try:
@@ -64,7 +64,7 @@ class SeedChoice:
     def check(self, others: Mapping[str, bool], out: Path | None, *, processes: int, force: bool) -> None:
         """Raise ConfigError, before any work, for options that contradict each other and files that cannot be written.
 
-        others: options of a single fit, and whether each of them is there. out: where the best model is saved.
+        others: options of a single fit, and whether each of them is given. out: the path of the best model.
         """
         if self.seeds is None:
             if self.out_each is not None:
@@ -97,7 +97,7 @@ class SeedChoice:
 
 
 def model_file(folder: Path, seed: int) -> Path:
-    """Return where the model of a seed is saved."""
+    """Return the path of the model of a seed."""
     return folder / f"seed-{seed}.safetensors"
 
 

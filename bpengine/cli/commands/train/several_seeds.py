@@ -1,4 +1,4 @@
-"""The same network trained by several seeds: the scores of each, their mean and spread, and the best."""
+"""The same network trained with several seeds: the scores of each, their mean and spread, and the best."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from bpengine.many.many_fits import spread_of
 from bpengine.output.json_values import json_object
 from bpengine.training import NoImprovement, Optimizer
 
-NONE = "-"  # in place of a score of a fit that failed, and of the spread of one score
+NONE = "-"  # shown in place of the score of a failed fit, and of the spread of a single score
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedFits:
-    """The fits, in the order of the seeds, and `scores`: of each on every part by name, empty where it failed.
+    """The fits, in the order of the seeds, and `scores`: those of each fit on every part by name, empty where it failed.
 
-    run: what they have in common; its model is the best one. folder: where the model of every seed is saved, None for nowhere.
+    run: their common settings; its model is the best one. folder: where the model of every seed is saved, None for nowhere.
     """
 
     run: TrainingRun
@@ -50,7 +50,7 @@ class SeedFits:
         return cls(run=best, many=many, scores=scores, folder=folder)
 
     def save(self) -> None:
-        """Write the best model and its loss curve, and the model of every seed that did not fail, where they are asked for."""
+        """Write the best model and its loss curve, and the model of every seed that did not fail, if requested."""
         self.run.save(self.many.best.history)
         if self.folder is not None:
             for fit in self.many:
@@ -77,7 +77,7 @@ class SeedFits:
         )
 
     def tables(self) -> list[RichTable | str]:
-        """Return the scores of every seed for a person."""
+        """Return the scores of every seed as tables."""
         by_name, best = self._columns(), self.many.watched.name
         kinds = [*by_name, best]
         columns_of = [*by_name.values(), [fit.score for fit in self.many]]
@@ -104,7 +104,7 @@ class SeedFits:
 
     @property
     def _choosing(self) -> str:
-        """The rows whose score says which seed is best: those held out to test never do."""
+        """The rows whose score chooses the best seed; test rows are never used for this."""
         return (self.run.parts.validation or self.run.parts.training).name
 
     def _choice(self) -> str:
@@ -114,7 +114,7 @@ class SeedFits:
         )
 
     def _columns(self) -> dict[str, list[float]]:
-        """Return the scores of each seed on the rows that are scored, by name; NaN where a fit failed."""
+        """Return the scores of each seed on the scored rows, by name; NaN where a fit failed."""
         first = next(scores for scores in self.scores if scores)[self._scored]
         names = [name for name, score in first.items() if not isinstance(score, list)]
         return {name: [scores[self._scored][name] if scores else math.nan for scores in self.scores] for name in names}
@@ -139,7 +139,7 @@ def fit_seeds(
     monitor: str,
     folder: Path | None,
 ) -> SeedFits:
-    """Train the network of a run by each seed and score every model; those that an interruption left whole are saved.
+    """Train the network of a run with each seed and score every model; after an interruption, finished models are saved.
 
     monitor: the score of the validation rows by which the best is chosen; without such rows it is the training loss.
     """
@@ -171,7 +171,7 @@ def fit_seeds(
 
 
 def _interrupted(run: TrainingRun, many: bp.ManyFits, seeds: int, folder: Path | None) -> str:
-    """Save what of the fits is whole, and return what is said of it."""
+    """Save the finished fits, and return a message about them."""
     ended = f"interrupted after {len(many)} of {count_of(seeds, 'seed')}"
     nowhere = run.out is None and run.figure is None and folder is None
     if nowhere or all(fit.error for fit in many):

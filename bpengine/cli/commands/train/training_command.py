@@ -1,4 +1,4 @@
-"""`bpengine train`: a data set or a file in, a trained network, its scores and a model file out."""
+"""`bpengine train`: train a network on a data set or file, print its scores and write a model file."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ Examples:
   bpengine train digits --checkpoint run --resume --out digits.safetensors
   bpengine train digits --validation 0.1 --log run --tensorboard runs --log-layers
 """
-SHOWN = 40  # columns of a table that are told one by one
-RATE = 3e-3  # small tables have learned what they teach after the steps that they get; bench/README.md says how it was chosen
+SHOWN = 40  # columns of a table that are listed one by one
+RATE = 3e-3  # training on small tables has converged after these steps; bench/README.md says how the number was chosen
 DECAY, DECAY_ROWS, DECAYED = 0.03, 6.0, 10  # largest strength of the penalty; its strength times the rows; fewest rows
-APART = 100.0  # times that one column's spread is another's
+APART = 100.0  # ratio of the spreads of two columns above which a warning is given
 Figure = Annotated[
     Path | None,
     typer.Option(
@@ -224,7 +224,7 @@ def train(
     first_lines: list[Table | str] = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
     if (
         first_lines and sys.stdout.isatty()
-    ):  # a person sees it before the work; in a pipe nothing is written if that fails
+    ):  # on a terminal it is shown before the work; in a pipe nothing is written if the work fails
         show(*first_lines)
         first_lines = []
     run = TrainingRun(
@@ -264,7 +264,7 @@ def train(
 
 
 def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
-    """Return where checkpoints go, None for nowhere; raise ConfigError for options that need --checkpoint."""
+    """Return the folder of checkpoints, None for none; raise ConfigError for options that need --checkpoint."""
     if checkpoint is not None:
         return bp.RunFolder(checkpoint, every=every)
     if resume or every is not None:
@@ -273,7 +273,7 @@ def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> 
 
 
 def default_decay(rows: int) -> float:
-    """Return the strength of the penalty on weights where nobody says it: few rows need more of it."""
+    """Return the default strength of the penalty on weights: few rows need a stronger one."""
     return min(DECAY, DECAY_ROWS / rows) if rows >= DECAYED else 0.0
 
 
@@ -288,7 +288,7 @@ def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> HostAr
 
 
 def _column_lines(features: bp.Features) -> Table:
-    """Return one line per column, or run of columns alike: what it is and how it is used."""
+    """Return one line per column, or run of similar columns: its kind and its use."""
     *inputs, (target, *use) = in_runs(features.summary())
     unnamed = features.target is None or not features.target.columns
     lines = [*inputs, (localized(target) if unnamed else target, *use)]
@@ -299,7 +299,7 @@ def _column_lines(features: bp.Features) -> Table:
 
 
 def _warn(training: Dataset, features: bp.Features, *, standardized: bool) -> None:
-    """Warn of what a person would want to know before the work."""
+    """Warn of likely problems before the work."""
     for text in features.warnings():
         warnings.warn(localized(text), stacklevel=2)
     if training.task == "classification" and len(np.unique(training.y)) == 1:
@@ -341,12 +341,12 @@ def _looks_like_identifier(data: Dataset) -> bool:
 
 
 def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:
-    """Refuse, before any work, a model file or picture that could not be written; raise ConfigError that says why."""
+    """Raise ConfigError, before any work, for a model file or picture that could not be written, with the reason."""
     if out is not None:
         require_writable(out, force=force)
     if figure is None:
         return
-    from bpengine.explain import figures  # only with --figure: it loads all of explain
+    from bpengine.explain import figures  # imported only with --figure: it loads all of explain
 
     figures.require_matplotlib()
     figures.check_target(figure, force=True)
@@ -372,14 +372,14 @@ def _lengths(summary: dict[str, Any]) -> str:
 
 
 def _kept(summary: dict[str, Any]) -> str:
-    """Return which epoch the model is of, and what chose it."""
+    """Return the epoch of the model, and the rule that chose it."""
     best = "the lowest" if summary["monitor"] == "loss" else "the best"
     shown = f"epoch {summary['best_epoch']:,} of {summary['epochs']:,}"
     return f"{shown}, which has {best} {summary['monitor']} on the validation rows"
 
 
 def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the summary for a person."""
+    """Return the summary as lines of text."""
     shape = "-".join(map(str, summary["network"]))
     return [
         ("data", f"{summary['data']}: {count_of(summary['features'], 'feature', ',')}"),

@@ -21,9 +21,9 @@ from bpengine.training.callbacks import Callback
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One training run: the data, whole and in parts, the model, the rows per step, the files to save and draw into.
+    """One training run: the data, whole and in parts, the model, the rows per step, the files of the model and the figure.
 
-    metrics: the names of the scores beside those that every evaluation gives.
+    metrics: the names of the scores in addition to those of every evaluation.
     """
 
     whole: Dataset
@@ -48,9 +48,9 @@ class TrainingRun:
         resume: bool,
         callbacks: Sequence[Callback] = (),
     ) -> tuple[bp.History, float]:
-        """Train, and return the history and the seconds it took; an interrupted run saves what it has and ends here.
+        """Train, and return the history and the seconds it took; an interrupted run saves its present state and ends here.
 
-        With a run folder the interruption is a RunInterrupted, and what there is stands in the checkpoint.
+        With a run folder the interruption is a RunInterrupted, and the state is in the checkpoint.
         """
         training, watched = self.parts.training, self.parts.validation
         require_scorable(self.model, self.parts, self.metrics)
@@ -78,13 +78,13 @@ class TrainingRun:
         return history, time.perf_counter() - began
 
     def save(self, history: bp.History) -> None:
-        """Write the model file and the loss curve, if they were asked for; process 0 does."""
+        """Write the model file and the loss curve, if requested; only process 0 writes."""
         if self.comm.rank != 0:
             return
         if self.out is not None:
             self.model.save(self.out)
         if self.figure is not None:
-            from bpengine.explain import figures  # only with --figure: it loads all of explain
+            from bpengine.explain import figures  # imported only with --figure: it loads all of explain
 
             figures.save(figures.loss_curve(history), self.figure, force=True)
 
@@ -105,7 +105,7 @@ class TrainingRun:
         network, parts = self.model.network, self.parts
         features = self.model.features
         assert features is not None
-        assert history.end is not None  # since the fit ended
+        assert history.end is not None  # the time since the fit ended
         best = history.end.best
         summary = {
             "data": self.whole.name,

@@ -1,13 +1,13 @@
 """A training step as a list of array operations, which the page computes again with other numbers.
 
-The step and its explanation are run once on arrays that hold their values and note where they came from, with the kernels as
-they stand: neither kernels nor custom layers, losses and activations have JavaScript of their own.
+The step and its explanation are run once on arrays that hold their values and record the operations that computed them, with
+the kernels unchanged: neither kernels nor custom layers, losses and activations need JavaScript code.
 
 operations    the list of operations, each once
-followed      the arrays, and what NumPy does with them
-functions     what each function of NumPy is as operations
+followed      the arrays, and NumPy's functions on them
+functions     each function of NumPy as operations
 follower      a backend that computes with these arrays
-activations   each activation as a short list of its own, so that another can take its place
-sources       the numbers that the page shows, as operations' results
-step          a step recorded twice, with different numbers; only what is the same both times is followed
+activations   each activation as a separate short list, so that another can replace it
+sources       the numbers that the page shows, as results of operations
+recorded_step a step recorded twice, with different numbers; only what is the same both times is followed
 """

@@ -1,4 +1,4 @@
-"""Each activation that works on each number by itself as a short list of operations: z and dy in, y and dx out."""
+"""Each elementwise activation as a short list of operations: z and dy in, y and dx out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bpengine.explain.page.program.functions import ELEMENTWISE
 from bpengine.explain.page.program.operations import Operations
 from bpengine.kernels import KERNELS
 
-ALONE = {*ELEMENTWISE.values(), "input", "constant", "cast", "where", "rint"}  # operations on each number by itself
+ALONE = {*ELEMENTWISE.values(), "input", "constant", "cast", "where", "rint"}  # elementwise operations
 
 
 class Activated(NamedTuple):
-    """What the backward of an exchangeable activation needs: what it was given, which call it was, and its options."""
+    """What the backward of an exchangeable activation needs: its input, the number of the call, and its options."""
 
     z: Any
     use: int
@@ -25,9 +25,9 @@ class Activated(NamedTuple):
 
 
 class Swappable:
-    """The activations of KERNELS that can take each other's place, as lists of operations by key.
+    """The activations of KERNELS that can replace each other, as lists of operations by key.
 
-    A key is the name, with the options that are not the kernel's own: "leaky_relu alpha=0.2".
+    A key is the name, with the options that differ from the defaults: "leaky_relu alpha=0.2".
     """
 
     def __init__(self, dtype: str) -> None:
@@ -47,7 +47,7 @@ class Swappable:
         return key
 
     def _steps(self, name: str, options: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return the operations of one activation; None for one that does more than work on each number by itself."""
+        """Return the operations of one activation; None for one that is not elementwise."""
         operations, row = Operations(), KERNELS[name]
         z, dy = (_input(operations, np.array([[value]], dtype=self.dtype)) for value in (0.7, 1.3))
         y, residual = row.forward(np, z, **options)

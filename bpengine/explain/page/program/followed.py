@@ -1,4 +1,4 @@
-"""FollowedArray: a NumPy array with its values, which notes by which operation it was computed."""
+"""FollowedArray: a NumPy array with its values, which records the operation that computed it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from bpengine.kernels._trees import Tree
 
 
 class FollowedArray(np.ndarray[Any, Any]):
-    """An array whose `number` is that of the operation it is the result of; None where that is not known.
+    """An array with the `number` of the operation that computed it; None where that is not known.
 
-    NumPy hands every function that is called on one to it (NEP 13, NEP 18). While a step is `running`, a look at single
-    values (a branch, a conversion) is noted, for what it decides is not followed.
+    NumPy passes every function called on such an array to its methods (NEP 13, NEP 18). While a step is `running`, a read of
+    single values (a branch, a conversion) is recorded, since a decision that depends on it cannot be followed.
     """
 
     __array_priority__: ClassVar[float] = 1000.0
@@ -26,11 +26,11 @@ class FollowedArray(np.ndarray[Any, Any]):
     number: int | None
 
     def __array_finalize__(self, source: object) -> None:
-        """Begin without an operation: what made this array is not known yet."""
+        """Begin without an operation: the operation that made this array is not known yet."""
         self.operations, self.number = getattr(source, "operations", None), None
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> FollowedArray:
-        """Compute, and note an elementwise operation, a matrix product or a reduction."""
+        """Compute, and record an elementwise operation, a matrix product or a reduction."""
         operations = _operations_of((*inputs, *(options.get("out") or ())))
         if "out" in options:
             operations.looked(f"a write into an array by np.{ufunc.__name__}")
@@ -41,7 +41,7 @@ class FollowedArray(np.ndarray[Any, Any]):
     def __array_function__(
         self, function: Callable[..., Any], types: Iterable[type], args: Iterable[Any], kwargs: Mapping[str, Any]
     ) -> Tree:
-        """Compute, and note any other function of NumPy."""
+        """Compute, and record any other function of NumPy."""
         args = tuple(args)
         operations = _operations_of((*args, *kwargs.values()))
         values = function(*tree(args, unfollowed), **tree(dict(kwargs), unfollowed))
@@ -54,11 +54,11 @@ class FollowedArray(np.ndarray[Any, Any]):
         )
 
     def __getitem__(self, key: object) -> FollowedArray:
-        """Pick a part, by whole numbers, slices, new axes or arrays of numbers."""
+        """Select a part, by whole numbers, slices, new axes or arrays of numbers."""
         return self._moved(lambda array: array[tree(key, unfollowed)])
 
     def __setitem__(self, key: object, value: object) -> None:
-        """Write a part: what it holds is not followed any more."""
+        """Write a part: the array is no longer followed."""
         _operations_of([self]).looked("a write into an array")
         unfollowed(self)[key] = value
 
@@ -73,7 +73,7 @@ class FollowedArray(np.ndarray[Any, Any]):
         return self._moved(lambda array: array.mT)
 
     def copy(self, order: object = "C") -> FollowedArray:
-        """Return a copy, which is computed in the same way."""
+        """Return a copy with the same operation."""
         return followed(_operations_of([self]), unfollowed(self).copy(), self.number)
 
     def __bool__(self) -> bool:
@@ -107,7 +107,7 @@ def unfollowed(x: Tree) -> Tree:
 
 
 def tree(value: Tree, change: Callable[[Tree], Tree]) -> Tree:
-    """Return lists, tuples and dicts with every part changed."""
+    """Return lists, tuples and dicts with a function applied to every part."""
     if isinstance(value, dict):
         return {name: tree(part, change) for name, part in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Follower: a backend whose arrays are followed. It computes with NumPy, in the kernels as they stand."""
+"""Follower: a backend whose arrays are followed. It computes with NumPy and the unchanged kernels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bpengine.kernels._trees import Tree
 
 
 class _FollowingNamespace:
-    """NumPy, whose `asarray` leaves a followed array one."""
+    """NumPy, with an `asarray` that keeps a followed array followed."""
 
     __name__ = "numpy"
 
@@ -26,16 +26,16 @@ class _FollowingNamespace:
         return getattr(np, name)
 
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool | None = None) -> HostArray:
-        """Return an array, the followed ones followed."""
+        """Return an array; a followed one stays followed."""
         if not isinstance(x, FollowedArray):
             return np.asarray(x, dtype=dtype, copy=copy)
         return np.astype(x, dtype or x.dtype, copy=bool(copy))
 
 
 class Follower(Backend):
-    """Note what is computed in `operations`. Activations that work on each number by itself are one operation each.
+    """Record every computation in `operations`. An elementwise activation is one operation.
 
-    `uses` are these activations in the order of their calls: another of `swappable` can take the place of each.
+    `uses` are these activations in the order of their calls: another of `swappable` can replace each.
     """
 
     name = "numpy"
@@ -52,7 +52,7 @@ class Follower(Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Note looks at single values for as long as a step runs."""
+        """Record reads of single values while a step runs."""
         before, self.operations.running = self.operations.running, True
         try:
             yield
@@ -65,7 +65,7 @@ class Follower(Backend):
         return followed_or_plain
 
     def to_numpy(self, x: HostArray) -> HostArray:
-        """Return the array itself: explanations of it are followed as well."""
+        """Return the array itself, so that explanations of it are followed as well."""
         return x
 
     def copy(self, state: Tree) -> Tree:
@@ -73,7 +73,7 @@ class Follower(Backend):
         return tree(state, lambda x: x.copy() if isinstance(x, np.ndarray) else x)
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return the function as it is."""
+        """Return the function unchanged."""
         return step
 
     def take(self, array: HostArray, rows: HostArray) -> HostArray:

@@ -1,4 +1,4 @@
-"""What each function of NumPy is as operations; `of` returns the number of an operation for an array or a constant."""
+"""Each function of NumPy as operations; `of` returns the number of an operation for an array or a constant."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ ELEMENTWISE: dict[Any, str] = {
     np.isnan: "isnan", np.logical_and: "and", np.logical_or: "or", np.logical_not: "not", np.bitwise_and: "and",
     np.bitwise_or: "or", np.invert: "not", np.heaviside: "heaviside", np.bitwise_xor: "xor", np.right_shift: "shift",
 }  # fmt: skip
-WHOLE = ("add", "subtract", "maximum", "minimum")  # what is followed of whole numbers
+WHOLE = ("add", "subtract", "maximum", "minimum")  # the followed functions of whole numbers
 WORDS = {"multiply": "word_multiply", "xor": "word_xor", "shift": "word_shift"}  # and of 32 bits, as dropout mixes them
 REDUCTIONS: dict[Any, str] = {np.add: "sum", np.maximum: "max", np.minimum: "min"}
-LOGICAL = ("and", "or", "not")  # of truth values alone: of numbers they work on bits
+LOGICAL = ("and", "or", "not")  # followed for truth values only: on numbers they work on bits
 
 
 def elementwise(operations: Operations, of: Of, ufunc: np.ufunc, inputs: Sequence[Any], values: HostArray) -> Number:
@@ -102,7 +102,7 @@ def _moved(
     kwargs: Mapping[str, Any],
     values: HostArray,
 ) -> Number:
-    """Return numbers that are moved and not changed: the function itself says where to, on counted places."""
+    """Return an operation that moves numbers unchanged; the function is run on positions to learn where they go."""
     first, *rest = args
     several = isinstance(first, (list, tuple))
     arrays = [np.asarray(part) for part in (first if several else [first])]
@@ -134,7 +134,7 @@ def _constant(
     kwargs: Mapping[str, Any],
     values: HostArray,
 ) -> Number:
-    """Return an array of zeros or ones in the form of another, whose numbers play no part."""
+    """Return an array of zeros or ones in the shape of another, whose values are not used."""
     return operations.constant(values)
 
 

@@ -1,4 +1,4 @@
-"""Operations: a list of array operations in the order in which they are computed, each of them once."""
+"""Operations: a list of array operations in the order of their computation, each of them once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DTYPES = {"float64": "d", "float32": "f", "int32": "i", "uint32": "u", "bool": "
 
 
 class Operations:
-    """Operations by number. One is [name, dtype, shape, numbers of its arguments, what else it needs].
+    """Operations by number. One is [name, dtype, shape, numbers of its arguments, further arguments].
 
-    "input" is filled in before the others are computed. `unknown` are the things that have no operation: their results have
-    no number, which matters where a number that is shown hangs on them. `broken` says what spoils the list as a whole.
+    "input" is filled in before the others are computed. `unknown` are functions without an operation: their results have no
+    number, which matters only where a shown number depends on them. `broken` says what makes the whole list unusable.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Operations:
         arguments: Sequence[int | None],
         more: object = None,
     ) -> int | None:
-        """Return the number of an operation; None where an argument is not known, or its dtype is not."""
+        """Return the number of an operation; None where an argument has no operation, or for an unknown dtype."""
         code = DTYPES.get(str(dtype))
         if code is None:
             self.give_up(f"arrays of {dtype}")
@@ -49,7 +49,7 @@ class Operations:
         return self._numbers[key]
 
     def input(self, array: HostArray) -> int:
-        """Return the number of a new input in the form of an array."""
+        """Return the number of a new input with the shape and dtype of an array."""
         self.list.append(["input", DTYPES[str(array.dtype)], list(array.shape), []])
         return len(self.list) - 1
 
@@ -61,7 +61,7 @@ class Operations:
         return self.add("constant", array.dtype, array.shape, (), values)
 
     def gathered(self, sources: Sequence[int | None], places: HostArray, dtype: np.dtype[Any]) -> int | None:
-        """Return the operation that picks numbers: `places` count through all sources, one after another."""
+        """Return the operation that selects numbers: `places` count through all sources, one after another."""
         flat = places.ravel()
         if len(sources) == 1 and sources[0] is not None:
             shape = self.list[sources[0]][2]
@@ -72,23 +72,23 @@ class Operations:
         )
 
     def looked(self, what: str) -> None:
-        """Note that single values were read: the running step may branch on them, and the list holds no branches."""
+        """Record that single values were read: the running step may branch on them, and the list holds no branches."""
         if self.running:
             self.broken = self.broken or what
 
     def give_up(self, what: str) -> None:
-        """Note something that has no operation."""
+        """Record a function that has no operation."""
         self.unknown[what] = self.unknown.get(what, False) or self.running
 
     @property
     def trouble(self) -> str:
-        """What has no operation; what the step itself lacks takes precedence."""
+        """The reason why there is no list; a reason in the step itself takes precedence."""
         own = [what for what, running in self.unknown.items() if running]
         return ", ".join(own or self.unknown)
 
 
 def plain(value: object) -> object:
-    """Return a number for JSON, in which one that is not finite is text."""
+    """Return a number for JSON; one that is not finite becomes text."""
     return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
 
 

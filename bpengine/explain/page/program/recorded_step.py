@@ -22,7 +22,7 @@ from bpengine.kernels import KERNELS
 from bpengine.network import Network, last_activation
 from bpengine.training.step import StepPlan
 
-LARGEST = 720_000  # bytes of a state and its rows as a page holds them, so that it stays below a megabyte
+LARGEST = 720_000  # bytes of a state and its rows in a page, so that it stays below a megabyte
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class StepRecord:
 
 
 def record_step(trace: Trace, content: Content) -> StepRecord:
-    """Return the operations of the step that was traced, and of everything the page shows of it."""
+    """Return the operations of the traced step, and of everything that the page shows of it."""
     size = sum(len(array_text(array)["text"]) for array in _arrays(trace))
     if size > LARGEST:
         return StepRecord(None, ("too_many", f"{size / 1000:,.0f}"))
@@ -76,7 +76,7 @@ def _otherwise(trace: Trace) -> Trace:
 
 
 def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str, Any] | tuple[str, str]:
-    """Return the operations of one step, or why they cannot be had."""
+    """Return the operations of one step, or the reason why there are none."""
     follower = Follower(trace.dtype, swappable)
     operations = follower.operations
     rows = [array for array in (trace.x, trace.target, trace.weights) if array is not None]
@@ -108,9 +108,9 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
 
 
 def _uses(trace: Trace, follower: Follower, network: Network) -> list[dict[str, Any]]:
-    """Return where each exchangeable activation is used, what it is, and which can take its place there.
+    """Return for each exchangeable activation its place, its name, and the activations that can replace it there.
 
-    The last one must suit the loss: probabilities where it asks for them, none where it makes them itself.
+    The last one must fit the loss: it must give probabilities for a loss on probabilities, and none for a loss on logits.
     """
     places = {}
     for call in trace.forward:

@@ -20,20 +20,20 @@ from bpengine.explain.units.text import back_label
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.i18n.language import LANGUAGES
 
-GAP = "{activation}"  # stands in the name of a term for that of an activation
+GAP = "{activation}"  # placeholder for the activation's name in the name of a term
 
 
 class Untraced(Exception):
-    """A number that the page shows and that is the result of no operation."""
+    """Raised for a shown number that is not the result of an operation."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Finds the operations of everything that `Content.take` puts on a sheet, in the same structure.
+    """Finds the operations of everything that `Content.take` adds to a table, in the same structure.
 
     A sum is {"left", "right", "value": arrays whose products are the terms; "labels": the numbers of the terms' names, of a
-    shape that broadcasts to (sums, terms)}. `exchangeable` are activations that another can take the place of: what names a
-    term of one is in `patterns`, by the number of the name, with the place and a gap for the activation's name.
+    shape that broadcasts to (sums, terms)}. `exchangeable` are activations that another can replace: `patterns` has the name
+    of a term of one, by the number of the name, with the place and a placeholder for the activation's name.
     Raises Untraced where an operation is unknown.
     """
 
