@@ -197,6 +197,15 @@ def test_two_models_train_at_once_as_one_after_the_other(way: str, rng: np.rando
         assert_same_bits(together[seed], alone[seed])
 
 
+def test_a_thread_computes_in_the_precision_of_its_model(rng: np.random.Generator) -> None:
+    """NumPy 2.1.0 and 2.1.1 promote float32 scalars to float64 in every thread but the first: other losses."""
+    computed: list[dict[str, np.ndarray]] = []
+    thread = threading.Thread(target=lambda: computed.append(trained("numpy", small(), labelled(rng))))
+    thread.start()
+    thread.join()
+    assert {value.dtype for value in computed[0].values()} == {np.dtype("float32")}
+
+
 FORKED = """
 import os, sys
 import numpy as np, bpengine as bp
