@@ -181,7 +181,8 @@ class Executable:
                 calls.release()
             if kept.outlives or kept.is_whole():
                 self._kept.append(kept)
-            return rebuilt(state, after), {name: values[:done] for name, values in reports.items()}
+            ended = state if after is leaf_at else rebuilt(state, after)
+            return ended, {name: values[:done] for name, values in reports.items()}
 
         return run
 
