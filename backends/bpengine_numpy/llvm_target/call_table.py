@@ -108,7 +108,6 @@ class CallTable:
         self._body = [call for group in plan.groups if group.kind != "tail" for call in self._calls(group)]
         self._own_queues = len(self._queues)  # those behind them are a run's
         self._run: RunArrays | None = None
-        self.function = 0  # what was found to run this table in place of the interpreter
         self._patched = False  # whether all but addresses of the next run is written
         self.table = np.zeros((0, ROW), np.int64)
         self.halted = self._halted()

@@ -146,10 +146,9 @@ class Executable:
 
     def _function(self, calls: CallTable) -> int:
         """Return the function that runs a table in place of the interpreter, 0 where there is none."""
-        if self._whole is None or self._compiled is None or calls.function:
-            return calls.function
-        calls.function = self._whole.runs(calls.table, {e.loop: e.address for e in self._compiled.values()})
-        return calls.function
+        if self._whole is None or self._compiled is None:
+            return 0
+        return self._whole.runs(calls.table, self._compiled)
 
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
