@@ -446,7 +446,8 @@ class Recorder:
         means = losses if len(losses) == count else _means(losses.reshape(count, -1), shares.reshape(count, -1))
         length = len(losses) // count
         ends = np.arange(first + length, first + length * count + 1, length)
-        self.epochs.add(ends, means, self._reports["rate"].values[ends - 1], seconds / count, validation)
+        last_rates = self._reports["rate"].values[first + length - 1 :: length].copy()
+        self.epochs.add(ends, means, last_rates, seconds / count, validation)
 
     def columns(self) -> dict[str, HostArray]:
         """Return the numbers of the steps by name, (steps,) each: views, valid as long as nothing is cut."""
