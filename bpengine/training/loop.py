@@ -141,8 +141,10 @@ class Trainer:
         self._state = self._snapshots.state_before(self.recorder.steps)
         if self.checkpoints:
             self.checkpoints.prepare(self._state)
+        step = self.step(self.source.batch)
+        self.backend.expect(step, self._ahead())
         if self.source.epoch_steps == 1 and self.comm.size == 1:
-            rows, seconds = _paces.get(self.step(self.source.batch), (0, 0.0))
+            rows, seconds = _paces.get(step, (0, 0.0))
             self._span = _steps_in(LONG_ENOUGH, 1, seconds) if rows == self.source.batch else 1
         while not self.stopped_by:
             self._began, first, rows = time.perf_counter(), self.recorder.steps, self.recorder.open_rows
@@ -155,6 +157,12 @@ class Trainer:
             self._close_epochs(elapsed)
             if not self.stopped_by:
                 self._look_up()
+
+    def _ahead(self) -> int:
+        """Return the number of steps that the fit may take yet."""
+        epochs = None if self.epochs is None else (self.epochs - len(self.recorder.epochs)) * self.source.epoch_steps
+        steps = None if self.steps is None else self.steps - self.recorder.steps
+        return max(0, min(limit for limit in (epochs, steps) if limit is not None))
 
     def _until(self, first: int) -> int:
         """Return the step at which to stop next: the end of an epoch, or of many one-step epochs."""
