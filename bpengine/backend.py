@@ -414,6 +414,13 @@ class Backend(ABC):
                 break
         return state, {name: self._fetch(reports, name) for name in reports[0]}
 
+    def expect(self, step: Step, steps: int) -> None:
+        """Take note that a fit is going to run a step up to so many times; rules may end it earlier.
+
+        A backend that compiles may begin earlier where many are to come. Nothing that it computes depends on this.
+        """
+        return
+
     def _fetch(self, reports: list[dict[str, Array]], name: str) -> HostArray:
         """Copy one number of every report to the host in a single transfer."""
         if len(reports) == 1:

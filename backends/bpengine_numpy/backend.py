@@ -141,6 +141,11 @@ class NumpyBackend(Backend):
             BUSY_WATCH.look()
         return ended
 
+    def expect(self, step: Step, steps: int) -> None:
+        """Take note of how many steps a fit may take: where they are many, a step is loaded from disk before they are run."""
+        if self._compiled:
+            self._compiled.expect(step, steps)
+
     def _run_eagerly(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:

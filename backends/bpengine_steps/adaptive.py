@@ -1,5 +1,8 @@
 """When to compile: a step runs as it is written until that has cost about as much time as compiling it will.
 
+Where it is loaded from disk and a fit says how many steps it may take, it need not be known by then that it pays: what these
+steps would take in Python counts as well. A fit that a rule ends early has lost the time of loading.
+
 Parts that were never compiled on this machine are compiled in a thread beside the fit, so that a shorter fit loses no time.
 """
 
@@ -32,6 +35,7 @@ SIGNATURES = (
 )
 READY = 0.06  # about the seconds of recording a step and loading it from disk: the patience where it is there
 ANOTHER = 0.015  # the same where a program of the step for another number of rows runs already
+TRIED = 3  # steps in Python after which it is known how long the others take: the first may load what they all need
 LOOK = 0.05  # seconds in Python after which a fit checks whether its program is ready
 BINDING_SECONDS = 0.0002  # about the seconds of binding a program: it does not pay for shorter runs
 
@@ -77,14 +81,21 @@ class Beside(Protocol):
 
 @dataclass(kw_only=True)
 class _Known:
-    """The record of a step for one signature: its steps in Python and their time, its program, the job that compiles it."""
+    """The record of a step for one signature: its steps in Python and their time, its program, the job that compiles it.
+
+    first: the time of the first run in Python. run: its steps, compiled or not. missing: whether a part of the program was
+    not on disk when it was made.
+    """
 
     spent: float = 0.0
     steps: int = 0
+    first: float = 0.0
+    run: int = 0
     program: CompiledStep | None = None
     job: CompilingJob | None = None
     compiled: bool = False
     refused: bool = False
+    missing: bool = False
 
     def worth(self, steps: int) -> bool:
         """Tell whether so many steps in Python would take longer than binding the program."""
@@ -95,13 +106,24 @@ class _Known:
         """Seconds that a step takes in Python."""
         return self.spent / max(self.steps, 1)
 
+    def to_come(self, of_step: _KnownStep) -> float:
+        """Return about the seconds that the steps to come would take in Python, 0 where nothing is known of them."""
+        if self.steps < TRIED:
+            return 0.0
+        return of_step.ahead * self.run / max(of_step.run, 1) * (self.spent - self.first) / (self.steps - 1)
+
 
 @dataclass
 class _KnownStep:
-    """The record of a step: time spent on it in Python, whether a program of it has run, and the records of its signatures."""
+    """The record of a step: time spent on it in Python, whether a program of it has run, and the records of its signatures.
+
+    ahead: how many steps the fit may take yet, as far as it is known. run: those that it took, compiled or not.
+    """
 
     spent: float = 0.0
     compiled: bool = False
+    ahead: int = 0
+    run: int = 0
     by_signature: LruCache[_Known] = field(default_factory=lambda: LruCache(SIGNATURES))
 
 
@@ -130,6 +152,10 @@ class CompiledEpochs:
         self._required, self._beside, self._kept = required, beside, kept
         self._known: WeakKeyDictionary[Step, _KnownStep] = WeakKeyDictionary()
 
+    def expect(self, step: Step, steps: int) -> None:
+        """Record how many steps a fit may take from now on."""
+        self._of(step).ahead = steps
+
     def run(
         self, step: Step, state: State, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[State, dict[str, HostArray]]:
@@ -154,6 +180,8 @@ class CompiledEpochs:
                     continue
             state, report = bound() if bound else self._timed(of_step, known, step, *arguments)
             reports.append(report)
+            taken = len(report["halt"])
+            known.run, of_step.run, of_step.ahead = known.run + taken, of_step.run + taken, max(0, of_step.ahead - taken)
             done, count = stop, min(count * 2, max(1, int(LOOK / max(known.average, 1e-9))))
         if len(reports) == 1:
             return state, reports[0]
@@ -177,6 +205,7 @@ class CompiledEpochs:
         began = time.perf_counter()
         result = self._eager(step, state, data, order, lr)
         taken = time.perf_counter() - began
+        known.first = known.first or taken / len(result[1]["halt"])
         known.spent, known.steps = known.spent + taken, known.steps + len(result[1]["halt"])
         of_step.spent += taken
         return result
@@ -197,11 +226,15 @@ class CompiledEpochs:
             form = rebuilt(state, dict.fromkeys(path for path, _ in leaves(state)))
             known.job = self._beside.start(self._compiling(known, step, form, signature))
             return None
-        known.program = known.program or self._make(step, state, signature)
-        if self._beside and self._patience >= 0 and known.program.missing:
-            if of_step.spent >= self._patience:
+        if known.program is None:
+            known.program = self._make(step, state, signature)
+            known.missing = known.program.missing > 0
+        if self._beside and self._patience >= 0:
+            if known.missing and of_step.spent < self._patience:
+                return None
+            if known.program.missing:
                 known.job = self._beside.start(known.program.pieces())
-            return None
+                return None
         known.program.compile()
         known.compiled = of_step.compiled = True
         return known.program
@@ -209,10 +242,11 @@ class CompiledEpochs:
     def _is_time(self, of_step: _KnownStep, known: _Known) -> bool:
         """Tell whether so much time was spent on a step in Python that recording it pays."""
         if of_step.spent >= self._patience:
-            return of_step.compiled is False or known.spent >= min(ANOTHER, self._patience)
+            return of_step.compiled is False or known.spent + known.to_come(of_step) >= min(ANOTHER, self._patience)
         if self._patience == math.inf or not self._kept():
             return False
-        return known.spent >= ANOTHER if of_step.compiled else of_step.spent >= READY
+        cost, spent = (ANOTHER, known.spent) if of_step.compiled else (READY, of_step.spent)
+        return spent + known.to_come(of_step) >= cost
 
     def _compiling(self, known: _Known, step: Step, form: State, signature: Signature) -> Pieces:
         """Record a step and compile it piece by piece."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,25 +14,32 @@ Tree: TypeAlias = Any  # arrays in dicts, lists and tuples, one inside another
 Rows: TypeAlias = tuple[Any, ...]  # of a fit: arrays of the library that runs the step
 
 
-def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, leaf) of nested dicts, lists and tuples."""
-    if isinstance(tree, np.ndarray):  # most leaves are arrays, and the test for a Mapping takes ten times as long
-        yield path, tree
-    elif isinstance(tree, Mapping):
+def leaves(tree: Tree, path: Path = ()) -> list[tuple[Path, Any]]:
+    """Return (path, leaf) of nested dicts, lists and tuples."""
+    listed: list[tuple[Path, Any]] = []
+    _list(tree, path, listed)
+    return listed
+
+
+def _list(tree: Tree, path: Path, listed: list[tuple[Path, Any]]) -> None:
+    """Add the leaves of a tree; most are arrays, and asking whether something is a Mapping takes ten times as long."""
+    if isinstance(tree, np.ndarray):
+        listed.append((path, tree))
+    elif isinstance(tree, (dict, Mapping)):
         for key, value in tree.items():
-            yield from leaves(value, (*path, key))
+            _list(value, (*path, key), listed)
     elif isinstance(tree, (list, tuple)):
-        for key, value in enumerate(tree):
-            yield from leaves(value, (*path, key))
+        for place, value in enumerate(tree):
+            _list(value, (*path, place), listed)
     else:
-        yield path, tree
+        listed.append((path, tree))
 
 
 def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
     """Return a tree of the same form with the given leaves."""
     if isinstance(tree, np.ndarray):
         return values[path]
-    if isinstance(tree, Mapping):
+    if isinstance(tree, (dict, Mapping)):
         return {key: rebuilt(value, values, (*path, key)) for key, value in tree.items()}
     if isinstance(tree, (list, tuple)):
         return [rebuilt(value, values, (*path, key)) for key, value in enumerate(tree)]
@@ -55,7 +62,7 @@ class Signature:
         if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
             raise Untraceable("data that do not lie in one piece")
         rows = tuple(((len(a) if order is None else order.shape[1], *a.shape[1:]), a.dtype.str) for a in data)
-        pairs = list(leaves(state))
-        strides = tuple((p, a.strides) for p, a in pairs if not a.flags.c_contiguous)
-        kinds = tuple((p, a.shape, a.dtype.str) for p, a in pairs)
+        pairs = leaves(state)
+        strides = tuple([(p, a.strides) for p, a in pairs if not a.flags.c_contiguous])
+        kinds = tuple([(p, a.shape, a.dtype.str) for p, a in pairs])
         return cls(kinds, rows, lr.dtype.str, order is not None, strides)

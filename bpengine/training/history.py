@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, overload
@@ -209,6 +208,19 @@ class GrowingArray:
         """The numbers so far, as a view."""
         return self._memory[: self._count]
 
+    def adopt(self, values: HostArray) -> None:
+        """Add numbers in an array that nobody else has: the first ones are kept where they lie."""
+        if self._count or not values.flags.owndata or not values.flags.writeable:
+            self.extend(values)
+        else:
+            self._memory, self._count = values, len(values)
+
+    def trim(self) -> HostArray:
+        """Give back the room for more, and return the numbers, which lie where no later ones will."""
+        if len(self._memory) > self._count:
+            self._memory = self.values.copy()
+        return self._memory
+
     def extend(self, values: HostArray) -> None:
         """Add numbers; the first ones give the column its dtype."""
         count = self._count + len(values)
@@ -224,12 +236,6 @@ class GrowingArray:
     def cut(self, count: int) -> None:
         """Drop all but the first `count` numbers."""
         self._count = min(self._count, count)
-
-    def __deepcopy__(self, memo: object) -> GrowingArray:
-        """Copy the numbers, without the spare memory."""
-        copied = GrowingArray()
-        copied._memory, copied._count = self.values.copy(), self._count
-        return copied
 
 
 class ScoreColumn:
@@ -258,6 +264,11 @@ class ScoreColumn:
         """Drop all but the scores of the first `count` epochs."""
         self._values.cut(count)
         self._scored.cut(count)
+
+    def trim(self) -> None:
+        """Give back the room for more."""
+        self._values.trim()
+        self._scored.trim()
 
     def columns(self, name: str, count: int) -> dict[str, HostArray]:
         """Return the numbers of `count` epochs, as views: "validation/loss", and "scored/loss" where some have none."""
@@ -299,13 +310,16 @@ class Epochs(Sequence[Epoch]):
     def add(
         self, steps: HostArray, losses: HostArray, rates: HostArray, seconds: float, scores: dict[str, Any] | None
     ) -> None:
-        """Add epochs of equal seconds and scores, by the steps taken so far, their losses and their last learning rates."""
+        """Add epochs of equal seconds and scores, by the steps taken so far, their losses and their last learning rates.
+
+        The arrays are nobody else's.
+        """
         count, before, new_scores = len(steps), len(self), scores or {}
         for name in dict.fromkeys([*self._scores, *new_scores]):
             self._scores.setdefault(name, ScoreColumn()).add(new_scores.get(name), count, before)
         values = (steps, losses, rates, np.full(count, seconds))
         for name, new in zip(self.NAMES, values, strict=True):  # an epoch that was interrupted does not count
-            self._columns[name].extend(new)
+            self._columns[name].adopt(new)
 
     def cut(self, steps: int) -> None:
         """Drop the epochs that end after step `steps`."""
@@ -313,9 +327,17 @@ class Epochs(Sequence[Epoch]):
 
     def keep(self, count: int) -> None:
         """Drop all but the first `count` epochs."""
-        columns: list[GrowingArray | ScoreColumn] = [*self._columns.values(), *self._scores.values()]
-        for column in columns:
+        for column in self._every():
             column.cut(count)
+
+    def trim(self) -> Epochs:
+        """Give back the room for more, and return the epochs."""
+        for column in self._every():
+            column.trim()
+        return self
+
+    def _every(self) -> list[GrowingArray | ScoreColumn]:
+        return [*self._columns.values(), *self._scores.values()]
 
     def columns(self) -> dict[str, HostArray]:
         """Return the numbers by name, (epochs,) each: views, and validation scores as "validation/loss"."""
@@ -422,23 +444,19 @@ class Recorder:
         means = losses if len(losses) == count else _means(losses.reshape(count, -1), shares.reshape(count, -1))
         length = len(losses) // count
         ends = np.arange(first + length, first + length * count + 1, length)
-        self.epochs.add(ends, means, self._reports["rate"].values[ends - 1], seconds / count, validation)
+        last_rates = self._reports["rate"].values[first + length - 1 :: length].copy()
+        self.epochs.add(ends, means, last_rates, seconds / count, validation)
 
     def columns(self) -> dict[str, HostArray]:
         """Return the numbers of the steps by name, (steps,) each: views, valid as long as nothing is cut."""
         return {name: column.values[: self.steps] for name, column in self._reports.items() if len(column)}
 
     def history(self, stopped_by: str) -> History:
-        """Return everything recorded so far."""
-        loss, rates, sizes = (self._reports[name].values.copy() for name in ("loss", "rate", "step_size"))
+        """Return everything that was recorded, at the end: the history has these arrays from now on."""
+        loss, rates, sizes = (self._reports[name].trim() for name in ("loss", "rate", "step_size"))
         tracked = sizes if self._reports["step_size"] else None
-        return History(
-            loss=loss,
-            learning_rate=rates,
-            step_size=tracked,
-            epochs=deepcopy(self.epochs),
-            stopped_by=stopped_by,
-        )
+        epochs = self.epochs.trim()
+        return History(loss=loss, learning_rate=rates, step_size=tracked, epochs=epochs, stopped_by=stopped_by)
 
 
 def _means(losses: HostArray, shares: HostArray) -> HostArray:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -39,6 +40,8 @@ OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to s
 LONGEST = 2**14  # steps in one segment when a step is a whole epoch
 REPEATS = 1e-3  # relative: a replayed step gives the same loss to within this on every device
 LONG_ENOUGH = 0.2  # seconds that a segment may take where a step is a whole epoch, by the steps before
+# rows and seconds of a step that is a whole epoch, as its last run in this process had them: equal networks share steps
+_paces: WeakKeyDictionary[Step, tuple[int, float]] = WeakKeyDictionary()
 
 
 @dataclass(kw_only=True)
@@ -138,6 +141,11 @@ class Trainer:
         self._state = self._snapshots.state_before(self.recorder.steps)
         if self.checkpoints:
             self.checkpoints.prepare(self._state)
+        step = self.step(self.source.batch)
+        self.backend.expect(step, self._ahead())
+        if self.source.epoch_steps == 1 and self.comm.size == 1:
+            rows, seconds = _paces.get(step, (0, 0.0))
+            self._span = _steps_in(LONG_ENOUGH, 1, seconds) if rows == self.source.batch else 1
         while not self.stopped_by:
             self._began, first, rows = time.perf_counter(), self.recorder.steps, self.recorder.open_rows
             earlier, self._before = self._before, 0.0
@@ -149,6 +157,12 @@ class Trainer:
             self._close_epochs(elapsed)
             if not self.stopped_by:
                 self._look_up()
+
+    def _ahead(self) -> int:
+        """Return the number of steps that the fit may take yet."""
+        epochs = None if self.epochs is None else (self.epochs - len(self.recorder.epochs)) * self.source.epoch_steps
+        steps = None if self.steps is None else self.steps - self.recorder.steps
+        return max(0, min(limit for limit in (epochs, steps) if limit is not None))
 
     def _until(self, first: int) -> int:
         """Return the step at which to stop next: the end of an epoch, or of many one-step epochs."""
@@ -287,13 +301,14 @@ class Trainer:
         state = self._state
         if self.source.epoch_steps == 1:
             self._span = self.comm.lead(max(self._span, _steps_in(LONG_ENOUGH, count, seconds)))
+            _paces[self.step(self.source.batch)] = self.source.batch, seconds / count
         began = time.perf_counter()
         scores = self.validate(state) if self.validate else None
         self._aside += time.perf_counter() - began
         over = self.source.epoch_end(self.recorder.steps - 1) == self.recorder.steps
-        unclosed = self.recorder.opened(seconds)
+        unclosed = None if over else self.recorder.opened(seconds)
         self.recorder.close(count, seconds, scores)
-        self._open = self.recorder.opened(0.0) if over else unclosed
+        self._open = unclosed or self.recorder.opened(0.0)
         epoch = self.recorder.epochs[-1]
         self._progress.update(self.recorder.steps, epoch)
         # only for callbacks: each epoch becomes an object of its own, which for one-step epochs takes longer than the steps

@@ -30,6 +30,30 @@ class CompiledLoop:
     address: int
 
 
+NAMED = 2**48  # every address of a process is smaller: from here on a word is the number of an array and a place in it
+
+
+@dataclass(frozen=True, eq=False)
+class _NamedWords:
+    """Words of calls that are addresses in arrays: `words[at]` are where the arrays of these numbers begin, and `offset`."""
+
+    words: HostArray
+    at: HostArray
+    number: HostArray
+    offset: HostArray
+
+    @classmethod
+    def among(cls, calls: HostArray) -> _NamedWords:
+        """Return those that name an array, in whose place an address has yet to be written."""
+        words = calls.reshape(-1)
+        at = np.flatnonzero(words >= NAMED)
+        return cls(words, at, words[at] // NAMED - 1, words[at] % NAMED)
+
+    def write(self, begins: HostArray) -> None:
+        """Write the addresses, where the arrays begin at these."""
+        self.words[self.at] = begins[self.number] + self.offset
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunArrays:
     """What one run works on beside the state: the data, its rows by step, the rates, and where reports go."""
@@ -44,9 +68,12 @@ class CallTable:
     """A step's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
 
     It is made for the state's arrays, and for the data where a step sees all rows: most calls know their addresses. A run's
-    order, rates and reports are told by `aim`, before each run. None of these arrays is held between runs.
+    order, rates and reports are told by `aim`, before each run. None of these arrays is held between runs; `move` makes the
+    table one for others.
     Raises Untraceable for arrays that the calls cannot take.
     """
+
+    movable = True
 
     def __init__(
         self,
@@ -61,21 +88,20 @@ class CallTable:
         step = plan.step
         self._arena = aligned(self._memory.size) if arena is None else arena
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
-        bound = [(node, state[p]) for p, node in step.inputs.items()]
-        if data is not None:
-            bound += zip(step.rows, data, strict=True)
-        for node, array in bound:
-            _require_same(node, array)
+        bound = self._bound(state, data)
         reported = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
         self._constants = self._memory.constants | {
             node.number: np.ascontiguousarray(node.info) for node in reported if node.op == "constant"
         }
-        held = {node.number: array for node, array in bound} | self._constants
-        _require_order(held.values())
+        _require_order(self._constants.values())
         self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
         self._rooms, self._callbacks = list[HostArray](), list[Any]()
         self.failure: BaseException | None = None
-        self._addresses = {number: array.ctypes.data for number, array in held.items()}
+        self.movable = self.movable and not any(map(_has_addresses, plan.groups))
+        self._begins, self._named = _begins_of(bound), list[_NamedWords]()
+        self._addresses = {number: array.ctypes.data for number, array in self._constants.items()}
+        for k, (node, array) in enumerate(bound):
+            self._addresses[node.number] = (k + 1) * NAMED if self.movable else array.ctypes.data
         for p, node in step.changed.items():
             if node.number in self._memory.in_place:
                 self._addresses[node.number] = self._addresses[step.inputs[p].number]
@@ -86,10 +112,40 @@ class CallTable:
         self.table = np.zeros((0, ROW), np.int64)
         self.halted = self._halted()
 
+    @property
+    def size(self) -> int:
+        """The bytes of memory that steps work in."""
+        return int(self._arena.nbytes)
+
     def fits(self) -> bool:
         """Return whether threads and floating-point environment are those that the calls were made for."""
-        same = np.array_equal(self._environment.value, environment().value)
+        same = self._environment.value.tobytes() == environment().value.tobytes()
         return same and self._team == blas_threads.team()
+
+    def move(self, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None) -> None:
+        """Make a `movable` table, which has been aimed before, one for other arrays of the same form.
+
+        Raises Untraceable for arrays that the calls cannot take.
+        """
+        self._begins = _begins_of(self._bound(state, data))
+        self._write_begins()
+
+    def _bound(
+        self, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None
+    ) -> list[tuple[StepNode, HostArray]]:
+        """Return the arrays that calls know the addresses of, with their nodes."""
+        step = self._plan.step
+        bound = [(node, state[p]) for p, node in step.inputs.items()]
+        if data is not None:
+            bound += zip(step.rows, data, strict=True)
+        for node, array in bound:
+            _require_same(node, array)
+        _require_order(array for _, array in bound)
+        return bound
+
+    def _write_begins(self) -> None:
+        for words in self._named:
+            words.write(self._begins)
 
     def aim(self, run: RunArrays) -> None:
         """Write the calls that differ from run to run: those that bring rows and rate, and those that report."""
@@ -106,7 +162,10 @@ class CallTable:
         if not len(self.table):
             self.table = np.array([*begin, *self._body, *end], np.int64)
             self._body = []
+            own = [self.table, *self._rooms, *self._queues[: self._own_queues]] if self.movable else []
+            self._named = [words for calls in own if len((words := _NamedWords.among(calls)).at)]
         self.table[: len(begin)], self.table[len(self.table) - len(end) :] = begin, end
+        self._write_begins()
         self._patched = len(self._queues) == self._own_queues  # else threads have calls of their own, made anew
 
     def _patch(self, run: RunArrays) -> None:
@@ -317,6 +376,19 @@ def array_at(address: int, node: StepNode) -> HostArray:
     memory: Any = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
     array: HostArray = np.frombuffer(memory, node.dtype).reshape(node.shape)
     return array
+
+
+def _has_addresses(group: FusionGroup) -> bool:
+    """Say whether the calls of a group hold addresses elsewhere than in their words."""
+    return group.kind == "single" and group.nodes[0].op in ("outside", "loop")
+
+
+def _begins_of(bound: Iterable[tuple[StepNode, HostArray]]) -> HostArray:
+    """Return where arrays begin; raise Untraceable where an address is none of the usual ones."""
+    begins = np.array([array.ctypes.data for _, array in bound], np.int64)
+    if (begins >= NAMED).any():
+        raise Untraceable(f"an array at the address {begins.max():#x}")
+    return begins
 
 
 def _require_same(node: StepNode, array: HostArray) -> None:

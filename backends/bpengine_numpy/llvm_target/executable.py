@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from threading import Thread
 from time import perf_counter
 from weakref import ref
@@ -28,6 +30,8 @@ from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, st
 
 SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
 GROWTH = 8  # a slice may be so many times as long as the one before
+KEPT = 2  # tables of a program that are kept for later runs
+SMALL = 2**18  # bytes of memory with which a table outlives its arrays, to be moved to those of the next fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,11 @@ class _KeptTable:
         if len(arrays) != len(self.arrays) or any(a() is not b for a, b in zip(self.arrays, arrays, strict=True)):
             return False
         return all(a.flags.writeable == before for a, before in zip(arrays, self.writeable, strict=True))
+
+    @property
+    def outlives(self) -> bool:
+        """Whether it is kept without its arrays, for others."""
+        return self.calls.movable and self.calls.size <= SMALL
 
     def is_whole(self) -> bool:
         """Return whether all arrays are still there."""
@@ -66,7 +75,7 @@ class Executable:
         self._forms = {node: form for group in self._singles if (form := narrow_form(node := group.nodes[0]))}
         self._products: dict[StepNode, int] = {}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
-        self._kept: _KeptTable | None = None
+        self._kept: deque[_KeptTable] = deque(maxlen=KEPT)  # not those of a run in progress: threads share a program
         self._whole: StepFunction | None = None
         self._length = 1  # steps that take about `SLICE`, by the last run
 
@@ -139,7 +148,7 @@ class Executable:
         """Return the function that runs a table in place of the interpreter, 0 where there is none."""
         if self._whole is None or self._compiled is None:
             return 0
-        return self._whole.runs(calls.table, {entry.loop: entry.address for entry in self._compiled.values()})
+        return self._whole.runs(calls.table, self._compiled)
 
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
@@ -158,10 +167,9 @@ class Executable:
         require_order(arrays)
         whole = data if order is None else None
         after, kept = leaf_at, self._taken([*leaf_at.values(), *(whole or ())])
-        if kept is None:
+        if kept is None or not kept.is_for([*leaf_at.values(), *(whole or ())]):
             after = self._own(leaf_at)
-            calls = StepTable(self.plan, self._functions(), after, whole, self._products, self._shards)
-            kept = self._keeping(calls, [*after.values(), *(whole or ())])
+            kept = self._keeping(self._calls(kept, after, whole), [*after.values(), *(whole or ())])
 
         def run() -> tuple[Tree, dict[str, HostArray]]:
             calls = kept.calls
@@ -170,8 +178,10 @@ class Executable:
                 done = self._run(calls, len(lr))
             finally:
                 calls.release()
-            self._kept = kept if kept.is_whole() else None
-            return rebuilt(state, after), {name: values[:done] for name, values in reports.items()}
+            if kept.outlives or kept.is_whole():
+                self._kept.append(kept)
+            ended = state if after is leaf_at else rebuilt(state, after)
+            return ended, {name: values[:done] for name, values in reports.items()}
 
         return run
 
@@ -185,19 +195,40 @@ class Executable:
         return {**leaf_at, **fresh}
 
     def _taken(self, arrays: Sequence[HostArray]) -> _KeptTable | None:
-        """Return the table of the run before, where it was for these arrays, all of which may still be written over."""
-        kept, self._kept = self._kept, None
-        return kept if kept and kept.is_for(arrays) and kept.calls.fits() else None
+        """Take the table of a run before, for these arrays, all of which may still be written over, or to be moved."""
+        with suppress(IndexError):
+            kept = self._kept.pop()
+            if (kept.outlives or kept.is_for(arrays)) and kept.calls.fits():
+                return kept
+        return None
+
+    def _calls(
+        self, kept: _KeptTable | None, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None
+    ) -> CallTable:
+        """Return the table for arrays: one that was kept, moved to them, or else a new one."""
+        if kept is None:
+            return StepTable(self.plan, self._functions(), state, data, self._products, self._shards)
+        kept.calls.move(state, data)
+        return kept.calls
 
     def _keeping(self, calls: CallTable, arrays: list[HostArray]) -> _KeptTable:
-        """Return a table to keep for the next run, until one of its arrays is gone: a fit's own end with it."""
+        """Return a table to keep for the next run; a large one until one of its arrays is gone: a fit's own end with it."""
         me = ref(self)
 
         def drop(_: object) -> None:
             if (executable := me()) is not None:
-                executable._kept = None
+                executable._forget()
 
-        return _KeptTable(calls, tuple(ref(array, drop) for array in arrays), tuple(a.flags.writeable for a in arrays))
+        kept = _KeptTable(calls, tuple(map(ref, arrays)), tuple(a.flags.writeable for a in arrays))
+        return kept if kept.outlives else replace(kept, arrays=tuple(ref(array, drop) for array in arrays))
+
+    def _forget(self) -> None:
+        """Drop the tables that wait for arrays which are gone."""
+        for _ in range(len(self._kept)):
+            with suppress(IndexError):  # another thread may have taken it
+                kept = self._kept.pop()
+                if kept.outlives or kept.is_whole():
+                    self._kept.appendleft(kept)
 
 
 def _row_source(group: FusionGroup) -> str | None:

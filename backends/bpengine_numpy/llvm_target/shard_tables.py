@@ -86,6 +86,8 @@ def _pass_of(kind: SumKind, size: int, dtype: DType) -> Loop:
 class ShardTable(CallTable):
     """The calls of a shard: `aim` tells which data its rows come from, `cell` counts rows in their order."""
 
+    movable = False  # its arrays are the loop's
+
     def __init__(
         self,
         plan: ExecutionPlan,

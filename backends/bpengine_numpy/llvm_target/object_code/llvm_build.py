@@ -10,6 +10,7 @@ import llvmlite.binding as llvm
 from bpengine_numpy.llvm_target.object_code.machine_code import Code, target_machine
 
 PREFIX = "@bp_"  # of the functions that are called from outside, in the order of the text
+UNROLLED = "; unrolled\n"  # the first line of a text whose loops are short, and become instructions one after another
 _SPEED = 3  # the optimiser's level
 
 
@@ -19,15 +20,16 @@ def build(source: str, prefix: str) -> Code:
     module = llvm.parse_assembly(source.replace(PREFIX, f"@{prefix}_"))
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)
     symbols = tuple(f.name for f in module.functions if not f.is_declaration and f.name.startswith(prefix))
-    _optimise(module, machine)
+    _optimise(module, machine, unrolled=source.startswith(UNROLLED))
     outside = [value.name for value in (*module.functions, *module.global_variables) if value.is_declaration]
     needs = tuple(name for name in outside if not name.startswith("llvm."))
     return Code(symbols, needs, machine.emit_object(module))
 
 
-def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, *, unrolled: bool) -> None:
     tuning = llvm.create_pipeline_tuning_options(speed_level=_SPEED)
     tuning.loop_vectorization = tuning.loop_interleaving = True
-    tuning.slp_vectorization = tuning.loop_unrolling = False  # a third of the time, and these loops gain nothing
+    # a third of the time, from which other loops gain nothing
+    tuning.slp_vectorization = tuning.loop_unrolling = unrolled
     builder = llvm.create_pass_builder(machine, tuning)
     builder.getModulePassManager().run(module, builder)

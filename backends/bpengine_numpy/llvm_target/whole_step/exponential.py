@@ -7,6 +7,7 @@ numbers are computed here; a vector with any other is left to NumPy's loop, with
 
 from __future__ import annotations
 
+from collections.abc import Container
 from functools import cache
 
 import numpy as np
@@ -33,7 +34,7 @@ _ABOVE = (
 _BELOW = (1.0, -2.742335390411667452936e-01, 2.159509375685829852307e-02)
 _SUBJECT = "exp"
 _CALL = """
-define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+define internal void @call_{k}(ptr %p, ptr %own) alwaysinline "no-builtins" {{
 entry:
   %x.p = getelementptr i64, ptr %p, i64 3
   %y.p = getelementptr i64, ptr %p, i64 4
@@ -52,9 +53,16 @@ near:
   ret void
 
 numpys:
-  call void @strided(ptr %p)
-  ret void
+{before}  call void @strided(ptr %p)
+{after}  ret void
 }}
+"""
+_BEFORE = """  %x.there = load ptr, ptr %x.p
+  store {row} %v, ptr %x.there, align 4
+"""
+_AFTER = """  %y.there = load ptr, ptr %y.p
+  %numpys.result = load {row}, ptr %y.there, align 4
+  store {row} %numpys.result, ptr %y, align 4
 """
 
 
@@ -97,8 +105,11 @@ def exponentials(x: HostArray) -> HostArray:
     return result
 
 
-def call(k: int, rows: int, columns: int) -> str:
-    """Return a function of a step's text that computes exp of numbers, read and written a row at a time."""
+def call(k: int, rows: int, columns: int, elsewhere: Container[str] = ()) -> str:
+    """Return a function of a step's text that computes exp of numbers, read and written a row at a time.
+
+    elsewhere: which of "x" and "y" do not lie where NumPy's loop has them, by the table.
+    """
     n = rows * columns
     row = f"<{n} x float>"
     lines = [
@@ -120,7 +131,11 @@ def call(k: int, rows: int, columns: int) -> str:
     read, written = (
         "\n".join(f"  {line}" for line in part) for part in (_read(rows, columns), _written(rows, columns))
     )
-    return _CALL.format(k=k, n=n, row=row, farthest=_all(FARTHEST), lines=text, read=read, written=written)
+    before, after = _BEFORE if "x" in elsewhere else "", _AFTER if "y" in elsewhere else ""
+    return _CALL.format(
+        k=k, n=n, row=row, farthest=_all(FARTHEST), lines=text, read=read, written=written,
+        before=before.format(row=row), after=after.format(row=row),
+    )  # fmt: skip
 
 
 def _read(rows: int, columns: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, StepNode, axes
 from bpengine_steps.plan import ExecutionPlan
 
+from bpengine_numpy.llvm_target.call_table import CompiledLoop
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
@@ -33,6 +34,7 @@ class StepFunction:
         self._plan, self._loops = plan, loops
         self._written: WrittenStep | None = None
         self._address, self._spent = 0, 0.0
+        self._wanted: HostArray | None = None  # what a table has to call, row by row
         self._job: CompilingJob | None = None
 
     @property
@@ -64,13 +66,16 @@ class StepFunction:
         if tested and on_disk(self.source):
             self.compile()
 
-    def runs(self, table: HostArray, loops: Mapping[Loop, int]) -> int:
-        """Return the address of the function where it may run this table, else 0."""
+    def runs(self, table: HostArray, compiled: Mapping[FusionGroup, CompiledLoop]) -> int:
+        """Return the address of the function where it may run this table, else 0; `compiled` are the step's loops."""
         if not self._address or not self._written or len(table) != len(self._written.expected):
             return 0
-        wanted = [call if isinstance(call, int) else loops[call] for call in self._written.expected]
-        same = (call in (ANY, function) for call, function in zip(wanted, table[:, 0].tolist(), strict=True))
-        return self._address if all(same) else 0
+        if self._wanted is None:
+            loops = {entry.loop: entry.address for entry in compiled.values()}
+            wanted = [call if isinstance(call, int) else loops[call] for call in self._written.expected]
+            self._wanted = np.array(wanted, np.int64)
+        same = (table[:, 0] == self._wanted) | (self._wanted == ANY)
+        return self._address if same.all() else 0
 
 
 def step_function(plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> StepFunction | None:
@@ -98,8 +103,9 @@ class _StepWriter:
     """Writes the calls of a step in the order of `CallTable`, and what each of them has to be."""
 
     def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
-        self._plan, self._loops, self._text = plan, loops, StepText()
+        self._plan, self._loops, self._text = plan, loops, StepText(own=plan.memory.size)
         self._expected: list[int | Loop] = []
+        self._own = self._own_arrays()
 
     def written(self) -> WrittenStep:
         """Return the function."""
@@ -113,41 +119,64 @@ class _StepWriter:
             self._number(node, functions().put_report, brings=False)
         return WrittenStep(str(self._text), self._expected)
 
-    def _group(self, group: FusionGroup) -> None:
+    def _own_arrays(self) -> frozenset[int]:
+        """Return the arrays of the memory plan that lie apart from all that anything else than the function uses."""
+        step, places = self._plan.step, self._plan.memory.places
+        reported = [node for name, node in step.reports.items() if name == "halt" or node.size > 1]
+        shared = [*(step.rows if self._plan.ordered else ()), *reported]
+        used = [step.rate, *shared, *step.reports.values()]
+        for group in self._plan.groups:
+            nodes = [*group.nodes, *group.reads, *([group.replaced] if group.replaced else [])]
+            used += nodes
+            shared += [] if group.kind == "tail" or self._is_own(group) else nodes
+        arrays = {node.base.number: node.base for node in used if node.base.number in places}
+        taken = [_extent(arrays[number], places) for number in {n.base.number for n in shared} & arrays.keys()]
+        return frozenset(k for k, node in arrays.items() if _is_apart(_extent(node, places), taken))
+
+    def _is_own(self, group: FusionGroup) -> bool:
+        """Say whether a group's calls become a part of the function."""
         if group.kind == "pass":
-            self._loop(self._loops[group])
-        elif group.kind == "copy":
-            self._other()
+            return self._loops[group].words < ROW  # else the arguments lie elsewhere
+        if group.kind != "single":
+            return False
+        node = group.nodes[0]
+        return _is_written_total(node) or _written_product(node) is not None or _is_written_exponential(node)
+
+    def _places(self, **nodes: StepNode) -> dict[str, int]:
+        """Return where in the function's own memory arrays begin, by name; those that do not lie there are left out."""
+        own = {name: node for name, node in nodes.items() if node.base.number in self._own}
+        return {name: self._plan.memory.at(node) for name, node in own.items()}
+
+    def _group(self, group: FusionGroup) -> None:
+        if group.kind == "pass" and self._is_own(group):
+            loop = self._loops[group]
+            places = self._places(**{f"a{k}": node for k, node in enumerate(loop.arrays)})
+            self._text.loop(loop.source, loop.rows, loop.columns, loop.columns, places)
+            self._expected.append(loop)
         elif group.kind == "single":
             self._single(group.nodes[0])
-
-    def _loop(self, loop: Loop) -> None:
-        if loop.words >= ROW:  # whose arguments lie elsewhere
+        elif group.kind != "tail":
             self._other()
-            return
-        self._text.loop(loop.source, loop.rows, loop.columns, loop.columns)
-        self._expected.append(loop)
 
     def _single(self, node: StepNode) -> None:
         if node.op in ("matmul", "ufunc", "plus"):
             self._numpys(node)
-            return
-        if _is_total(node) and adds_in_this_order(node.dtype, row_length(node)):
-            self._text.total(node.dtype, row_length(node))
+        elif _is_written_total(node):
+            self._text.total(node.dtype, row_length(node), self._places(target=node, source=node.inputs[0]))
             self._expected.append(ANY)
-            return
-        for _ in node.inputs if node.op == "concat" else (node,):
-            self._other()
+        else:
+            for _ in node.inputs if node.op == "concat" else (node,):
+                self._other()
 
     def _numpys(self, node: StepNode) -> None:
         """Write out what is known to have NumPy's bits; else call NumPy's loop."""
-        form = _tiny_form(node)
-        order = order_of(form) if form else ""
-        if form and order:
-            self._text.product(form, order)
-        elif _is_exponential(node) and exponential.is_numpys():
+        product = _written_product(node)
+        if product:
+            a, b = node.inputs
+            self._text.product(*product, self._places(a=a, b=b, y=node))
+        elif _is_written_exponential(node):
             columns = (axes(node.shape) or (1,))[-1] if len(axes(node.shape)) > 1 else 1
-            self._text.exponentials(node.size // columns, columns)
+            self._text.exponentials(node.size // columns, columns, self._places(x=node.inputs[0], y=node))
         else:
             self._text.numpys()
         self._expected.append(ANY if node.op == "matmul" else NUMPY_LOOP)
@@ -155,7 +184,8 @@ class _StepWriter:
     def _number(self, node: StepNode, function: int, *, brings: bool) -> None:
         """Copy a number; anything else is copied by the function that the table calls."""
         if node.size == 1:
-            self._text.number(node.dtype.itemsize, brings=brings)
+            places = self._places(target=node) if brings else self._places(source=node)
+            self._text.number(node.dtype.itemsize, places, brings=brings)
             self._expected.append(function)
         else:
             self._other()
@@ -163,6 +193,32 @@ class _StepWriter:
     def _other(self) -> None:
         self._text.other()
         self._expected.append(ANY)
+
+
+def _extent(node: StepNode, places: Mapping[int, int]) -> range:
+    """Return the bytes of an array in the block of memory."""
+    begin = places[node.number]
+    return range(begin, begin + max(node.size * node.dtype.itemsize, 1))
+
+
+def _is_apart(extent: range, others: Sequence[range]) -> bool:
+    """Say whether bytes are none of others."""
+    return all(extent.stop <= other.start or other.stop <= extent.start for other in others)
+
+
+def _written_product(node: StepNode) -> tuple[ProductForm, str] | None:
+    """Return the form and the order of a product that is written out, else None."""
+    form = _tiny_form(node)
+    order = order_of(form) if form else ""
+    return (form, order) if form and order else None
+
+
+def _is_written_exponential(node: StepNode) -> bool:
+    return _is_exponential(node) and exponential.is_numpys()
+
+
+def _is_written_total(node: StepNode) -> bool:
+    return _is_total(node) and adds_in_this_order(node.dtype, row_length(node))
 
 
 def _tiny_form(node: StepNode) -> ProductForm | None:

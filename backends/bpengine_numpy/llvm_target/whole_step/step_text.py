@@ -1,13 +1,14 @@
 """A whole step as LLVM's instructions: its table of calls, one after another, as one function.
 
 The function is called as the interpreter is, with the same table, in which its arguments lie. Loops and products are part of
-it, with their sizes; what else the table calls it calls by address.
+it, with their sizes; what else the table calls it calls by address. Arrays that only its own parts use lie in memory of the
+function, most of which LLVM makes registers: what is written need not be read again from the cache by the next part.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,15 +16,17 @@ from bpengine_steps.ir import DType
 
 from bpengine_numpy.llvm_target import interpreter
 from bpengine_numpy.llvm_target.expressions import type_of
+from bpengine_numpy.llvm_target.object_code.llvm_build import UNROLLED
 from bpengine_numpy.llvm_target.products.product_orders import ORDERS, Arithmetic, ProductForm
 from bpengine_numpy.llvm_target.rows.row_forms import row_sum, vector
 from bpengine_numpy.llvm_target.table_layout import ROW
+from bpengine_numpy.llvm_target.target import LlvmTarget
 from bpengine_numpy.llvm_target.whole_step import exponential
 
 _CALL = "  %c{k} = getelementptr i64, ptr %table, i64 {place}\n"
 _BY_ADDRESS = "  %f{k}.at = getelementptr i64, ptr %table, i64 {place}\n  %f{k} = load ptr, ptr %f{k}.at\n"
 _NUMBER = """
-define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+define internal void @call_{k}(ptr %p, ptr %own) alwaysinline "no-builtins" {{
   %p1 = getelementptr i64, ptr %p, i64 1
   %p2 = getelementptr i64, ptr %p, i64 2
   %p3 = getelementptr i64, ptr %p, i64 3
@@ -39,7 +42,7 @@ define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
 }}
 """
 _PRODUCT = """
-define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+define internal void @call_{k}(ptr %p, ptr %own) alwaysinline "no-builtins" {{
   %a.p = getelementptr i64, ptr %p, i64 3
   %b.p = getelementptr i64, ptr %p, i64 4
   %y.p = getelementptr i64, ptr %p, i64 5
@@ -51,7 +54,7 @@ define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
 }}
 """
 _TOTAL = """
-define internal void @call_{k}(ptr %p) alwaysinline "no-builtins" {{
+define internal void @call_{k}(ptr %p, ptr %own) alwaysinline "no-builtins" {{
   %source.p = getelementptr i64, ptr %p, i64 1
   %target = load ptr, ptr %p
   %source = load ptr, ptr %source.p
@@ -64,19 +67,25 @@ _PLACE = "getelementptr i{bits}, ptr %{array}, i64 %step"
 _STRIDED = re.compile(r"^define internal void @strided.*?^}\n", re.MULTILINE | re.DOTALL)
 _RUN = re.compile(r"^define void @bp_run_table.*?^}\n", re.MULTILINE | re.DOTALL)
 _ROWS = "  call void @rows(ptr %table, i64 %rows)\n"  # where the interpreter runs the table of a step
+_FIRST = "entry:\n"
 _NUMBERED, _DECLARED = re.compile(r"!(\d+)"), re.compile(r"^declare .*\n", re.MULTILINE)
 
 
 @dataclass
 class StepText:
-    """The text of a step's function, which grows call by call, in the table's order."""
+    """The text of a step's function, which grows call by call, in the table's order.
 
+    The function has `own` bytes of memory. Calls are told where their arrays lie in it, by the names of the arrays; those
+    that are not named lie where the table says.
+    """
+
+    own: int = 0
     _calls: list[str] = field(default_factory=list)
     _functions: list[str] = field(default_factory=list)
     _declared: dict[str, None] = field(default_factory=dict)
     _scopes: int = 0
 
-    def loop(self, source: str, rows: int, length: int, columns: int) -> None:
+    def loop(self, source: str, rows: int, length: int, columns: int, places: Mapping[str, int]) -> None:
         """Call a pass, whose code becomes a part of the function."""
         k = len(self._calls)
         self._declared |= dict.fromkeys(_DECLARED.findall(source))
@@ -86,33 +95,33 @@ class StepText:
             text = text.replace(f"%{name} = load i64, ptr %{name}.p\n", f"%{name} = add i64 0, {size}\n")
         text = text.replace("@numpys_", f"@numpys_{k}_").replace(
             'define void @bp_loop(ptr %p) "no-builtins"',
-            f'define internal void @call_{k}(ptr %p) alwaysinline "no-builtins"',
+            f'define internal void @call_{k}(ptr %p, ptr %own) alwaysinline "no-builtins"',
         )
-        self._own(text)
+        self._own(text, places)
 
-    def product(self, form: ProductForm, order: str) -> None:
-        """Compute a product, term by term."""
-        self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())))
+    def product(self, form: ProductForm, order: str, places: Mapping[str, int]) -> None:
+        """Compute a product "y" of "a" and "b", term by term."""
+        self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())), places)
 
-    def exponentials(self, rows: int, columns: int) -> None:
-        """Compute exp of so many float32 numbers, which are read and written as passes do: row by row."""
+    def exponentials(self, rows: int, columns: int, places: Mapping[str, int]) -> None:
+        """Compute exp "y" of so many float32 numbers "x", which are read and written as passes do: row by row."""
         self._declared |= dict.fromkeys(exponential.declarations(rows * columns))
-        self._own(exponential.call(len(self._calls), rows, columns))
+        self._own(exponential.call(len(self._calls), rows, columns, elsewhere=places.keys()), places)
 
-    def total(self, dtype: DType, length: int) -> None:
-        """Add up the numbers of an array, in the order of a row's."""
+    def total(self, dtype: DType, length: int, places: Mapping[str, int]) -> None:
+        """Add up the numbers of an array, the "source", in the order of a row's."""
         k, kind = len(self._calls), type_of(dtype) or ""
         lines = [f"%row = load {vector(kind, length)}, ptr %source, align {dtype.itemsize}"]
         lines += row_sum("%total", "%row", kind, length)
-        self._own(_TOTAL.format(k=k, kind=kind, size=dtype.itemsize, lines="\n".join(f"  {line}" for line in lines)))
+        self._own(_TOTAL.format(k=k, kind=kind, size=dtype.itemsize, lines="\n".join(f"  {line}" for line in lines)), places)
 
-    def number(self, bytes_each: int, *, brings: bool) -> None:
-        """Copy a number of the step from a run's array (`take_rows`), or to it (`put_report`)."""
+    def number(self, bytes_each: int, places: Mapping[str, int], *, brings: bool) -> None:
+        """Copy a number of the step from a run's array to "target" (`take_rows`), or from "source" to one (`put_report`)."""
         bits = 8 * bytes_each
         target, source = (_PLACE.format(bits=bits, array=name) for name in ("target", "source"))
         plain = "getelementptr i8, ptr %{}, i64 0"
         to, at = (plain.format("target"), source) if brings else (target, plain.format("source"))
-        self._own(_NUMBER.format(k=len(self._calls), bits=bits, to=to, source=at, cell="p3" if brings else "p2"))
+        self._own(_NUMBER.format(k=len(self._calls), bits=bits, to=to, source=at, cell="p3" if brings else "p2"), places)
 
     def numpys(self) -> None:
         """Call one of NumPy's loops."""
@@ -130,13 +139,21 @@ class StepText:
         assert strided
         assert run
         assert _ROWS in run[0]
+        memory = f"  %own = alloca [{max(self.own, 1)} x i8], align {LlvmTarget.alignment}\n"
         body = run[0].replace(_ROWS, "".join(self._calls)).replace("@bp_run_table", "@bp_run_step")
-        return "".join([*self._declared, _FUSED, body, strided[0], *self._functions])
+        body = body.replace(_FIRST, f"{_FIRST}{memory}", 1)
+        return "".join([UNROLLED, *self._declared, _FUSED, body, strided[0], *self._functions])
 
-    def _own(self, text: str) -> None:
+    def _own(self, text: str, places: Mapping[str, int]) -> None:
+        """Call a function of the text, some of whose arrays lie in the function's own memory."""
         k = len(self._calls)
+        for name, place in places.items():
+            text, count = re.subn(
+                rf"  %{name} = load ptr, ptr %\S+\n", f"  %{name} = getelementptr i8, ptr %own, i64 {place}\n", text
+            )
+            assert count == 1, name
         self._functions.append(text)
-        self._calls.append(self._given() + f"  call void @call_{k}(ptr %c{k})\n")
+        self._calls.append(self._given() + f"  call void @call_{k}(ptr %c{k}, ptr %own)\n")
 
     def _given(self) -> str:
         k = len(self._calls)
