@@ -343,11 +343,13 @@ def test_no_head_of_a_column_is_cut_off_or_covers_another(opened: Opened, width:
 @pytest.mark.parametrize("width", [1280, 2560])
 def test_no_number_covers_another_or_a_circle(opened: Opened, width: int) -> None:
     tab = opened(crowded(), width=width)
-    boxes = "list => list.filter((text) => text.textContent).map((text) => text.getBBox()).map((b) => [b.x, b.y, b.width, b.height])"
+    boxes = """list => list.filter((text) => text.textContent).map((text) => text.getBBox())
+        .map((box) => [box.x, box.y, box.width, box.height])"""
     for way in ("forward", "backward"):
         for subject in (f"u{unit}" for unit in range(0, 18, 4)):
             tab.evaluate(
-                "([way, kept]) => show({ kept, stage: stages.findLastIndex((s) => s.direction === way) })", [way, subject]
+                "([way, kept]) => show({ kept, stage: stages.findLastIndex((s) => s.direction === way) })",
+                [way, subject],
             )
             labels = tab.eval_on_selector_all(".labels text", boxes)
             inside = tab.eval_on_selector_all(".node .value", boxes)
