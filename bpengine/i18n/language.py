@@ -60,6 +60,18 @@ def localized(text: str) -> str:
     return catalogue(current()).translated(text)
 
 
+def in_each_language(text: str) -> dict[str, str]:
+    """Return an English sentence of the engine in every language, for what is read in another language later.
+
+    >>> from bpengine.i18n.language import in_each_language
+    >>> in_each_language("a value read as a Python number")["pt"]
+    'um valor lido como número do Python'
+    """
+    from bpengine.i18n.catalogue.catalogue import catalogue
+
+    return {LANGUAGES[0]: text} | {language: catalogue(language).translated(text) for language in LANGUAGES[1:]}
+
+
 def whole_sentence(text: str) -> str | None:
     """Return the translation of a text that is one sentence of the catalogue; None where it is none, or more than one."""
     if current() == LANGUAGES[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -320,6 +321,45 @@ def test_a_large_network_is_usable(opened: Opened, rng: np.random.Generator) -> 
     assert "24 others, not drawn" in tab.locator(".part.backward").text_content()
     tab.locator("[data-id=u0]").click()
     assert "54 others, not drawn" in tab.locator(".part.forward").text_content()
+
+
+@cache
+def crowded() -> str:
+    rng = np.random.default_rng(5)
+    net = bp.Network(60, [bp.Dense(40, "relu"), bp.Dense(30, "relu"), bp.Dense(10)], "softmax_cross_entropy")
+    return page(bp.Model(net), rng.random((20, 60)), rng.integers(0, 10, 20), steps=2, lang="pt").html()
+
+
+@pytest.mark.parametrize("width", [390, 1280, 2560])
+def test_no_head_of_a_column_is_cut_off_or_covers_another(opened: Opened, width: int) -> None:
+    tab = opened(crowded(), width=width)
+    ends = "list => list.map((text) => text.getBBox()).map((box) => [box.x, box.x + box.width])"
+    heads = tab.eval_on_selector_all(".kind", ends)
+    assert tab.locator(".kind").first.text_content() == ("6 de 60" if width == 390 else "6 de 60 desenhadas")
+    assert heads[0][0] >= 0
+    assert all(end < start for (_, end), (start, _) in pairwise(heads))
+
+
+@pytest.mark.parametrize("width", [1280, 2560])
+def test_no_number_covers_another_or_a_circle(opened: Opened, width: int) -> None:
+    tab = opened(crowded(), width=width)
+    boxes = """list => list.filter((text) => text.textContent).map((text) => text.getBBox())
+        .map((box) => [box.x, box.y, box.width, box.height])"""
+    for way in ("forward", "backward"):
+        for subject in (f"u{unit}" for unit in range(0, 18, 4)):
+            tab.evaluate(
+                "([way, kept]) => show({ kept, stage: stages.findLastIndex((s) => s.direction === way) })",
+                [way, subject],
+            )
+            labels = tab.eval_on_selector_all(".labels text", boxes)
+            inside = tab.eval_on_selector_all(".node .value", boxes)
+            pairs = [*combinations(labels, 2), *product(labels, inside)]
+            assert [pair for pair in pairs if covering(*pair)] == [], subject
+
+
+def covering(one: list[float], other: list[float]) -> bool:
+    """Say whether two boxes (x, y, width, height) cover each other by more than a pixel."""
+    return all(min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i]) > 1 for i in (0, 1))
 
 
 def test_numbers_that_are_not_finite_are_marked(opened: Opened) -> None:

@@ -384,19 +384,24 @@ def same_backward(xp: Any, x: Any, dy: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("forward", "said"),
+    ("forward", "said", "in_portuguese"),
     [
-        (sorted_forward, "functions that it cannot compute (np.sort)"),
-        (branch_forward, "(a value read as a Python number)"),
-        (stripped_forward, "with other numbers the step computes something else"),
+        (sorted_forward, "functions that it cannot compute (np.sort)", "chama funções que ela não calcula (np.sort)"),
+        (branch_forward, "(a value read as a Python number)", "(um valor lido como número do Python)"),
+        (stripped_forward, "with other numbers the step computes something else", "o passo calcula algo que ela não"),
     ],
 )
-def test_page_without_a_program_says_why_and_cannot_be_edited(opened: Opened, forward: Any, said: str) -> None:
+def test_page_without_a_program_says_why_and_cannot_be_edited(
+    opened: Opened, forward: Any, said: str, in_portuguese: str
+) -> None:
     model = bp.Model(
         bp.Network(3, [bp.Dense(3, (forward, same_backward)), bp.Dense(2)], "huber"), dtype="float64", seed=5
     )
     tab = opened(page(model, X, VALUES, steps=4).html())
     assert said in tab.locator("#edit-note").text_content()
+    tab.locator("#language").select_option("pt")
+    assert in_portuguese in tab.locator("#edit-note").text_content()
+    tab.locator("#language").select_option("en")
     tab.locator("#look-at").select_option("w1")
     assert tab.locator("main input[type=number]").count() == 0
     tab.locator("#run-on").click()

@@ -19,7 +19,6 @@ PACKAGES = ("bpengine", "backends")
 LEFT_OUT = (
     "bpengine/i18n/",
     "backends/bpengine_cupy/cuda_target/codegen/",
-    "bpengine/explain/page/",
     "backends/bpengine_numpy/llvm_target/expressions.py",
     "backends/bpengine_numpy/llvm_target/loop_text.py",
     "backends/bpengine_numpy/llvm_target/products/narrow_product.py",
@@ -28,7 +27,6 @@ LEFT_OUT = (
     "backends/bpengine_numpy/llvm_target/rows/row_text.py",
     "backends/bpengine_numpy/llvm_target/whole_step/exponential.py",
     "backends/bpengine_numpy/llvm_target/whole_step/step_text.py",
-    "bpengine/explain/figures/",
 )
 EXAMPLES = "bpengine/examples/known_examples.json"
 SLOT = re.compile(r"\{[a-z_]\w*(?:![rs])?(?::[^{}]*)?\}")

@@ -187,5 +187,5 @@ function updateControls() {
   byId("save").disabled = byId("open").disabled = !trusted;
   byId("rate").replaceChildren(...(canEdit()
     ? [h("span", {}, say("learning_rate")), field("rate", say("learning_rate"), rateOf(moment()), (value) => [["rate", value]])] : []));
-  byId("edit-note").textContent = trusted ? say("edit_help") : say(`cannot_edit_${page.trouble ? page.trouble[0] : "differs"}`, { what: page.trouble?.[1] ?? "" });
+  byId("edit-note").textContent = trusted ? say("edit_help") : say(`cannot_edit_${page.trouble ? page.trouble[0] : "differs"}`, { what: page.trouble?.[1][state.lang] ?? "" });
 }

@@ -46,7 +46,7 @@ function notices() {
   const told = [];
   if (page.bad) told.push(["bad", say("not_finite", { step: page.bad[0], cause: page.bad[1][state.lang] })]);
   if (page.columns.some((column) => !column.whole)) told.push(["", say("too_large")]);
-  if (page.trouble?.[0] === "too_many") told.push(["", say("cannot_edit_too_many", { what: page.trouble[1] })]);
+  if (page.trouble?.[0] === "too_many") told.push(["", say("cannot_edit_too_many", { what: page.trouble[1][state.lang] })]);
   if (page.left.length) told.push(["", say("not_drawn", { places: page.left.join(", ") })]);
   if (!page.trouble && page.steps.length < losses.length) told.push(["", say("thinned_computed", { count: page.steps.length, total: losses.length })]);
   else if (page.steps.length < losses.length) told.push(["", say("thinned", { count: page.steps.length, total: losses.length })]);

@@ -11,10 +11,16 @@ function updatePicture() {
   for (const spot of spots) spot.element.setAttribute("tabindex", spot.id === kept ? 0 : -1);
 }
 
-function updateHead({ head, below, column }) {
+// Of a column of which not all is drawn, how much is: in as many words as there is room for, all of it inside of the picture.
+function updateHead({ head, below, column, x, room }) {
   head.textContent = column.place === "" ? say("inputs") : say("column", { place: column.place });
-  const drawn = column.whole ? "" : say("drawn", { count: column.units.length, total: column.total });
-  below.textContent = drawn || (picture.wide ? kindOf(column) : kindOf(column).split(", ").at(-1));
+  const count = { count: column.units.length, total: column.total };
+  const brief = picture.wide ? kindOf(column) : kindOf(column).split(", ").at(-1);
+  const text = column.whole ? brief : say("drawn", count);
+  if (below.dataset.full === text) return; // measuring takes time
+  below.dataset.full = below.textContent = text;
+  if (!column.whole && below.getComputedTextLength() > room) below.textContent = say("drawn_briefly", count);
+  below.setAttribute("x", Math.max(x, below.getComputedTextLength() / 2 + 1));
 }
 
 // A column is known once the step has come to it: on the way forward from the left, on the way back from the right.

@@ -39,7 +39,7 @@ function laidOut(width) {
   const x = (c) => edge + gap * c;
   const y = (c, unit) => top + (height - top - 6) * page.columns[c].heights[page.columns[c].marks.indexOf(unit)];
   const middle = top + (height - top - 6) / 2;
-  return { x, y, height, radius, middle, wide };
+  return { x, y, gap, height, radius, middle, wide };
 }
 
 function drawLinks(layer, places) {
@@ -71,7 +71,7 @@ function drawLine(weight, id, places, [, lines, , labels]) {
   return [{ id, element: line, y: y1 + (y2 - y1) * 0.5 }];
 }
 
-const CIRCLES = 4; // how much worse it is to cover a circle than a name or another number
+const CIRCLES = 12, NUMBERS = 6; // how much worse it is to cover a circle or another number than a name
 
 // What stands in the picture already: circles, the names below them, the squares of the biases, the loss.
 function spotsTaken(places) {
@@ -98,7 +98,7 @@ function placedAlong(ids, strong) {
     let best = null;
     for (let k = 0; k <= 36; k++) {
       const along = 0.5 + (k % 2 ? 1 : -1) * Math.ceil(k / 2) * 0.02;
-      const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, ...size, weight: 1, along };
+      const box = { x: x1 + (x2 - x1) * along, y: y1 + (y2 - y1) * along, ...size, weight: NUMBERS, along };
       box.cost = others.reduce((total, other) => total + other.weight * covered(box, other), 0);
       if (!best || box.cost < best.cost) best = box;
     }
@@ -113,7 +113,7 @@ function drawColumn(column, c, places, layer) {
   const head = s("text", { class: "head", x, y: 16 });
   const below = s("text", { class: "kind", x, y: 32 });
   layer.append(head, below);
-  picture.nodes.set(`head${c}`, { head, below, column });
+  picture.nodes.set(`head${c}`, { head, below, column, x, room: places.gap - 8 });
   if (column.constant) {
     const y = places.y(c, null);
     layer.append(s("g", { class: "bias", "aria-hidden": "true" },

@@ -19,7 +19,7 @@ from bpengine.explain.page.program.sources import leaves
 from bpengine.explain.result import language_of
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
-from bpengine.i18n.language import LANGUAGES
+from bpengine.i18n.language import LANGUAGES, in_each_language
 from bpengine.kernels import KERNELS
 from bpengine.ops import known
 from bpengine.trained import TrainedNetwork, input_names
@@ -147,11 +147,16 @@ class _Taken:
         return {
             **structure, "numbers": numbers, "labels": self.shown.labels.texts(),
             "places": refs if self.recorded.program else None,
-            "program": self._program(first), "trouble": self.recorded.trouble,
+            "program": self._program(first), "trouble": self._trouble(),
             "columns": [_column(c) for c in self.shown.columns], "names": {"inputs": self.shown.inputs, "outputs": outputs},
             "rows": list(self.shown.rows), "batch": first.rows, "targets": _targets(first, self.shown.rows, outputs),
             "steps": self.steps, "losses": text(self.losses), "bad": self.bad, "left": left, "rates": text(self.rates),
         }  # fmt: skip
+
+    def _trouble(self) -> tuple[str, dict[str, str]] | None:
+        """Return why the page cannot compute, as it says it in each language."""
+        trouble = self.recorded.trouble
+        return None if trouble is None else (trouble[0], in_each_language(trouble[1]))
 
     def _program(self, first: Trace) -> dict[str, Any] | None:
         """Return the operations of the step, and the arrays that it begins from, in the order of its inputs."""

@@ -29,6 +29,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "inputs": ("Inputs", "Entradas"),
     "column": ("Layer {place}", "Camada {place}"),
     "drawn": ("{count} of {total} drawn", "{count} de {total} desenhadas"),
+    "drawn_briefly": ("{count} of {total}", "{count} de {total}"),
     "forward_legend": ("In the circles: output a. Lines: weights.", "Nos círculos: saída a. Linhas: pesos."),
     "backward_legend": (
         "In the circles: dL/dz, the unit's gradient. Lines: gradient of each weight.",
