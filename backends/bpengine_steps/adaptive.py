@@ -181,7 +181,11 @@ class CompiledEpochs:
             state, report = bound() if bound else self._timed(of_step, known, step, *arguments)
             reports.append(report)
             taken = len(report["halt"])
-            known.run, of_step.run, of_step.ahead = known.run + taken, of_step.run + taken, max(0, of_step.ahead - taken)
+            known.run, of_step.run, of_step.ahead = (
+                known.run + taken,
+                of_step.run + taken,
+                max(0, of_step.ahead - taken),
+            )
             done, count = stop, min(count * 2, max(1, int(LOOK / max(known.average, 1e-9))))
         if len(reports) == 1:
             return state, reports[0]

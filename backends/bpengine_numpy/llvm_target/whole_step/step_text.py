@@ -113,7 +113,9 @@ class StepText:
         k, kind = len(self._calls), type_of(dtype) or ""
         lines = [f"%row = load {vector(kind, length)}, ptr %source, align {dtype.itemsize}"]
         lines += row_sum("%total", "%row", kind, length)
-        self._own(_TOTAL.format(k=k, kind=kind, size=dtype.itemsize, lines="\n".join(f"  {line}" for line in lines)), places)
+        self._own(
+            _TOTAL.format(k=k, kind=kind, size=dtype.itemsize, lines="\n".join(f"  {line}" for line in lines)), places
+        )
 
     def number(self, bytes_each: int, places: Mapping[str, int], *, brings: bool) -> None:
         """Copy a number of the step from a run's array to "target" (`take_rows`), or from "source" to one (`put_report`)."""
@@ -121,7 +123,9 @@ class StepText:
         target, source = (_PLACE.format(bits=bits, array=name) for name in ("target", "source"))
         plain = "getelementptr i8, ptr %{}, i64 0"
         to, at = (plain.format("target"), source) if brings else (target, plain.format("source"))
-        self._own(_NUMBER.format(k=len(self._calls), bits=bits, to=to, source=at, cell="p3" if brings else "p2"), places)
+        self._own(
+            _NUMBER.format(k=len(self._calls), bits=bits, to=to, source=at, cell="p3" if brings else "p2"), places
+        )
 
     def numpys(self) -> None:
         """Call one of NumPy's loops."""
