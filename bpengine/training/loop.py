@@ -144,8 +144,7 @@ class Trainer:
         step = self.step(self.source.batch)
         self.backend.expect(step, self._ahead())
         if self.source.epoch_steps == 1 and self.comm.size == 1:
-            rows, seconds = _paces.get(step, (0, 0.0))
-            self._span = _steps_in(LONG_ENOUGH, 1, seconds) if rows == self.source.batch else 1
+            self._span = _first_span(step, self.source.batch)
         while not self.stopped_by:
             self._began, first, rows = time.perf_counter(), self.recorder.steps, self.recorder.open_rows
             earlier, self._before = self._before, 0.0
@@ -300,7 +299,7 @@ class Trainer:
             self._require_finite()
         state = self._state
         if self.source.epoch_steps == 1:
-            self._span = self.comm.lead(max(self._span, _steps_in(LONG_ENOUGH, count, seconds)))
+            self._span = self.comm.lead(max(self._span // 2, _steps_in(LONG_ENOUGH, count, seconds)))
             _paces[self.step(self.source.batch)] = self.source.batch, seconds / count
         began = time.perf_counter()
         scores = self.validate(state) if self.validate else None
@@ -459,6 +458,12 @@ class Trainer:
         order = segment.order
         rows = segment.data if order is None else tuple(self.backend.take(a, order[0]) for a in segment.data)
         return rows, segment.batch
+
+
+def _first_span(step: Step, rows: int) -> int:
+    """Return how many steps of so many rows may be run together at first: one, unless a fit before says how long they take."""
+    known, seconds = _paces.get(step, (0, 0.0))
+    return _steps_in(LONG_ENOUGH, 1, seconds) if known == rows else 1
 
 
 def _steps_in(seconds: float, steps: int, taken: float) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -116,6 +117,35 @@ def test_code_on_disk_is_loaded_before_patience_ends(
     assert known_of(epochs).compiled
     assert known_of(never).program is None
     assert cold.state().files == files
+
+
+@pytest.mark.parametrize(("ahead", "compiled"), [(None, False), (40, False), (10_000, True)])
+def test_code_on_disk_is_loaded_at_once_where_many_steps_are_to_come(
+    ahead: int | None, compiled: bool, cold: Cache, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock by which a step in Python takes a millisecond: 40 of them take less than loading, 10,000 more."""
+    data, ticks = (rng.normal(size=(12, 3)),), itertools.count()
+    ran(epochs_of(float("-inf")), data)
+    interpreter.functions()
+    epochs, eager = epochs_of(1e9), list[int]()
+    run = epochs._eager
+
+    def timed(step: Any, state: Any, data: Any, order: Any, lr: Any) -> Any:
+        eager.append(len(lr))
+        for _ in lr[1:]:
+            next(ticks)  # one for each step, with the two looks at the clock around them
+        return run(step, state, data, order, lr)
+
+    epochs._eager = timed
+    monkeypatch.setattr(adaptive.time, "perf_counter", lambda: next(ticks) * 1e-3)
+    if ahead is not None:
+        epochs.expect(step, ahead)
+    expected = ran(epochs_of(float("inf")), data)
+    state, reports = ran(epochs, data)
+    assert known_of(epochs).compiled == compiled
+    assert eager == ([1, 2] if compiled else [1, 2, 3])
+    np.testing.assert_array_equal(state["w"], expected[0]["w"], strict=True)
+    np.testing.assert_array_equal(reports["loss"], expected[1]["loss"], strict=True)
 
 
 def test_step_missing_from_the_cache_waits_out_its_patience(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.llvm_target import call_table, compiled_epochs, compiled_step
+from bpengine_numpy.llvm_target import executable as executable_module
 from bpengine_numpy.llvm_target.blas_threads import LEAST, Team, jobs, pieces, team
 from bpengine_numpy.llvm_target.executable import Executable
 from bpengine_numpy.llvm_target.self_test import openblas
@@ -548,14 +549,19 @@ def bound(executable: Executable, state: dict[str, Any], order: np.ndarray) -> t
     return after, executable._kept and executable._kept[-1].calls
 
 
-def test_call_table_is_reused_for_the_same_arrays_and_freed_with_them() -> None:
-    def step(state: Any, rows: Any, lr: Any) -> Any:
-        moved = state["a"] + np.sum(rows[0], axis=0) * lr
-        return {"a": moved, "b": state["b"] * 1.0}, {"loss": np.sum(moved), "halt": np.sum(moved) > 1e9}
+def moving(state: Any, rows: Any, lr: Any) -> Any:
+    moved = state["a"] + np.sum(rows[0], axis=0) * lr
+    return {"a": moved, "b": state["b"] * 1.0}, {"loss": np.sum(moved), "halt": np.sum(moved) > 1e9}
 
+
+@pytest.mark.parametrize("small", [True, False], ids=["small", "large"])
+def test_call_table_is_reused_for_the_same_arrays_and_moved_to_others_where_it_is_small(
+    small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executable_module, "SMALL", 2**18 if small else 0)
     state, orders = {"a": np.zeros(2), "b": np.ones(3)}, np.array([[[0, 1], [2, 3]], [[4, 5], [1, 0]]])
     data = (np.arange(12.0).reshape(6, 2),)
-    executable = compiled_step(step, state, Signature.of(state, data, orders[0], np.zeros(2)))
+    executable = compiled_step(moving, state, Signature.of(state, data, orders[0], np.zeros(2)))
     state, first = bound(executable, state, orders[0])
     again, second = bound(executable, state, orders[1])
     assert first is not None
@@ -564,7 +570,49 @@ def test_call_table_is_reused_for_the_same_arrays_and_freed_with_them() -> None:
     for order, rate in zip(orders.reshape(4, 2), [0.5, 0.25] * 2, strict=True):
         a = a + np.sum(data[0][order], axis=0) * rate
     np.testing.assert_array_equal(again["a"], a)
-    third = bound(executable, {"a": np.zeros(2), "b": np.ones(3)}, orders[0])[1]
-    assert third is not first
-    del state, again
-    assert executable._kept is None  # the arrays of the third run are gone as well
+    others, third = bound(executable, {"a": np.ones(2), "b": np.full(3, 2.0)}, orders[0])
+    assert (third is first) == small
+    moved = np.ones(2) + np.sum(data[0][orders[0, 0]], axis=0) * 0.5 + np.sum(data[0][orders[0, 1]], axis=0) * 0.25
+    np.testing.assert_array_equal(others["a"], moved)
+    np.testing.assert_array_equal(again["a"], a)  # which the run on other arrays has left as they were
+    del state, again, others
+    assert bool(executable._kept) == small  # the arrays of the third run are gone as well
+
+
+def test_threads_that_share_a_program_do_not_share_its_tables(rng: np.random.Generator) -> None:
+    """Fits of equal networks at the same time, on arrays of their own: the numbers of one after another."""
+    data, rates = (rng.normal(size=(6, 2)),), np.full(40, 1e-3)
+    starts = [rng.normal(size=2) for _ in range(4)]
+    states = [{"a": start, "b": np.ones(3)} for start in starts]
+    executable = compiled_step(moving, states[0], Signature.of(states[0], data, None, rates))
+
+    def trained(start: Any) -> Any:
+        ends = []
+        for _ in range(50):
+            state, _ = executable.run({"a": start.copy(), "b": np.ones(3)}, data, None, rates)
+            state, _ = executable.run(state, data, None, rates)
+            ends.append(state["a"])
+        return ends
+
+    expected = [trained(start)[0] for start in starts]
+    with ThreadPoolExecutor(4) as pool:
+        ended = list(pool.map(trained, starts))
+    for ends, one in zip(ended, expected, strict=True):
+        for end in ends:
+            np.testing.assert_array_equal(end, one, strict=True)
+    assert 1 <= len(executable._kept) <= executable_module.KEPT
+
+
+def test_a_kept_table_is_moved_to_other_rows_of_a_full_batch(rng: np.random.Generator) -> None:
+    rates, state = np.full(3, 0.5), {"a": np.zeros(2), "b": np.ones(3)}
+    first, second = ((rng.normal(size=(6, 2)),) for _ in range(2))
+    executable = compiled_step(moving, state, Signature.of(state, first, None, rates))
+    tables = []
+    for data in (first, second):
+        after, _ = executable.run({"a": np.zeros(2), "b": np.ones(3)}, data, None, rates)
+        tables.append(executable._kept[-1].calls)
+        a = np.zeros(2)
+        for rate in rates:
+            a = a + np.sum(data[0], axis=0) * rate
+        np.testing.assert_array_equal(after["a"], a)
+    assert tables[0] is tables[1]

@@ -118,20 +118,25 @@ def test_small_shuffled_batches_run_in_the_function_of_the_whole_step(
 
 
 def test_exp_of_extreme_numbers_and_nan_calls_numpys_loop(calls: list[int]) -> None:
-    """Where exp overflows, fades or is a NaN, NumPy's own loop is called, and its bits come out."""
+    """Where exp overflows, fades or is a NaN, NumPy's own loop is called, and its bits come out.
+
+    Its numbers lie in the function's own memory (z, what exp is taken of) or in the state (y).
+    """
 
     def step(state: Any, rows: Any, lr: Any) -> Any:
-        return {"y": np.exp(state["x"] * lr), "x": state["x"]}, {"halt": ~np.isfinite(lr)[0]}
+        after = {"y": np.exp(state["x"] * lr), "z": np.exp(state["x"] - lr) * 3.0, "x": state["x"]}
+        return after, {"halt": ~np.isfinite(lr)[0]}
 
     rows = (np.ones((4, 1), np.float32),)
     far = [[1.0, 90.0], [-100.0, -88.0], [np.nan, 0.0], [np.inf, -np.inf], [87.5, -0.0]]
     for pair in [*far, [0.5, -86.0]]:
         x = np.array([pair] * 3, np.float32)
-        state, lr = {"y": np.zeros_like(x), "x": x}, np.ones(1, np.float32)
+        state, lr = {"y": np.zeros_like(x), "z": np.zeros_like(x), "x": x}, np.ones(1, np.float32)
         with np.errstate(all="ignore"):
             program = compiled_step(step, state, Signature.of(state, rows, None, lr))
             after, _ = program.run(state, rows, None, lr)
             np.testing.assert_array_equal(after["y"], np.exp(x), strict=True)
+            np.testing.assert_array_equal(after["z"], np.exp(x - lr) * np.float32(3), strict=True)
     assert all(calls)
 
 

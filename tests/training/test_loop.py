@@ -191,8 +191,37 @@ def test_runs_of_full_batch_steps_are_as_long_as_their_speed_allows(monkeypatch:
     fast, in_one_go = trained(0.0, 250)
     assert fast == [1, 100, 100, 49]
     slow, one_by_one = trained(loop.LONG_ENOUGH, 250)
-    assert slow == [1] * 250
+    assert slow == [100, 50, 25, 12, 6, 3, *[1] * 54]
+    again, at_once = trained(0.0, 250)
+    assert again == [1, 100, 100, 49]  # the fit before was slow
+    once_more, _ = trained(0.0, 250)
+    assert once_more == [100, 100, 50]  # the fit before was fast
     assert same_parameters(in_one_go, one_by_one)
+    assert same_parameters(in_one_go, at_once)
+
+
+def test_the_length_of_a_first_run_is_remembered_for_as_many_rows_alone() -> None:
+    def step(*_: Any) -> Any: ...
+
+    loop._paces[step] = 4, 0.001
+    assert loop._first_span(step, 4) == 200
+    assert loop._first_span(step, 5) == 1
+    assert loop._first_span(lambda *_: None, 4) == 1
+
+
+def test_backends_are_told_how_many_steps_a_fit_may_take(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y = labelled(rng)
+    told: list[int] = []
+    monkeypatch.setattr(NumpyBackend, "expect", lambda self, step, steps: told.append(steps))
+    model = bp.Model(PLAIN)
+    first = model.fit(x, y, batch_size=20, epochs=4)
+    model.fit(x, y, batch_size=20, epochs=4, steps=5)
+    model.fit(x, y, steps=7)
+    model.fit(x, y, batch_size=20, epochs=2, continue_from=first)
+    per_epoch = -(-len(x) // 20)
+    assert told == [4 * per_epoch, 5, 7, 2 * per_epoch]
 
 
 @pytest.mark.parametrize(
