@@ -74,10 +74,12 @@ def fit_many(
         the rows of `train` and validated on those of `test`. k folds hold out each row once, with the same share of each
         class, and are the same in every call with these targets.
     monitor: the score by which fits are compared: "loss" or one of the metrics, on the validation rows; without validation
-    rows the training loss of the last epoch.
+        rows the training loss of the last epoch.
     features: a fitted `bp.Features`, for every model. (If it has learned from all rows, it includes those that folds hold
-    out.) at_once: how many fits run at a time; by default as many as there are cores on NumPy, up to 64 on JAX.
-    progress: show a bar. All other arguments are those of `Model.fit`; stopping rules apply to each model separately.
+        out.)
+    at_once: how many fits run at a time; by default as many as there are cores on NumPy, up to 64 on JAX.
+    progress: show a bar. It counts fits, as do the lines of the log "bpengine.training". All other arguments are those of
+        `Model.fit`; stopping rules apply to each model separately.
 
     On JAX, models that differ only in seed, learning rate, l2 or fold run as one program, the step under `jax.vmap`; networks
     of other shapes and other update rules are separate programs. On NumPy each core trains one model at a time, with one
@@ -110,7 +112,7 @@ def fit_many(
     scoring = _scoring(first, metrics, monitor, validated=folds is not None or validation is not None)
     settings = FitSettings(
         batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update, clip_norm=clip_norm, stop=stop,
-        shuffle=shuffle, freeze=freeze, accumulate=accumulate, metrics=() if validation is None else scoring.metrics,
+        shuffle=shuffle, freeze=freeze, accumulate=accumulate, log=False, metrics=() if validation is None else scoring.metrics,
         validation=encoded_validation(features, validation, first.dtype),
     )  # fmt: skip
     arrays = _Arrays((*encoded_rows(features, x, y, first.dtype), weights), first.dtype)
@@ -218,7 +220,7 @@ def _run(jobs: Sequence[QueuedFit], joint_fits: JointFits, workers: int, *, prog
         if job.history.epochs:
             bar.update(over, job.history.epochs[-1])
 
-    with joint_fits.backend.divided(workers), Progress(show=progress) as bar:
+    with joint_fits.backend.divided(workers), Progress(show=progress, fits=True) as bar:
         bar.begin(0, 0, last_epoch=None, last_step=len(jobs), epoch_steps=1)  # the bar counts fits
         run_all(jobs, joint_fits, workers, show)
 

@@ -87,7 +87,10 @@ class Trainable:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """The settings of `Model.fit`; raises ConfigError for an invalid one, before anything is changed."""
+    """The settings of `Model.fit`; raises ConfigError for an invalid one, before anything is changed.
+
+    log: whether the fit logs its progress; beside others of one call it does not, whose own lines say how many are over.
+    """
 
     optimizer: str | Optimizer = "adam"
     batch_size: int | None = None
@@ -110,6 +113,7 @@ class FitSettings:
     continue_from: History | None = None
     shards: int | None = None
     comm: Comm | None = None
+    log: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accumulate", whole(self.accumulate, "fit", "accumulate"))
@@ -342,7 +346,7 @@ class FitSettings:
     def bar(self) -> Progress:
         """Return what shows the progress, on process 0 alone."""
         first = self.processes.rank == 0
-        return Progress(show=self.progress and first, log=first)
+        return Progress(show=self.progress and first, log=self.log and first)
 
     def _batch(self, rows: int) -> int | None:
         """Return the rows of a step: `accumulate` batches make one."""

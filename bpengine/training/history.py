@@ -234,8 +234,9 @@ class GrowingArray:
         self._count = count
 
     def cut(self, count: int) -> None:
-        """Drop all but the first `count` numbers."""
+        """Drop all but the first `count` numbers; later ones are not written over those, which a history may have."""
         self._count = min(self._count, count)
+        self._memory = self.values
 
 
 class ScoreColumn:
@@ -265,10 +266,11 @@ class ScoreColumn:
         self._values.cut(count)
         self._scored.cut(count)
 
-    def trim(self) -> None:
-        """Give back the room for more."""
-        self._values.trim()
-        self._scored.trim()
+    def trimmed(self) -> ScoreColumn:
+        """Return a column of these scores, to which nothing is added here."""
+        column = ScoreColumn()
+        column.extend(self._values.values, self._scored.values)
+        return column
 
     def columns(self, name: str, count: int) -> dict[str, HostArray]:
         """Return the numbers of `count` epochs, as views: "validation/loss", and "scored/loss" where some have none."""
@@ -327,17 +329,17 @@ class Epochs(Sequence[Epoch]):
 
     def keep(self, count: int) -> None:
         """Drop all but the first `count` epochs."""
-        for column in self._every():
+        columns: list[GrowingArray | ScoreColumn] = [*self._columns.values(), *self._scores.values()]
+        for column in columns:
             column.cut(count)
 
-    def trim(self) -> Epochs:
-        """Give back the room for more, and return the epochs."""
-        for column in self._every():
-            column.trim()
-        return self
-
-    def _every(self) -> list[GrowingArray | ScoreColumn]:
-        return [*self._columns.values(), *self._scores.values()]
+    def trimmed(self) -> Epochs:
+        """Return these epochs, to which nothing is added here, without the room for more."""
+        epochs = Epochs()
+        for name, column in self._columns.items():
+            epochs._columns[name].adopt(column.trim())
+        epochs._scores = {name: scores.trimmed() for name, scores in self._scores.items()}
+        return epochs
 
     def columns(self) -> dict[str, HostArray]:
         """Return the numbers by name, (epochs,) each: views, and validation scores as "validation/loss"."""
@@ -455,7 +457,7 @@ class Recorder:
         """Return everything that was recorded, at the end: the history has these arrays from now on."""
         loss, rates, sizes = (self._reports[name].trim() for name in ("loss", "rate", "step_size"))
         tracked = sizes if self._reports["step_size"] else None
-        epochs = self.epochs.trim()
+        epochs = self.epochs.trimmed()
         return History(loss=loss, learning_rate=rates, step_size=tracked, epochs=epochs, stopped_by=stopped_by)
 
 

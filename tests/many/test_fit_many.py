@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import threading
 import warnings
@@ -16,6 +17,7 @@ import bpengine as bp
 from bpengine.many import training
 from bpengine.many.folds import drawn
 from bpengine.system.blas_pool import BLAS_POOL
+from bpengine.training.progress import views
 from tests.tolerances import training_rtol
 
 Rows = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
@@ -328,3 +330,15 @@ def test_several_models_on_one_backend_raise_no_warning(rows: Rows) -> None:
         warnings.simplefilter("error")
         bp.fit_many(network(), *rows, seeds=2, epochs=1, batch_size=20, backend="jax")
     assert training.TOGETHER >= 16
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_log_counts_the_fits_alone(
+    at_once: int, rows: Rows, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Lines of several fits in one log would not say whose they are."""
+    monkeypatch.setattr(views.LogLines, "every", 0.0)
+    with caplog.at_level(logging.INFO, "bpengine.training"):
+        bp.fit_many(network(), *rows, seeds=3, epochs=2, at_once=at_once)
+    lines = [record.getMessage().split(", ")[0] for record in caplog.records]
+    assert lines == ["fit 1 of 3", "fit 2 of 3", "fit 3 of 3", "ended: fit 3 of 3"]

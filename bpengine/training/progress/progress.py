@@ -24,12 +24,16 @@ class Progress:
 
     show: whether a bar was asked for. views: where it is shown; by default a bar where
     there is a terminal or a notebook, and lines in the log "bpengine.training" where the program logs at level INFO.
+    fits: whether it is fits that are counted, in place of steps.
     """
 
-    def __init__(self, *, show: bool, log: bool = True, views: Sequence[ProgressView] | None = None) -> None:
+    def __init__(
+        self, *, show: bool, log: bool = True, views: Sequence[ProgressView] | None = None, fits: bool = False
+    ) -> None:
         chosen = views if views is not None else chosen_views(show=show) if log else []
         self._views, self._next = list(chosen), [0.0] * len(chosen)
         self._epochs: int | None = None
+        self._fits = fits
         self._total: int | None = None
         self._pace, self._longest, self._in_time = Pace(), FIRST, FIRST
         self._epoch, self._scores = 0, dict[str, float]()
@@ -88,7 +92,7 @@ class Progress:
         total = self._total
         self._last = Standing(
             steps, total, epoch=epoch, epochs=self._epochs, loss=loss, scores=self._scores, rate=self._pace.rate(),
-            left=self._pace.left(total),
+            left=self._pace.left(total), fits=self._fits,
         )  # fmt: skip
         now = time.perf_counter()
         for number, view in enumerate(self._views):

@@ -24,7 +24,7 @@ class Standing:
     """steps of `total` are done, and epochs of `epochs`; totals are None where the fit has no such limit.
 
     loss: of the last step or epoch. scores: the validation scores of the last epoch. rate: rows per second, and left: seconds
-    to the end; None while they are not known.
+    to the end; None while they are not known. fits: whether it is fits that are counted, each of which is over.
     """
 
     steps: int
@@ -36,17 +36,18 @@ class Standing:
     scores: dict[str, float]
     rate: float | None = None
     left: float | None = None
+    fits: bool = False
 
     def words(self) -> str:
         """Return the progress as a line.
 
         >>> Standing(120, 200, epoch=3, epochs=5, loss=0.25, scores={"accuracy": 0.9}, rate=51234.0, left=75.0).words()
         'epoch 3 of 5, step 120 of 200, loss 0.25, validation: accuracy 0.9000, 51,234 rows/s, 1:15 left'
+        >>> Standing(2, 3, epoch=10, epochs=None, loss=0.25, scores={}, fits=True).words()
+        'fit 2 of 3, loss 0.25'
         """
-        parts = [
-            f"epoch {self.epoch:,}{_of(self.epochs)}, step {self.steps:,}{_of(self.total)}",
-            f"loss {self.loss:.4g}",
-        ]
+        done = f"epoch {self.epoch:,}{_of(self.epochs)}, step {self.steps:,}{_of(self.total)}"
+        parts = [f"fit {self.steps:,}{_of(self.total)}" if self.fits else done, f"loss {self.loss:.4g}"]
         parts += [f"validation: {', '.join(f'{n} {v:.4f}' for n, v in self.scores.items())}"] if self.scores else []
         parts += [f"{self.rate:,.0f} rows/s"] if self.rate is not None else []
         parts += [f"{clock(self.left)} left"] if self.left is not None and self.steps != self.total else []
