@@ -80,7 +80,7 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
             def body(carry: Tree) -> Tree:
                 i, _, state, reports = carry
                 state, report = one_step(i, state, rows_of(i))
-                return i + 1, report["halt"], state, {k: reports[k].at[i].set(v) for k, v in report.items()}
+                return i + 1, report["halt"], state, {k: array.at[i].set(report[k]) for k, array in reports.items()}
 
             return _while(stop, body, carry)
 
@@ -92,14 +92,18 @@ def compile_loop(step: Step, plan: EpochPlan) -> Callable[..., Any]:
         zero = jnp.asarray(0, dtype=jnp.int32)
         first_rows = data if order is None else take(data, order[0])
         report = jax.eval_shape(one_step, zero, state, first_rows)[1]
-        reports = {name: jnp.zeros(lr.shape[:1] + r.shape, r.dtype) for name, r in report.items()}
+        alone = report["halt"].ndim == 0  # whether one model halts, which ends the loop: all steps before did not
+        kept = {name: r for name, r in report.items() if not (alone and name == "halt")}
+        reports = {name: jnp.zeros(lr.shape[:1] + r.shape, r.dtype) for name, r in kept.items()}
         carry = zero, jnp.asarray(False), state, reports
         if order is None:
-            done, _, state, reports = run(carry, steps, lambda _: data)
+            done, halted, state, reports = run(carry, steps, lambda _: data)
         elif (block := plan.steps_at_once(data, order.shape)) == 1:
-            done, _, state, reports = run(carry, steps, lambda i: take(data, order[i]))
+            done, halted, state, reports = run(carry, steps, lambda i: take(data, order[i]))
         else:
-            done, _, state, reports = _while(steps, run_block, carry)
+            done, halted, state, reports = _while(steps, run_block, carry)
+        if alone:
+            reports = {**reports, "halt": (jnp.arange(lr.shape[0]) == done - 1) & halted}
         return state, done, reports
 
     return compiled_epoch(step, epoch, donate=(0,))
