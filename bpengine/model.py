@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bpengine import data, io
+from bpengine import data
 from bpengine.backend import ArrayLike, Backend, HostArray, State, get_backend
 from bpengine.distributed.comm import Comm
 from bpengine.errors import ConfigError, ModelFileError, ShapeError, flag, unknown, whole
@@ -21,7 +21,6 @@ from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.output.rich_form import RichForm, title
 from bpengine.streams import derived, dropout_counter
-from bpengine.summary import Summary
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.callbacks import Callback, reads_epochs_alone
 from bpengine.training.checkpoints.run_folder import RunFolder
@@ -55,10 +54,12 @@ from bpengine.training.stopping import Rule
 from bpengine.training.updates.update import Applied, apply
 
 if TYPE_CHECKING:
+    from bpengine import io
     from bpengine.check import Report
     from bpengine.derivatives import Eigenvalue
     from bpengine.explain.trace.trace import Trace
     from bpengine.explain.units.explanation import Explanation
+    from bpengine.summary import Summary
 
 
 _OF_THE_PROCESS = ("_shared", "_ops", "_evaluator", "_steps")  # what `Model._bind` creates
@@ -575,6 +576,8 @@ class Model(RichForm):
         >>> names
         ['0.bias', '0.weight']
         """
+        from bpengine import io  # not at the top: no fit needs it
+
         described = io.describe(self.network)
         io.write(path, io.Contents(described, self._settings(), self.parameters, self.running, self.network.layers))
 
@@ -625,6 +628,8 @@ class Model(RichForm):
         >>> bool((model.parameters["0.weight"] == other.parameters["0.weight"]).all())
         True
         """
+        from bpengine import io
+
         with io.opened(path) as file:
             if different := io.difference(io.describe(self.network), file.network):
                 raise ModelFileError(f"the model file {str(path)!r} is of another network. {io.one_line(different)}.")
@@ -837,6 +842,8 @@ def load(
     >>> bool((again.predict([[1.0, 2.0]]) == model.predict([[1.0, 2.0]])).all())
     True
     """
+    from bpengine import io
+
     own = io.own_code(layers, losses, activations)
     with io.opened(path) as file:
         network, shapes = file.build(own)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bpengine.errors import ConfigError, whole
 from bpengine.kernels._kernel import Array
@@ -29,7 +29,9 @@ from bpengine.ops import Ops, in_scope
 from bpengine.output.rich_form import RichForm
 from bpengine.penalties import Penalty
 from bpengine.streams import stream
-from bpengine.summary.network_summary import Summary, summarize
+
+if TYPE_CHECKING:
+    from bpengine.summary.network_summary import Summary
 
 INFERENCE = Run(training=False)
 
@@ -109,6 +111,8 @@ class Network(RichForm):
         >>> bp.Network(2, [bp.Dense(3, "tanh"), bp.Dense(1)], "mean_squared_error").summary().parameters
         13
         """
+        from bpengine.summary.network_summary import summarize  # not at the top: no fit needs it
+
         return summarize(self, batch_size, dtype)
 
     def __str__(self) -> str:

@@ -54,9 +54,15 @@ def test_a_fit_of_arrays_loads_no_files_no_sets_and_no_explanations() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "bpengine.data.features.feature_set" in loaded
-    parts = ("files", "loading", "named", "synthetic", "tables.conversion")
-    assert not loaded & {"bpengine.explain", *(f"bpengine.data.{part}" for part in parts)}
+    assert "bpengine.data.validation.features" in loaded
+    parts = ("dataset", "features", "files", "loading", "named", "synthetic", "tables")
+    assert not loaded & {
+        "bpengine.explain",
+        "bpengine.io",
+        "bpengine.summary",
+        *(f"bpengine.data.{part}" for part in parts),
+    }
+    assert "bpengine.training.checkpoints.checkpointer" not in loaded
     assert not loaded & {"importlib.metadata", "urllib.request", "threadpoolctl"}  # which take a tenth of a first fit
 
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bpengine.data.dataset import Dataset
-from bpengine.data.features.encoding import Encoded
-from bpengine.data.features.feature_set import Features, as_table
 from bpengine.data.mmap.pages import drop_pages, prefetch_rows
 from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
 from bpengine.data.table import Table, TableColumn
-from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights
 from bpengine.data.validation.scans import real_array
 from bpengine.data.validation.targets import check_binary_targets, check_class_labels, check_targets
 
 if TYPE_CHECKING:
+    from bpengine.data.dataset import Dataset
+    from bpengine.data.features.encoding import Encoded
+    from bpengine.data.features.feature_set import Features, as_table
     from bpengine.data.files.idx import read_idx
     from bpengine.data.files.npy import Arrays, read_npy, read_npz
     from bpengine.data.files.read_arrays import read_arrays
@@ -31,14 +30,22 @@ if TYPE_CHECKING:
     from bpengine.data.loading import load, names
     from bpengine.data.synthetic.generate import generate
     from bpengine.data.tables.conversion import convert
+    from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, table_of
 
 announce, release = prefetch_rows, drop_pages  # their earlier names
 
-# Files and sets are loaded with the first name that needs them: a fit of arrays needs none.
+# Files, sets, tables and their columns are loaded with the first name that needs them: a fit of arrays needs none.
 _MODULE_OF = {
     "Arrays": "files.npy",
+    "Dataset": "dataset",
+    "Encoded": "features.encoding",
+    "Features": "features.feature_set",
+    "as_table": "features.feature_set",
     "convert": "tables.conversion",
     "generate": "synthetic.generate",
+    "is_frame": "tables.data_frames",
+    "is_series": "tables.data_frames",
+    "is_table_like": "tables.data_frames",
     "load": "loading",
     "names": "loading",
     "read_arrays": "files.read_arrays",
@@ -47,6 +54,7 @@ _MODULE_OF = {
     "read_npy": "files.npy",
     "read_npz": "files.npy",
     "read_parquet": "files.table_files",
+    "table_of": "tables.data_frames",
     "write": "files.write_synthetic",
 }
 

@@ -112,8 +112,8 @@ def fit_many(
     scoring = _scoring(first, metrics, monitor, validated=folds is not None or validation is not None)
     settings = FitSettings(
         batch_size=batch_size, epochs=epochs, steps=steps, only=only, update=update, clip_norm=clip_norm, stop=stop,
-        shuffle=shuffle, freeze=freeze, accumulate=accumulate, log=False, metrics=() if validation is None else scoring.metrics,
-        validation=encoded_validation(features, validation, first.dtype),
+        shuffle=shuffle, freeze=freeze, accumulate=accumulate, metrics=() if validation is None else scoring.metrics,
+        validation=encoded_validation(features, validation, first.dtype), log=False,
     )  # fmt: skip
     arrays = _Arrays((*encoded_rows(features, x, y, first.dtype), weights), first.dtype)
     tasks = _tasks(grid, settings, arrays, folds, scoring.metrics)

@@ -7,12 +7,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bpengine.backend import Backend, HostArray, State, Step
-from bpengine.distributed.alike import require_alike, warn_unlike
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import Cut
 from bpengine.errors import ConfigError, DataError, flag, in_english, number, unknown, whole
@@ -28,8 +27,6 @@ from bpengine.system.lru_cache import LruCache
 from bpengine.training.batching import Source, make_source
 from bpengine.training.callbacks import Callback, Stateful, Watcher, make_callbacks, reads_epochs_alone
 from bpengine.training.checkpoints.beginning import Beginning, continued, end_of, resumed
-from bpengine.training.checkpoints.checkpointer import Checkpointer
-from bpengine.training.checkpoints.fit_identity import circumstances, described, fingerprint, network_identity
 from bpengine.training.checkpoints.run_folder import RunFolder, make_run_folder
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.history import History
@@ -46,6 +43,9 @@ from bpengine.training.selection import require_some, select
 from bpengine.training.step import StepPlan, make_step
 from bpengine.training.stopping import Rule, Rules, make_rules
 from bpengine.training.updates.update import all_finite, init_slots
+
+if TYPE_CHECKING:
+    from bpengine.training.checkpoints.checkpointer import Checkpointer
 
 UPDATES = ("simultaneous", "sequential")
 
@@ -215,6 +215,10 @@ class FitSettings:
         beginning = self._beginning(trainable, plan, source, end, monitor.name)
         checkpoints = None
         if self.processes.size > 1 or self.run is not None:
+            # not at the top: other fits need neither these nor what they load
+            from bpengine.distributed.alike import require_alike, warn_unlike
+            from bpengine.training.checkpoints.fit_identity import circumstances
+
             identity, around = self._identity(trainable, plan, rules, source, rows), circumstances(backend)
             identity["fit"] |= {"metrics": {m.name: m.larger_is_better for m in metrics}} if metrics else {}
             require_alike(self.processes, {**identity, **identity["fit"], "fit": ""})
@@ -274,6 +278,8 @@ class FitSettings:
         self, trainable: Trainable, plan: StepPlan, rules: Rules, source: Source, rows: Rows
     ) -> dict[str, Any]:
         """Return what distinguishes this fit from others, as JSON values; the number of processes is no part of it."""
+        from bpengine.training.checkpoints.fit_identity import described, fingerprint, network_identity
+
         backend, before, own = trainable.backend, self.continue_from, trainable.arrays()
         return {
             "network": network_identity(trainable.network, trainable.shapes),
@@ -294,6 +300,8 @@ class FitSettings:
     ) -> Checkpointer | None:
         if not isinstance(self.run, RunFolder):
             return None
+        from bpengine.training.checkpoints.checkpointer import Checkpointer
+
         before = self.continue_from
         number = f"fit{max(trainable.fits - 1, 0)}+{before.steps}" if before is not None else f"fit{trainable.fits}"
         return Checkpointer(

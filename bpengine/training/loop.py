@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import InitVar, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -23,7 +23,6 @@ from bpengine.kernels._kernel import Array
 from bpengine.network import Network
 from bpengine.training.batching import Segment, Source
 from bpengine.training.checkpoints.beginning import Beginning
-from bpengine.training.checkpoints.checkpointer import Checkpointer
 from bpengine.training.checkpoints.signals import Asked
 from bpengine.training.history import Epoch, History
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
@@ -34,6 +33,9 @@ from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
 from bpengine.training.schedules import Schedule
 from bpengine.training.stopping import Rules
+
+if TYPE_CHECKING:
+    from bpengine.training.checkpoints.checkpointer import Checkpointer
 
 RunEpoch = Callable[[Backend, Step, State, Segment, HostArray], tuple[State, dict[str, HostArray]]]
 OnEpoch = Callable[[State, Sequence[Epoch]], tuple[bool, State]]  # whether to stop, and the state to continue with

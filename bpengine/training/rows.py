@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from bpengine import data
 from bpengine.backend import ArrayLike, HostArray
-from bpengine.data.features.target_kinds import ValueTarget
 from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.streams import stream
 from bpengine.training.reduction import require_reduction
 
+if TYPE_CHECKING:
+    from bpengine.data.features.target_kinds import ValueTarget
+
 ROOTS = {"squared_error": "rmse", "standardised": "rmse_standardised"}  # the name of the root of a mean
+PLAIN = (np.ndarray, list, tuple)  # rows that are numbers alone, for which nothing of tables is loaded
 ROWS = 4  # rows on which a user's loss is tested for being a mean
 
 
@@ -113,6 +116,8 @@ def encoded_validation(
 
 def encoded_inputs(features: data.Features | None, x: ArrayLike, dtype: str) -> ArrayLike:
     """Return the network's inputs for rows of a table, or x itself where it is numbers and there are no Features."""
+    if features is None and isinstance(x, PLAIN):
+        return x
     if isinstance(x, data.Encoded):
         return x.x
     if features is not None:
@@ -125,7 +130,7 @@ def own_features(network: Network, x: ArrayLike, y: ArrayLike) -> data.Features 
 
     Raises ShapeError when the network has not as many inputs.
     """
-    if not data.is_table_like(x):
+    if isinstance(x, PLAIN) or not data.is_table_like(x):
         return None
     plain = data.Features(scale="none", missing="refuse", scale_target=False)
     named = isinstance(y, str)
@@ -162,14 +167,23 @@ def require_fit(network: Network, features: data.Features) -> None:
 
 def unit_of(features: data.Features | None) -> HostArray | None:
     """Return the unit of each output (outputs,) where targets are standardised, else None."""
-    target = None if features is None else features.target
-    return np.array(target.scale) if isinstance(target, ValueTarget) and target.scaled else None
+    target = _scaled_target(features)
+    return None if target is None else np.array(target.scale)
 
 
 def decoder_of(features: data.Features | None) -> Callable[[HostArray], HostArray] | None:
     """Return the function that converts standardised values (rows, outputs) to their own unit, None without scaling."""
-    target = None if features is None else features.target
-    return target.decode if isinstance(target, ValueTarget) and target.scaled else None
+    target = _scaled_target(features)
+    return None if target is None else target.decode
+
+
+def _scaled_target(features: data.Features | None) -> ValueTarget | None:
+    """Return what features know of targets that they standardise, None where they do not."""
+    if features is None:
+        return None
+    from bpengine.data.features.target_kinds import ValueTarget  # loaded with the features, and not without
+
+    return features.target if isinstance(features.target, ValueTarget) and features.target.scaled else None
 
 
 def _require_reduction(network: Network, target: HostArray) -> None:

@@ -213,15 +213,15 @@ def test_backends_are_told_how_many_steps_a_fit_may_take(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, y = labelled(rng)
-    told: list[int] = []
-    monkeypatch.setattr(NumpyBackend, "expect", lambda self, step, steps: told.append(steps))
+    limits: list[int] = []
+    monkeypatch.setattr(NumpyBackend, "expect", lambda self, step, steps: limits.append(steps))
     model = bp.Model(PLAIN)
     first = model.fit(x, y, batch_size=20, epochs=4)
     model.fit(x, y, batch_size=20, epochs=4, steps=5)
     model.fit(x, y, steps=7)
     model.fit(x, y, batch_size=20, epochs=2, continue_from=first)
     per_epoch = -(-len(x) // 20)
-    assert told == [4 * per_epoch, 5, 7, 2 * per_epoch]
+    assert limits == [4 * per_epoch, 5, 7, 2 * per_epoch]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ class Executable:
         self._singles = [group for group in self._groups() if group.kind == "single"]
         self._forms = {node: form for group in self._singles if (form := narrow_form(node := group.nodes[0]))}
         self._products: dict[StepNode, int] = {}
+        self._addresses: dict[Loop, int] = {}
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: deque[_KeptTable] = deque(maxlen=KEPT)  # not those of a run in progress: threads share a program
         self._whole: StepFunction | None = None
@@ -125,7 +126,8 @@ class Executable:
                 (self._whole.load if self._beside else self._whole.compile)()
             sources = {node: narrow_source(form) for node, form in self._forms.items()}
             self._products = {node: compiled(source) for node, source in sources.items() if source}
-            self._compiled = {group: CompiledLoop(loop, compiled(loop.source)) for group, loop in self.loops.items()}
+            self._addresses = {loop: compiled(loop.source) for loop in self.loops.values()}
+            self._compiled = {group: CompiledLoop(loop, self._addresses[loop]) for group, loop in self.loops.items()}
         return self._compiled
 
     def _run(self, calls: CallTable, steps: int) -> int:
@@ -148,7 +150,7 @@ class Executable:
         """Return the function that runs a table in place of the interpreter, 0 where there is none."""
         if self._whole is None or self._compiled is None:
             return 0
-        return self._whole.runs(calls.table, self._compiled)
+        return self._whole.runs(calls.table, self._addresses)
 
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from bpengine.backend import Backend, State
 from bpengine.errors import ConfigError
-from bpengine.training.checkpoints.checkpointer import Checkpointer, Resumed
 from bpengine.training.history import Epochs, History, Recorder
 from bpengine.training.memory.run_state import Best, OpenEpoch, RunState
 from bpengine.training.memory.spill import mapped
+
+if TYPE_CHECKING:
+    from bpengine.training.checkpoints.checkpointer import Checkpointer, Resumed
 
 
 @dataclass(frozen=True, kw_only=True)

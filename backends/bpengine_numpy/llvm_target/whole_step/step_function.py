@@ -11,7 +11,6 @@ from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, StepNode, axes
 from bpengine_steps.plan import ExecutionPlan
 
-from bpengine_numpy.llvm_target.call_table import CompiledLoop
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
@@ -66,12 +65,11 @@ class StepFunction:
         if tested and on_disk(self.source):
             self.compile()
 
-    def runs(self, table: HostArray, compiled: Mapping[FusionGroup, CompiledLoop]) -> int:
-        """Return the address of the function where it may run this table, else 0; `compiled` are the step's loops."""
+    def runs(self, table: HostArray, loops: Mapping[Loop, int]) -> int:
+        """Return the address of the function where it may run this table, else 0; `loops` are the addresses of the loops."""
         if not self._address or not self._written or len(table) != len(self._written.expected):
             return 0
         if self._wanted is None:
-            loops = {entry.loop: entry.address for entry in compiled.values()}
             wanted = [call if isinstance(call, int) else loops[call] for call in self._written.expected]
             self._wanted = np.array(wanted, np.int64)
         same = (table[:, 0] == self._wanted) | (self._wanted == ANY)
