@@ -41,7 +41,8 @@ def test_epochs_are_a_sequence() -> None:
     for k in range(3):
         recorder.add({"loss": one * k}, one, 4, one)
         recorder.close(1, 0.5, {"loss": float(k)})
-    epochs = recorder.history("").epochs
+    history = recorder.history("")
+    epochs = history.epochs
     assert epochs[-1] == Epoch(number=3, steps=3, loss=2.0, learning_rate=1.0, seconds=0.5, validation={"loss": 2.0})
     assert [e.number for e in epochs] == [1, 2, 3]
     assert epochs[1:] == list(epochs)[1:]
@@ -50,6 +51,9 @@ def test_epochs_are_a_sequence() -> None:
         epochs[3]
     recorder.cut(2)
     assert [len(recorder.epochs), len(epochs), recorder.steps] == [2, 3, 2]
+    recorder.add({"loss": one * 9}, one, 4, one)
+    recorder.close(1, 0.5, {"loss": 9.0})
+    assert (history.loss[2], epochs[2].loss, recorder.epochs[2].loss) == (2.0, 2.0, 9.0)
 
 
 def test_steps_are_kept_for_the_last_settings_only() -> None:
