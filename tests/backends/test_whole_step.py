@@ -140,6 +140,15 @@ def test_exp_of_extreme_numbers_and_nan_calls_numpys_loop(calls: list[int]) -> N
     assert all(calls)
 
 
+def test_the_function_ends_where_a_rule_says(calls: list[int]) -> None:
+    layers = [bp.Dense(3, "tanh"), bp.Dense(1)]
+    model = bp.Model(bp.Network(2, layers, "sigmoid_cross_entropy"), Watched(), seed=1)
+    history = model.fit(*XOR, optimizer=bp.SGD(1.0), steps=2000, stop=bp.LossBelow(0.5))
+    assert history.stopped_by == "loss below 0.5"
+    assert 1 < history.steps < 2000
+    assert all(calls)
+
+
 def test_larger_steps_and_calls_of_the_host_keep_the_table(calls: list[int], rng: np.random.Generator) -> None:
     model = bp.Model(bp.Network(2, [bp.Dense(40, "tanh"), bp.Dense(1)], "mean_squared_error"), Watched(), seed=1)
     model.fit(rng.normal(size=(8, 2)), rng.normal(size=(8, 1)), steps=3)
