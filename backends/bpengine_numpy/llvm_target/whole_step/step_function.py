@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import NamedTuple
 
 import numpy as np
 from bpengine_steps.adaptive import Beside, CompilingJob, Pieces
 from bpengine_steps.ir import FusionGroup, HostArray, StepNode, axes
+from bpengine_steps.memory_plan import MemoryPlan
 from bpengine_steps.plan import ExecutionPlan
 
 from bpengine_numpy.llvm_target.codegen import Loop
@@ -118,18 +119,18 @@ class _StepWriter:
         return WrittenStep(str(self._text), self._expected)
 
     def _own_arrays(self) -> frozenset[int]:
-        """Return the arrays of the memory plan that lie apart from all that anything else than the function uses."""
-        step, places = self._plan.step, self._plan.memory.places
+        """Return the arrays of the memory plan that nothing but the function uses.
+
+        Those that are written one over the other lie in the same place, here as there.
+        """
+        step, memory = self._plan.step, self._plan.memory
         reported = [node for name, node in step.reports.items() if name == "halt" or node.size > 1]
         shared = [*(step.rows if self._plan.ordered else ()), *reported]
-        used = [step.rate, *shared, *step.reports.values()]
         for group in self._plan.groups:
-            nodes = [*group.nodes, *group.reads, *([group.replaced] if group.replaced else [])]
-            used += nodes
-            shared += [] if group.kind == "tail" or self._is_own(group) else nodes
-        arrays = {node.base.number: node.base for node in used if node.base.number in places}
-        taken = [_extent(arrays[number], places) for number in {n.base.number for n in shared} & arrays.keys()]
-        return frozenset(k for k, node in arrays.items() if _is_apart(_extent(node, places), taken))
+            if group.kind != "tail" and not self._is_own(group):
+                shared += [*group.nodes, *group.reads, *([group.replaced] if group.replaced else [])]
+        taken = {_first_there(node.base.number, memory) for node in shared}
+        return frozenset(number for number in memory.places if _first_there(number, memory) not in taken)
 
     def _is_own(self, group: FusionGroup) -> bool:
         """Say whether a group's calls become a part of the function."""
@@ -193,15 +194,11 @@ class _StepWriter:
         self._expected.append(ANY)
 
 
-def _extent(node: StepNode, places: Mapping[int, int]) -> range:
-    """Return the bytes of an array in the block of memory."""
-    begin = places[node.number]
-    return range(begin, begin + max(node.size * node.dtype.itemsize, 1))
-
-
-def _is_apart(extent: range, others: Sequence[range]) -> bool:
-    """Say whether bytes are none of others."""
-    return all(extent.stop <= other.start or other.stop <= extent.start for other in others)
+def _first_there(number: int, memory: MemoryPlan) -> int:
+    """Return the array over which one is written, directly or by others, or the array itself."""
+    while number in memory.shares:
+        number = memory.shares[number].base.number
+    return number
 
 
 def _written_product(node: StepNode) -> tuple[ProductForm, str] | None:
