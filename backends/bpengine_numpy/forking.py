@@ -88,7 +88,7 @@ class Forks:
         self._changed.notify_all()
 
     def _before(self) -> None:
-        """Wait for the epochs of other threads; the lock is held during the fork, so the child inherits it in a known state."""
+        """Wait for the epochs of other threads; the lock is held during the fork, so the child inherits it consistent."""
         self._changed.acquire()
         self._waiting += 1
         me = threading.get_ident()
