@@ -1,4 +1,4 @@
-"""Why CuPy cannot run here, in words: CUDA's own message without a driver speaks of a version that is too old."""
+"""Why CuPy cannot run here: without a driver, CUDA's own message wrongly says that its version is too old."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check() -> Availability:
 
 
 def check_runtime(runtime: ModuleType) -> Availability:
-    """Judge CUDA's runtime interface: `driverGetVersion`, `runtimeGetVersion`, `getDeviceCount`, `CUDARuntimeError`."""
+    """Check CUDA's runtime interface: `driverGetVersion`, `runtimeGetVersion`, `getDeviceCount`, `CUDARuntimeError`."""
     driver, library = runtime.driverGetVersion(), runtime.runtimeGetVersion()
     if driver == 0:
         cure = "Install NVIDIA's driver (nvidia-smi shows whether it works), or use backend='numpy' or 'jax'."
@@ -48,12 +48,12 @@ def check_runtime(runtime: ModuleType) -> Availability:
 
 
 def version(number: int) -> str:
-    """Turn CUDA's 13020 into "13.2"."""
+    """Convert CUDA's 13020 to "13.2"."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def installed_wheels() -> list[str]:
-    """Return the installed distributions that bring a `cupy` package; more than one of them break each other."""
+    """Return the installed distributions that contain a `cupy` package; more than one of them conflict."""
     names = {str(d.metadata["Name"]).lower() for d in distributions() if d.metadata["Name"]}
     return sorted(n for n in names if n == "cupy" or n.startswith(("cupy-cuda", "cupy-rocm")))
 

@@ -42,17 +42,18 @@ if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.driver import CupyDriver
     from bpengine_cupy.cuda_target.program import CudaProgram
 
-SMALL_PART = 4  # rows that take less than a fourth of the free memory are put on the device at once
-TENSOR_CORES = 80  # the compute capability from which on float32 operands may be rounded inside a product
+SMALL_PART = 4  # rows that take less than a quarter of the free memory are copied to the device at once
+TENSOR_CORES = 80  # the lowest compute capability with which float32 operands can be rounded inside a product
 
 
 class CupyBackend(Backend):
     """Run on an NVIDIA GPU with CuPy. Precisions: float32 (true float32 products), float64, tf32, bfloat16.
 
-    Training runs as CUDA C written from the step itself, from the first step on: it rounds otherwise than CuPy, so a change
-    in mid-run, when time has passed, would make runs differ. Evaluations, predictions and gradients are compiled as well, from
-    some 65,000 numbers on. In "tf32" and "bfloat16" arrays stay float32 and compiled products round their operands, on GPUs
-    of compute capability 8.0 or more; CuPy's own products, which small predictions use, are true float32.
+    Training runs as CUDA C generated from the recorded step, from the first step on: it rounds differently from CuPy, so a
+    switch during a fit, which would depend on time, would make runs differ. Evaluations, predictions and gradients are
+    compiled as well, from some 65,000 numbers on. In "tf32" and "bfloat16" arrays stay float32 and compiled products round
+    their operands, on GPUs of compute capability 8.0 or more; CuPy's own products, which small predictions use, are true
+    float32.
     """
 
     name = "cupy"
@@ -61,7 +62,7 @@ class CupyBackend(Backend):
     takes_all_rows = True
     patience = float("-inf")
     _epilogues = (
-        False  # of products (see `cuda_target.epilogues`): they save launches, and lose time where they were measured
+        False  # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured
     )
 
     def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
@@ -85,17 +86,17 @@ class CupyBackend(Backend):
         self._epochs = CompiledEpochs(super().run_epoch, self.patience, self._program, "CUDA", required=required)
 
     def _select(self) -> None:
-        """Make its GPU the current one of CuPy."""
+        """Make the backend's GPU CuPy's current one."""
         self._cupy.cuda.Device(self._number).use()
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Return a context in which its GPU is CuPy's current one: each thread has its own, the first GPU to begin with."""
+        """Return a context in which the backend's GPU is CuPy's current one: each thread has its own, initially the first."""
         device: AbstractContextManager[Any] = self._cupy.cuda.Device(self._number)
         return device
 
     @classmethod
     def availability(cls) -> Availability:
-        """Say whether CuPy, a driver and a device are there and fit together."""
+        """Say whether CuPy, a driver and a device are available and compatible."""
         return availability.check()
 
     @classmethod
@@ -125,7 +126,7 @@ class CupyBackend(Backend):
             ) from None
 
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
-        """Copy to an array in C order on this backend's device; one that lies there so is returned when `copy` is False."""
+        """Copy to an array in C order on this backend's device; an array in this form is returned when `copy` is False."""
         elsewhere = self._other_device(x)
         if elsewhere is not None:
             raise DataError(
@@ -137,16 +138,16 @@ class CupyBackend(Backend):
             return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
 
     def _other_device(self, x: ArrayLike) -> str | None:
-        """Return the name of another GPU that an array of CuPy lies on."""
+        """Return the name of the other GPU that holds an array of CuPy."""
         number = x.device.id if isinstance(x, self._cupy.ndarray) and hasattr(x.device, "id") else self._number
         return None if number == self._number else f"cuda:{number}"
 
     def bring_rows(
         self, arrays: Sequence[HostArray], dtypes: Sequence[str], *, by_number: bool = False
     ) -> tuple[Array, ...]:
-        """Bring the rows of a fit to the device; many of them only when a step's program has its memory, if they fit then.
+        """Copy the rows of a fit to the device; many rows only after a step's program has its memory, if they fit then.
 
-        Rows that do not are copied in pieces while the step trains (see `bpengine_cupy.cuda_target.staging`).
+        Rows that do not fit are copied in pieces while the step trains (see `bpengine_cupy.cuda_target.staging`).
         """
         rows = [as_host(array) for array in arrays]
         needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
@@ -176,7 +177,7 @@ class CupyBackend(Backend):
             return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
-        """Return a function that is compiled as steps are, for each form of its arguments, where it can be and pays."""
+        """Return a function that is compiled like steps, for each form of its arguments, if that is possible and pays."""
 
         def recording(record: Callable[[], RecordedFunction]) -> RecordedFunction:
             with self.xp.recording():
@@ -185,7 +186,7 @@ class CupyBackend(Backend):
         run = CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
 
         def call(*args: Any, **options: Any) -> object:
-            try:  # around the scope, for what leaves it fails as well on a GPU that is lost
+            try:  # around the scope, since leaving it also fails when the GPU is lost
                 with self.scope():
                     return run(*args, **options)
             except self._failures as error:
@@ -198,7 +199,7 @@ class CupyBackend(Backend):
 
     @property
     def _failures(self) -> tuple[type[Exception], ...]:
-        """What CUDA, and its libraries, raise when a device is lost."""
+        """The exceptions of CUDA and its libraries when a device is lost."""
         from bpengine_cupy.cuda_target.cublaslt.library import CublasLtError
 
         cuda = self._cupy.cuda
@@ -209,7 +210,7 @@ class CupyBackend(Backend):
         return self._compilable(recorded.step, ordered=False)
 
     def _compilable(self, step: RecordedStep, *, ordered: bool) -> CudaProgram:
-        """Return a step's program, with epilogues where they are wanted and cuBLASLt has them."""
+        """Return a step's program, with epilogues if they are enabled and cuBLASLt has them."""
         from bpengine_steps.plan import make_plan
 
         from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
@@ -238,7 +239,7 @@ class CupyBackend(Backend):
         *,
         whole: int | None = None,
     ) -> tuple[State, dict[str, HostArray]]:
-        """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first on."""
+        """Run the steps (see `Backend.run_epoch`), as one CUDA program from the first step on."""
         try:
             with self.scope():
                 return self._epochs.run(step, state, data, order, lr)
@@ -281,18 +282,18 @@ class CupyBackend(Backend):
             return self._cupy.take(array, self._cupy.asarray(rows), axis=0)
 
     def synchronize(self, *arrays: Array) -> None:
-        """Wait until everything launched on the current stream has run."""
+        """Wait until everything launched on the current stream has finished."""
         with self.scope():
             self._cupy.cuda.get_current_stream().synchronize()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[Array], Array]:
-        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled one."""
+        """Wrap a function of the host so that a step may call it (see `Backend.outside`), also a compiled step."""
         return outside(function, super().outside(function))
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
-        """Return what adds up the shards of a step; between processes NCCL moves the sums from GPU to GPU, where it can.
+        """Return the adder of a step's shards; between processes NCCL moves the sums from GPU to GPU if it can.
 
-        Where NCCL cannot, the host exchanges (see `Backend.adder`).
+        Where NCCL cannot, the host exchanges them (see `Backend.adder`).
         """
         if comm.size == 1:
             return super().adder(cut, comm)
@@ -317,21 +318,21 @@ class CupyBackend(Backend):
         return {"cupy": self._cupy.__version__, "cuda": runtime.runtimeGetVersion(), "device": name.decode()}
 
     def memory(self) -> dict[str, int]:
-        """Return the bytes of CuPy's pool in use, and the most it has taken from the device."""
+        """Return the bytes in use of CuPy's memory pool, and the most it has allocated on the device."""
         with self.scope():  # a pool counts the current device's
             pool = self._cupy.get_default_memory_pool()
             return {"in_use": int(pool.used_bytes()), "peak": int(pool.total_bytes())}
 
 
 def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep:
-    """Return the program that `make` makes; of a step of several processes only where all of them can compile it."""
+    """Return the program of `make`; for a step of several processes only if all of them can compile it."""
     if not isinstance(step, AgreedStep):
         return make()
     program, problem = None, None
     try:
         program = make()
         program.compile()
-    except Exception as error:  # whatever recording and compiling may raise: the others wait to hear of it
+    except Exception as error:  # whatever recording and compiling may raise: the other processes wait for this report
         problem = str(error) or repr(error)
     elsewhere = step.agree(problem)
     if program is None or elsewhere:
@@ -340,7 +341,7 @@ def shared_program(step: Step, make: Callable[[], CompiledStep]) -> CompiledStep
 
 
 def _device_number(device: str | None, count: int) -> int:
-    """Return the number of a device; without a name it is the process's own among those on its machine."""
+    """Return the number of a device; without a name it is this process's rank among those on its machine."""
     if device is None and count:
         return local_rank() % count
     kind, _, number = (device or "cuda:0").partition(":")

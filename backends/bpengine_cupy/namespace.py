@@ -1,7 +1,7 @@
 """The array namespace of the CuPy backend: CuPy's names, and NumPy's while a step is being recorded.
 
-So the step that runs eagerly on the GPU is the very step that is recorded, and what it creates on the way are NumPy arrays,
-which the recorder takes as constants.
+So the step that runs eagerly on the GPU is the same step that is recorded, and arrays that it creates are NumPy arrays,
+which the recorder treats as constants.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from bpengine.kernels._kernel import Array, Namespace
 
 
 class SwitchingNamespace:
-    """Stands for `xp`: the names of `eager`, but NumPy's inside `with xp.recording():`, for that thread alone.
+    """The namespace `xp`: the names of `eager`, but NumPy's inside `with xp.recording():`, for that thread only.
 
-    `clip` and `sign` are its own: array-api-compat's write through boolean masks on CuPy, which waits for the device, takes
-    about ten launches, and cannot be captured. These take minimum and maximum; NaN comes through, as in NumPy.
+    `clip` and `sign` are defined here: array-api-compat's write through boolean masks on CuPy, which waits for the device,
+    takes about ten launches, and cannot be captured. These use minimum and maximum; NaN stays NaN, as in NumPy.
     """
 
     def __init__(self, eager: Namespace) -> None:
@@ -27,7 +27,7 @@ class SwitchingNamespace:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Give NumPy's names to this thread."""
+        """Use NumPy's names in this thread."""
         before = self.is_recording
         self._thread.recording = True
         try:
@@ -45,7 +45,7 @@ class SwitchingNamespace:
         return np if self.is_recording else self._eager
 
     def __getattr__(self, name: str) -> object:
-        if name in ("_eager", "_thread"):  # asked for before they are there: by copy, by pickle
+        if name in ("_eager", "_thread"):  # requested before the attributes exist: by copy, by pickle
             raise AttributeError(name)
         return getattr(self._names, name)
 

@@ -1,6 +1,6 @@
 """Sums of GPUs that train together: NCCL moves the bytes from device to device, and the order of additions stays the tree's.
 
-All is put on the current stream and nothing is waited for, so the host stays steps ahead. NCCL adds nothing.
+Everything is launched on the current stream without waiting, so the host stays steps ahead. NCCL performs no addition.
 Source: NVIDIA, "NCCL User Guide", point-to-point communication (grouped sends and receives).
 """
 
@@ -28,7 +28,7 @@ from bpengine.kernels._kernel import Array, Namespace
 if TYPE_CHECKING:
     from cupy.cuda.nccl import NcclCommunicator
 
-LONGEST = 256  # bytes of the address of a GPU and the name of its machine
+LONGEST = 256  # bytes of a GPU's address and its machine's name
 
 
 class DeviceExchange:
@@ -53,9 +53,9 @@ class DeviceExchange:
 
 @dataclass(frozen=True, eq=False)
 class AgreedStep:
-    """A step that all processes run together. agree(problem): all tell theirs, and all get the first, None where none has any.
+    """A step that all processes run together. agree(problem) returns the first problem of any process, or None, to all.
 
-    A compiled step exchanges also behind a halt, so either all compile it or none.
+    A compiled step exchanges also after a halt, so either all processes compile it or none.
     """
 
     step: Step
@@ -67,14 +67,14 @@ class AgreedStep:
 
 
 class SharedAdder(ShardAdder):
-    """Adds up shards whose sums go from GPU to GPU."""
+    """Adds shards whose sums are exchanged from GPU to GPU."""
 
     def __init__(self, xp: Namespace, exchange: Exchange, plus: Callable[[Any, Any], Any], comm: Comm) -> None:
         super().__init__(xp, exchange, plus)
         self._agree = comm.first
 
     def around(self, step: Step) -> Step:
-        """Return a step that all processes compile, or none."""
+        """Return a step that either all processes compile or none."""
         return AgreedStep(step, self._agree)
 
 
@@ -89,7 +89,7 @@ class NcclMoves:
         self._rank, self._size = comm.rank, comm.size
 
     def collectives(self) -> Collectives:
-        """Return these moves as exchanges want them."""
+        """Return these moves in the form that exchanges require."""
         return Collectives(
             all_gather=self._all_gather, all_gather_v=self._all_gather_v, all_to_all=self._all_to_all,
             all_to_all_v=self._all_to_all_v, exchange=self._exchange,
@@ -104,7 +104,7 @@ class NcclMoves:
             self._nccl.groupEnd()
 
     def _send(self, array: Array, to: int) -> None:
-        if array.size:  # both sides know that there is nothing
+        if array.size:  # both sides know that there is nothing to send
             self._communicator.send(pointer(array), array.nbytes, self._nccl.NCCL_UINT8, to, self._stream())
 
     def _receive(self, array: Array, source: int) -> None:
@@ -141,21 +141,21 @@ class NcclMoves:
 
 
 def pointer(array: Array) -> int:
-    """Return where the memory of an array of CuPy begins."""
+    """Return the address of an array of CuPy."""
     address: int = array.data.ptr
     return address
 
 
 def _parts(array: Array, counts: list[int]) -> list[Array]:
-    """Return the parts of an array, one behind the other, of these numbers of elements."""
+    """Return consecutive parts of an array with these numbers of elements."""
     flat = array.reshape(-1)
     return [flat[start:end] for start, end in pairwise(accumulate(counts, initial=0))]
 
 
 def connected(cupy: ModuleType, device: int, comm: Comm) -> DeviceExchange | None:
-    """Return what exchanges sums between the GPUs of all processes; None, with one warning, where NCCL cannot.
+    """Return the exchange of sums between the GPUs of all processes; None, with one warning, where NCCL cannot.
 
-    All processes call it at once and get the same answer. NCCL takes one process for a GPU.
+    All processes call this at once and get the same result. NCCL supports one process per GPU.
     """
     nccl = cupy.cuda.nccl
     obstacle = comm.first(None if nccl.available else "NCCL is missing. Install it: pip install nvidia-nccl-cu13")
@@ -177,7 +177,7 @@ def connected(cupy: ModuleType, device: int, comm: Comm) -> DeviceExchange | Non
 
 
 def _shared_device(cupy: ModuleType, device: int, comm: Comm) -> str:
-    """Return how two processes have one GPU, or an empty text."""
+    """Return a message if two processes use one GPU, or an empty text."""
     own = f"{cupy.cuda.runtime.deviceGetPCIBusId(device)} {platform.node()}"
     texts = comm.gather(np.frombuffer(own.encode().ljust(LONGEST, b"\0")[:LONGEST], np.uint8))
     places: dict[bytes, int] = {}

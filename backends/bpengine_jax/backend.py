@@ -36,8 +36,8 @@ MATMUL = {"float32": "highest", "float64": "highest", "tf32": "TF32_TF32_F32", "
 class JaxBackend(Backend):
     """Run with JAX on a CPU, GPU or TPU. Precisions: float32, float64; tf32, bfloat16 on a GPU.
 
-    Whatever JAX is set to in the process (x64, rank and dtype promotion, NaN debugging ...), the backend computes under
-    settings of its own and leaves the process as it was: see `scope`.
+    Whatever JAX's settings in the process are (x64, rank and dtype promotion, NaN debugging ...), the backend computes under
+    its own settings and leaves those of the process unchanged: see `scope`.
     """
 
     name = "jax"
@@ -63,7 +63,7 @@ class JaxBackend(Backend):
 
     @classmethod
     def availability(cls) -> Availability:
-        """Say whether JAX is installed and its parts fit together (importing JAX takes about a second)."""
+        """Say whether JAX is installed and its parts are compatible (importing JAX takes about a second)."""
         missing = [name for name in ("jax", "jaxlib") if importlib.util.find_spec(name) is None]
         if missing:
             return Availability("not installed", f"the package {missing[0]!r} is not installed.", cure("jax"))
@@ -73,7 +73,7 @@ class JaxBackend(Backend):
             return Availability("version mismatch", f"JAX cannot be imported: {error}.", cure("jax", upgrade=True))
         try:
             devices = jax.local_devices()
-        except RuntimeError as error:  # JAX_PLATFORMS names a device that is not there
+        except RuntimeError as error:  # JAX_PLATFORMS names a device that does not exist
             return Availability("no device", f"JAX finds no device: {error}.", "Unset JAX_PLATFORMS, or set it to cpu.")
         return Availability("ready", f"JAX {jax.__version__} on {devices[0].platform}")
 
@@ -93,7 +93,7 @@ class JaxBackend(Backend):
             if dtype is not None:
                 source = source.astype(dtype, copy=False)
             if copy and isinstance(source, np.ndarray):
-                source = source.copy(order="K")  # device_put may share its memory, whatever the arguments are
+                source = source.copy(order="K")  # device_put may share its memory, whatever its arguments
             elif copy:
                 return self.xp.array(source, copy=True, device=self._device)
             return self._jax.device_put(source, self._device)
@@ -109,7 +109,7 @@ class JaxBackend(Backend):
 
     @contextmanager
     def scope(self) -> Iterator[None]:
-        """Return a context with JAX set as the kernels need it: x64 for float64 and for nothing else, and so on."""
+        """Return a context with JAX's settings for the kernels: x64 only for float64, and so on."""
         jax = self._jax
         with (
             jax.enable_x64(self.precision == "float64"),
@@ -197,7 +197,7 @@ class JaxBackend(Backend):
         return LoopAdder(cut, HostTransport(cut, comm) if by_host else DeviceTransport(cut, comm, self._device))
 
     def circumstances(self) -> dict[str, Any]:
-        """Return the versions of JAX and its compiler, the kind of device, and the flags that the compiler was given."""
+        """Return the versions of JAX and its compiler, the kind of device, and the compiler's flags."""
         return {
             "jax": version("jax"),
             "jaxlib": version("jaxlib"),
@@ -210,7 +210,7 @@ class JaxBackend(Backend):
         self._jax.block_until_ready(arrays)
 
     def memory(self) -> dict[str, int]:
-        """Return the device's own count where it keeps one (GPU and TPU; the CPU keeps none)."""
+        """Return the device's memory statistics, where it has them (GPU and TPU, not the CPU)."""
         stats = self._device.memory_stats() or {}
         names = {"in_use": "bytes_in_use", "peak": "peak_bytes_in_use"}
         return {ours: int(stats[theirs]) for ours, theirs in names.items() if theirs in stats}

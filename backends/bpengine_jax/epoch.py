@@ -21,7 +21,8 @@ from bpengine_jax.windows import Windows, compiled_epoch, take
 ROUND = 2**14  # steps on the full batch are padded to a multiple of this: a rate and a report each
 Epoch = Callable[
     [State, tuple[Array, ...], HostArray | None, HostArray, int], tuple[State, dict[str, HostArray]]
-]  # state, data, order (int32), lr (in the state's dtype), whole -> state and reports, as `Backend.run_epoch` gives them
+    # state, data, order (int32), lr (in the state's dtype), whole -> state and reports, as `Backend.run_epoch` returns them
+]
 
 
 def build_epoch(step: Step, plan: EpochPlan) -> Epoch:
@@ -47,8 +48,8 @@ def build_loop(step: Step, plan: EpochPlan) -> Epoch:
     """Return the epoch as one loop.
 
     The number of steps is an argument of the compiled loop, and `order` and `lr` are padded to a common length, so that
-    runs of different lengths share a compilation; parts of one run use the program of the whole run, so that they have its
-    bits.
+    runs of different lengths share a compilation; parts of one run use the program of the whole run, so that they give the
+    same bits.
     """
     compiled = compile_loop(step, plan)
 

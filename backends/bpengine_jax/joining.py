@@ -22,8 +22,8 @@ class Joining:
     def join(self, *, needed: bool | None = None) -> None:
         """Connect JAX to the processes of an MPI job; do nothing in any other process, or a second time.
 
-        needed: whether XLA is to exchange; by default where JAX will look for an accelerator. On a CPU the processes use MPI
-        alone, since JAX would end them in its own way and handle signals itself.
+        needed: whether XLA exchanges sums; by default if JAX will look for an accelerator. On a CPU the processes use only
+        MPI, since JAX would handle their end and signals itself.
         """
         if self.tried or launched()[1] == 1 or not (expects_accelerator() if needed is None else needed):
             return
@@ -32,12 +32,12 @@ class Joining:
             jax.distributed.initialize(
                 cluster_detection_method="mpi4py", heartbeat_timeout_seconds=SECONDS, shutdown_timeout_seconds=SECONDS
             )
-        except (RuntimeError, ValueError, ImportError) as error:  # JAX was in use before, or there is no mpi4py
+        except (RuntimeError, ValueError, ImportError) as error:  # JAX was in use before, or mpi4py is missing
             self.refusal = f" ({error})"
 
 
 def expects_accelerator() -> bool:
-    """Return whether JAX will look for anything but a CPU, from its settings: asking JAX would make it look."""
+    """Return whether JAX will look for anything but a CPU, from its settings: querying JAX would initialise its devices."""
     platforms = jax.config.jax_platforms
     if platforms:
         return bool(platforms.split(",")[0] != "cpu")

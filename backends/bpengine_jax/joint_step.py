@@ -1,4 +1,4 @@
-"""A step of several models as one: `jax.vmap` over the step as it is, with the models along the first axis of each array."""
+"""A step of several models as one: `jax.vmap` over the step, with the models along the first axis of each array."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Reports = dict[str, HostArray]
 def joint_step(step: Step, rows_axis: int | None) -> Step:
     """Return the step of all models: state {"models": every array with the models first, "halted": (models,)}.
 
-    rows_axis: 0 where each model has rows of its own, None where all see the same. lr: (1, models). The report has a value
-    for each model, and "halt" once all have halted. A model that has halted does not change.
+    rows_axis: 0 where each model has its own rows, None where all share them. lr: (1, models). The report has a value for
+    each model, and "halt" once all have halted. A model that has halted does not change.
     """
     every = jax.vmap(step, in_axes=(0, rows_axis, 0))
 
@@ -37,7 +37,7 @@ def _beside(halted: Array, array: Array) -> Array:
 
 
 def stacked(states: Sequence[State]) -> State:
-    """Return states of one form as one, the models along a new first axis."""
+    """Return states of one structure stacked, the models along a new first axis."""
     together: State = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return together
 
@@ -49,7 +49,7 @@ def state_of(models: State, model: Array) -> State:
 
 
 def alike(epochs: Sequence[EpochOf]) -> bool:
-    """Return whether all models see the same arrays of rows."""
+    """Return whether all models use the same arrays of rows."""
     first = epochs[0].data
     return all(len(e.data) == len(first) and all(map(_same, e.data, first)) for e in epochs)
 

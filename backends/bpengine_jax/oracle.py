@@ -16,7 +16,7 @@ from bpengine.ops import Ops
 class _Namespace:
     """jax.numpy with a derivative of expm1 that keeps its relative precision where the function is flat.
 
-    JAX's own rule is expm1(x) + 1: 0 below x = -37, where the derivative is exp(x), and right backwards would be wrong.
+    JAX's rule is expm1(x) + 1, which is 0 below x = -37, where the derivative is exp(x): correct backwards would appear wrong.
     """
 
     def __init__(self) -> None:

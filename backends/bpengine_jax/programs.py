@@ -28,9 +28,9 @@ from bpengine.kernels._trees import Tree
 from bpengine.system.hardware import cpu
 from bpengine.system.lru_cache import LruCache
 
-SWITCH = "BPENGINE_XLA_CACHE"  # a variable of the environment: "0" keeps nothing on disk
+SWITCH = "BPENGINE_XLA_CACHE"  # an environment variable: "0" stores nothing on disk
 FORMAT = 1  # version of the files' format
-SHAPES = 32  # most forms of arguments that a function is kept compiled for; they differ in the number of rows
+SHAPES = 32  # the most forms of arguments for which a function stays compiled; they differ in the number of rows
 _IDLE = (
     "cache",
     "log",
@@ -46,7 +46,7 @@ Executable = Callable[..., Any]  # a program that XLA has compiled
 
 
 class _JaxReads:
-    """Counts the programs that JAX takes from a cache of its own: written again, they would lack their code.
+    """Counts the programs that JAX loads from its own cache: these would be stored without their code.
 
     JAX reads such a cache even after the process has reset the setting.
     """
@@ -69,16 +69,16 @@ class Program:
         self._donate = tuple(donate)
         self._jitted = jax.jit(function, donate_argnums=self._donate)
         self._compiled = LruCache[Executable](SHAPES)
-        self._recent = LruCache[tuple[Executable, list[Any]]](SHAPES)  # the same by what is faster to compare
+        self._recent = LruCache[tuple[Executable, list[Any]]](SHAPES)  # the same, by a key that is faster to compare
 
     def __call__(self, *args: Any, **options: Any) -> Tree:
-        """Run the function; arguments numbered in `donate` are dead afterwards."""
+        """Run the function; arguments numbered in `donate` must not be used afterwards."""
         leaves, tree = jax.tree.flatten((args, options))
         if jax.config.jax_disable_jit or any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
-            return self._jitted(*args, **options)  # inside of another function that is compiled
+            return self._jitted(*args, **options)  # inside of another compiled function
         shardings = [leaf.sharding if isinstance(leaf, jax.Array) else None for leaf in leaves]
-        # Arrays on one device share an object that describes where they lie. To compare its address, which stays as long as
-        # it is kept with the program, takes a tenth of the time of the comparison by value.
+        # Arrays on one device share an object that describes their location. Comparing its address, which is stable while the
+        # program keeps the object, takes a tenth of the time of a comparison by value.
         recent = tree, tuple(map(_type, leaves)), tuple(map(id, shardings))
         program, _ = self._recent.get(recent, lambda: (self._program(tree, leaves, args, options), shardings))
         return program(*args, **options)
@@ -99,14 +99,14 @@ class Program:
             compiled: Callable[..., Any] = lowered.compile()
             return compiled
         device = devices.pop()
-        # with the arguments' own shapes: the text lacks those that the function does not use, but a program checks them
+        # with the arguments' shapes: the text lacks those that the function does not use, but a program checks them
         key = f"{_surroundings()}\n{_about(device)}\n{self._donate}\n{signature}\n{lowered.as_text()}"
         content = kept.get(key)
         return (content and _loaded(content, lowered, device)) or _kept(lowered, kept, key)
 
 
 def in_use() -> bool:
-    """Tell whether programs are stored here: not where the user disables it, or JAX's own cache is set or disabled."""
+    """Tell whether programs are stored here: not if the user disables it, or if JAX's own cache is set or disabled."""
     own = jax.config.jax_compilation_cache_dir is None and jax.config.jax_enable_compilation_cache
     return own and os.environ.get(SWITCH) != "0"
 
@@ -115,13 +115,13 @@ def in_use() -> bool:
 def store() -> Cache | None:
     """Return the cache of programs; None without the package that knows the user's cache folder.
 
-    It gives no warnings: it is used unasked, and results are the same without it.
+    It gives no warnings: it is used automatically, and results are the same without it.
     """
     return Cache(cache_folder("xla"), LIMIT, quiet=True) if find_spec("platformdirs") else None
 
 
 def _type(leaf: object) -> Hashable:
-    """Return shape and dtype of an argument, an array's in JAX's own form."""
+    """Return shape and dtype of an argument, those of an array in JAX's form."""
     if isinstance(leaf, jax.Array):
         aval: Hashable = leaf.aval
         return aval
@@ -149,7 +149,7 @@ def _loaded(content: bytes, lowered: Lowered, device: jax.Device) -> Callable[..
 
 
 def _kept(lowered: Lowered, kept: Cache, key: str) -> Callable[..., Any]:
-    """Compile, and write the program to disk; one that calls the host cannot be written."""
+    """Compile, and write the program to disk; a program that calls the host cannot be written."""
     before = _JAX_READS.count
     compiled: Callable[..., Any] = lowered.compile()
     if _JAX_READS.count > before:
@@ -164,7 +164,7 @@ def _kept(lowered: Lowered, kept: Cache, key: str) -> Callable[..., Any]:
 
 @cache
 def _processor() -> str:
-    """Return the properties of the processor that code may depend on: its instruction sets, and the number of cores."""
+    """Return the properties of the processor on which code may depend: its instruction sets, and the number of cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -174,7 +174,7 @@ def _processor() -> str:
 
 
 def _surroundings() -> str:
-    """Return versions, flags and settings that XLA compiles by."""
+    """Return the versions, flags and settings on which XLA's code depends."""
     libraries = [version(name) for name in ("jax", "jaxlib")]
     flags = {name: os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")}
     settings = {n: v for n, v in sorted(jax.config.values.items()) if not any(word in n for word in _IDLE)}

@@ -1,8 +1,8 @@
 """The shards of a step inside a compiled epoch: a loop over those of this process, and their sum over all processes.
 
 XLA's code must be the same for every number of processes, or the last bits would depend on it. So shards are computed in a
-loop whose length and whose rows' places are unknown to XLA, whether a process has one shard or all. The code after the sum
-takes the result of another such loop, whatever the sum is computed from.
+loop whose length and row positions are unknown to XLA, whether a process has one shard or all. The code after the sum uses
+the result of another such loop, however the sum was computed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LoopAdder(ShardAdder):
             return {name: lax.dynamic_update_index_in_dim(sums[name], a, places[i, 2], 0) for name, a in one(i).items()}
 
         if not sums:
-            # one slot more than the least that a process needs: XLA would optimise away a write into the only one
+            # one slot more than a process needs: XLA would optimise away a write into the only slot
             count = max(len(self._slots), group.places.shape[1], 2)
             shapes = jax.eval_shape(one, zero)
             sums = {name: jnp.zeros((count, *s.shape), s.dtype) for name, s in shapes.items()}
@@ -105,7 +105,7 @@ class SharedStep:
 class Group:
     """The shards of one length: for each process their number `counts` (processes,), and `places` (processes, slots, 3).
 
-    A place is the first row among the process's own, the first row in the batch, and the slot among the process's shards.
+    A place is the first row among the process's rows, the first row in the batch, and the slot among the process's shards.
     """
 
     length: int
@@ -114,7 +114,7 @@ class Group:
 
 
 def groups(cut: Cut, size: int) -> list[Group]:
-    """Return the shards of all of `size` processes by their lengths, of which a batch has two at most; none for empty ones.
+    """Return the shards of all `size` processes by length, of which a batch has at most two; empty shards are left out.
 
     >>> [(group.length, group.counts.tolist()) for group in groups(Cut.of(10, 4), 2)]
     [(2, [1, 1]), (3, [1, 1])]
@@ -139,7 +139,7 @@ def groups(cut: Cut, size: int) -> list[Group]:
 
 
 def _padded(array: Array, least: int) -> Array:
-    """Return rows with zeros behind them where they are fewer than `least`: XLA would optimise away a gather of all rows."""
+    """Return rows padded with zeros if there are fewer than `least`: XLA would optimise away a gather of all rows."""
     short = max(least - array.shape[0], 0)
     return jnp.pad(array, [(0, short)] + [(0, 0)] * (array.ndim - 1)) if short else array
 

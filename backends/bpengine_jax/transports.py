@@ -1,8 +1,8 @@
 """Transports: sums between processes inside a compiled epoch, through the host and MPI or by XLA's own collectives.
 
-On a CPU a callback from inside the loop calls the communicator. On a GPU or TPU the host must not be in the loop: there
-the epoch is one program of all processes (`jax.shard_map`), which exchange by collectives of XLA. In both the order of
-additions is the tree's, so both give the same bits.
+On a CPU a callback from inside the loop calls the communicator. On a GPU or TPU the host must not take part in the loop:
+there the epoch is one program of all processes (`jax.shard_map`), which exchange by collectives of XLA. In both, the order
+of additions is the tree's, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from bpengine_jax.joining import joining
 AXIS = "processes"
 SMALL = (
     2**16
-)  # bytes of all roots, up to which each process sends its own to every other: one collective in place of many
+)  # bytes of all roots, up to which each process sends its roots to every other: one collective in place of many
 Run = Callable[..., Any]  # (state, data, order, *rest) -> the epoch's results, arrays of this process
 
 
 class Transport(Protocol):
     """Moves sums between processes.
 
-    size: the number of processes. alike: whether all of them run one program, in which a process knows its rank at run time
-    only.
+    size: the number of processes. alike: whether all of them run one program, in which a process learns its rank only at run
+    time.
     """
 
     size: int
@@ -170,7 +170,7 @@ class DeviceTransport:
         """Do nothing: a failing collective raises in the epoch itself."""
 
     def _evened(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[tuple[Array, ...], HostArray | None]:
-        """Return rows and order, padded to those of the process that has most: one program has one shape."""
+        """Return rows and order, padded to the largest number of any process: one program has one shape."""
         mine = np.array([data[0].shape[0], 0 if order is None else order.shape[1]], np.int64)
         most, width = np.max([lengths.reshape(-1) for lengths in self._comm.gather(mine)], axis=0)
         short = int(most) - data[0].shape[0]
@@ -197,7 +197,7 @@ def _axes(spec: PartitionSpec, local: Array) -> list[Any]:
 
 
 def _added(stacked: Array) -> Array:
-    """Add what the processes sent (processes, elements) in the tree's order."""
+    """Add the contributions of the processes (processes, elements) in the tree's order."""
     tree = Tree(lambda a, b: a + b)
     for rank in range(stacked.shape[0]):
         tree.push(rank, 1, stacked[rank])

@@ -17,7 +17,7 @@ from bpengine_jax.epoch_plan import EpochPlan
 from bpengine_jax.programs import Program
 from bpengine_jax.shard_loop import SharedStep
 
-AHEAD = 1  # so many windows are started before the halts of the first of them are read
+AHEAD = 1  # number of windows that are started before the halts of the first of them are read
 
 Item = TypeVar("Item")
 Reports = dict[str, HostArray]
@@ -43,7 +43,7 @@ class Windows:
     def __call__(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, whole: int
     ) -> tuple[State, Reports]:
-        """Run the windows up to the step that halts; `state` is dead afterwards."""
+        """Run the windows up to the step that halts; `state` must not be used afterwards."""
         done: list[Reports] = []
         for window in _late(self._start(state, data, order, lr), AHEAD):
             reports = {name: np.asarray(values) for name, values in window.reports.items()}
@@ -91,7 +91,7 @@ def compiled_epoch(step: Step, epoch: Callable[..., Any], donate: Sequence[int] 
 
 
 def build_window(step: Step, plan: EpochPlan) -> Callable[..., Any]:
-    """Return (state, data, order, lr) -> (state, reports) for as many steps as `lr` is long, whatever their reports are."""
+    """Return (state, data, order, lr) -> (state, reports) for len(lr) steps, whatever their reports are."""
 
     def window(state: State, data: tuple[Array, ...], order: Array | None, lr: Array) -> tuple[State, dict[str, Array]]:
         together = order is not None and plan.steps_at_once(data, order.shape) == len(lr)

@@ -1,4 +1,4 @@
-"""The NumPy backend: the reference, and the living definition of the surface."""
+"""The NumPy backend: the reference implementation of the interface."""
 
 from bpengine_numpy.backend import NumpyBackend
 

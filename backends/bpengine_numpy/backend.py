@@ -1,4 +1,4 @@
-"""NumpyBackend: kernels run as they are written, on the CPU."""
+"""NumpyBackend: kernels run by NumPy on the CPU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def compiler_version() -> str | None:
     """Return the version of llvmlite, None where the extra "fast" is not installed."""
     from importlib.metadata import (
         version,
-    )  # not at the top: it takes longer to load than NumPy's own part of the engine
+    )  # not at the top: it loads more slowly than the engine with NumPy
 
     return version("llvmlite") if has_compiler() else None
 
@@ -50,8 +50,8 @@ def compiler_version() -> str | None:
 class NumpyBackend(Backend):
     """Run on the CPU with NumPy. Precisions: float32, float64.
 
-    threads: how many matrix products use while this backend works; the pool is that of the process, which has its own number
-    again afterwards. The last bits of products may depend on it, as on the BLAS library.
+    threads: the number of threads of matrix products while this backend runs; the process's thread pool is reset to its own
+    number afterwards. The last bits of products may depend on it, as on the BLAS library.
     """
 
     name = "numpy"
@@ -71,11 +71,11 @@ class NumpyBackend(Backend):
 
     @classmethod
     def _require_ready(cls) -> None:
-        """Return at once: to ask for versions takes longer than to make a backend, and NumPy is there."""
+        """Return at once: NumPy is always installed, and looking up versions takes longer than creating a backend."""
 
     @classmethod
     def availability(cls) -> Availability:
-        """NumPy is always there: the engine itself needs it. With the extra "fast", epochs are compiled by LLVM."""
+        """NumPy is always available: the engine itself needs it. With the extra "fast", LLVM compiles epochs."""
         version = compiler_version()
         if version:
             return Availability("ready", f"NumPy {np.__version__}, epochs compiled by llvmlite {version}")
@@ -87,7 +87,7 @@ class NumpyBackend(Backend):
         return disk_cache() if has_compiler() else None
 
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> HostArray:
-        """Copy to an array in C order, or share the memory when `copy` is False, the dtype fits and it lies so."""
+        """Copy to an array in C order, or share the memory when `copy` is False and dtype and order fit already."""
         with self.scope():
             return np.array(as_host(x), dtype=dtype, order="C", copy=True if copy else None)
 
@@ -96,17 +96,17 @@ class NumpyBackend(Backend):
         return np.asarray(x)
 
     def copy(self, state: Tree) -> Tree:
-        """Copy every array of a tree: a compiled epoch writes over the state it is given."""
+        """Copy every array of a tree: a compiled epoch overwrites the state that it gets."""
         return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
 
     def scope(self) -> AbstractContextManager[Any]:
-        """Return a context in which NumPy neither warns nor raises: numbers that fade to zero are a part of training."""
+        """Return a context in which NumPy neither warns nor raises: underflow to zero is normal in training."""
         return Quiet()
 
     def ops(self) -> Ops:
-        """Return the kernels; update rules run once for all small parameters and in blocks over large ones, to the same bits.
+        """Return the kernels; update rules run once for all small parameters, in blocks over large ones, with the same bits.
 
-        A replacement is run on each parameter as it is.
+        A replacement is run on each parameter by itself.
         """
         replacements = self.replacements()
         return (Ops if replacements else NumpyOps)(self.xp, replacements, self.scope)
@@ -154,12 +154,12 @@ class NumpyBackend(Backend):
             return separate(after), reports
 
     def _pool(self) -> AbstractContextManager[Any]:
-        """Return a context in which matrix products use the threads that were asked for."""
+        """Return a context in which matrix products use the requested number of threads."""
         return nullcontext() if self.threads is None else BLAS_POOL.limited(self.threads)
 
     @property
     def fits_at_once(self) -> int:
-        """One fit on each core, or on as many cores as one uses."""
+        """Return the number of cores, divided by the threads that one fit uses."""
         return max(1, int(cpu()["usable"]) // (self.threads or 1))
 
     def divided(self, threads: int) -> AbstractContextManager[Any]:
@@ -167,16 +167,16 @@ class NumpyBackend(Backend):
         return BLAS_POOL.limited(1) if threads > 1 and self.threads is None else nullcontext()
 
     def outside(self, function: Callable[[HostArray, HostArray], None]) -> Callable[[HostArray], HostArray]:
-        """Return a function of the host as one that a step may call (see `Backend.outside`), also from a compiled epoch."""
+        """Wrap a function of the host so that a step may call it (see `Backend.outside`), also from a compiled epoch."""
         return outside(function, super().outside(function))
 
     def plus(self, a: HostArray, b: HostArray) -> HostArray:
-        """Return a + b of what two shards contribute; in a compiled epoch a pass of its own."""
+        """Return the sum a + b of two shards' contributions; in a compiled epoch it is a separate pass."""
         total: HostArray = plus(a, b)
         return total
 
     def adder(self, cut: Cut, comm: Comm) -> ShardAdder:
-        """Return what adds up the shards of a step (see `Backend.adder`); a compiled one runs them in a loop."""
+        """Return the adder of a step's shards (see `Backend.adder`); a compiled step runs shards in a loop."""
         exchange = None if comm.size == 1 else self.outside(lambda roots, total: comm.add_up(roots, total, cut.shards))
         return RecordingAdder(np, exchange, self.plus)
 
@@ -185,7 +185,7 @@ class NumpyBackend(Backend):
         return np.take(array, rows, axis=0)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return the version of llvmlite: compiled epochs have the bits of eager ones as far as it is tested."""
+        """Return the version of llvmlite: that compiled epochs have the bits of eager ones is tested, not proven."""
         return {"llvmlite": compiler_version()}
 
     def synchronize(self, *arrays: Any) -> None:

@@ -1,7 +1,7 @@
-"""Work beside training: a thread of its own does it piece by piece, while a fit goes on in Python.
+"""Work beside training: a background thread does it piece by piece, while a fit continues in Python.
 
-Compilers let other threads of Python run meanwhile, so what they take is another core's time. The thread ends with the work,
-and with the process: whoever leaves waits for the piece in hand, for native code must not run while its library goes.
+Compilers release the GIL, so they use the time of another core. The thread ends with the work or with the process: on exit
+the process waits for the piece that is running, since native code must not run while its library is unloaded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LAST_PIECE = 5.0  # seconds that the end of a process waits for a piece, which t
 
 @dataclass(eq=False)
 class BackgroundJob:
-    """Work that was asked for: what it raised, once it is `over`."""
+    """A requested job; `error` is the exception that it raised, once it is `over`."""
 
     pieces: Pieces
     over: bool = False
@@ -29,15 +29,15 @@ class BackgroundJob:
     process: int = 0
 
     def is_waited_for(self) -> bool:
-        """Say whether it goes on: not in a process that was forked meanwhile, which has no thread for it."""
+        """Tell whether the job is still running: not in a forked process, which does not have the thread."""
         return not self.over and self.process == os.getpid()
 
 
 class Background:
-    """A thread that does jobs in turn. A job's iterator does a piece each time it is asked.
+    """A thread that does jobs one after the other. Each step of a job's iterator does one piece.
 
-    What it gives, a function or None, is called outside of `around` and of the end's wait: it may wait for other processes.
-    `around` is entered for each piece.
+    `around` is entered for each piece. A function that the iterator yields is called outside of `around`, and the end of the
+    process does not wait for it: it may wait for other processes.
     """
 
     def __init__(self, around: Callable[[], AbstractContextManager[object]] = nullcontext) -> None:
@@ -46,10 +46,10 @@ class Background:
         self._process, self._ended = 0, False
 
     def start(self, pieces: Pieces) -> BackgroundJob:
-        """Begin with a job once those before it are over."""
+        """Queue a job, which begins when earlier jobs are over."""
         here = os.getpid()
         job = BackgroundJob(pieces, process=here)
-        if self._process not in (0, here):  # forked: the thread, and whoever held a lock, stayed behind
+        if self._process not in (0, here):  # forked: the thread, and the holders of locks, do not exist in this process
             self._jobs, self._lock, self._working, self._process = deque(), threading.Lock(), threading.Lock(), 0
         with self._lock:
             self._jobs.append(job)
@@ -60,10 +60,10 @@ class Background:
         return job
 
     def end(self) -> None:
-        """Do no more pieces; wait for the one in hand."""
+        """Begin no further piece; wait for the running one."""
         self._ended = True
         if self._process == os.getpid():
-            self._working.acquire(timeout=LAST_PIECE)  # for good: no other piece is begun
+            self._working.acquire(timeout=LAST_PIECE)  # never released: no other piece may begin
 
     def _run(self) -> None:
         while (job := self._next()) is not None:

@@ -1,7 +1,7 @@
 """Update rules in blocks: a rule over a large parameter is run piece by piece, each small enough to stay in the cache.
 
-A rule is a dozen passes over its arrays, each of which NumPy takes from memory and puts back. A rule treats every element
-by itself, and NumPy rounds an element alike wherever it stands, so the bits are the same.
+A rule is a dozen passes over its arrays, in each of which NumPy reads them from memory and writes them back. A rule is
+elementwise, and NumPy rounds an element the same way at every position, so the bits are the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Rule
 
-LARGE = 2**21  # elements; below, the caches of today's processors hold what a pass leaves to the next
+LARGE = 2**21  # elements; below, the caches of current processors hold the arrays from one pass to the next
 BLOCK = 2**18  # elements of a piece
 
 
@@ -32,5 +32,5 @@ def in_blocks(rule: Rule, *arrays: Array) -> tuple[Array, ...]:
 
 
 def _splits(array: Array) -> bool:
-    """Say whether it is a large array of NumPy's in C order: one that is recorded, or lies otherwise, is taken as it is."""
+    """Tell whether it is a large NumPy array in C order: traced arrays and other layouts are not cut."""
     return type(array) is np.ndarray and array.size > LARGE and array.flags.c_contiguous

@@ -1,8 +1,8 @@
 """Denormal numbers, those below 1.2e-38 in float32 (2.2e-308 in float64), count as zero while an epoch runs.
 
-The processor takes a hundred times as long over them, and training makes them: the moments of a unit that is off fade away
-through that range. XLA does the same on the CPU. The processor's register for it belongs to a thread and is reached through
-C's <fenv.h>; where the form of its `fenv_t` is not known here, nothing changes.
+The processor takes a hundred times as long for them, and training produces them: the moments of an inactive unit decay
+through that range. XLA does the same on the CPU. The processor's control register belongs to a thread and is set through
+C's <fenv.h>; where the layout of its `fenv_t` is not known here, nothing changes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ import numpy as np
 from bpengine.backend import HostArray
 
 for _kind in (np.float32, np.float64):
-    np.finfo(_kind)  # which NumPy keeps; asked while denormal numbers count as zero, it warns of itself (until 2.3)
+    # evaluated early, since NumPy caches it: evaluated while denormal numbers count as zero, it warns (until NumPy 2.3)
+    np.finfo(_kind)
 SIZE, _MXCSR = 8, 7  # fenv_t on x86-64 with glibc or musl: so many 32-bit integers, the last of them MXCSR
-_FLUSH = 0x8040  # results that are denormal become zero, and so do operands (Intel's manual, volume 1, 10.2.3)
+_FLUSH = 0x8040  # flags: denormal results become zero, and so do denormal operands (Intel's manual, volume 1, 10.2.3)
 
 
 class Environment(NamedTuple):
-    """A thread's floating-point environment, and the addresses of the functions that get and set it; 0 if not known here."""
+    """A thread's floating-point environment, and the addresses of the functions that get and set it; 0 if unknown."""
 
     get: int
     set: int
@@ -35,7 +36,7 @@ class Environment(NamedTuple):
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Take denormal numbers for zero in this thread."""
+    """Treat denormal numbers as zero in this thread, within the block."""
     library = _library()
     if library is None:
         yield
@@ -43,7 +44,7 @@ def flushed() -> Iterator[None]:
     before = environment().value
     within = before.copy()
     within[_MXCSR] |= np.uint32(_FLUSH)
-    # as addresses: for `array.ctypes` itself the call runs Python code, in which Ctrl-C ends the call before it is made
+    # addresses, not `array.ctypes`: converting that runs Python code, where Ctrl-C could prevent the call
     set_to, inside, outside = library.fesetenv, ctypes.c_void_p(within.ctypes.data), ctypes.c_void_p(before.ctypes.data)
     try:
         try:
@@ -51,12 +52,12 @@ def flushed() -> Iterator[None]:
             yield
         finally:
             set_to(outside)
-    finally:  # also where Ctrl-C comes between the beginning of the other one and its call
+    finally:  # also if Ctrl-C comes after the other call has begun and before it is made
         set_to(outside)
 
 
 def environment() -> Environment:
-    """Return this thread's environment, for others that work with it."""
+    """Return this thread's environment, for other threads that work for it."""
     library, value = _library(), np.zeros(SIZE, np.uint32)
     if library is None:
         return Environment(0, 0, value)
@@ -66,7 +67,7 @@ def environment() -> Environment:
 
 @cache
 def _addresses() -> tuple[int, int]:
-    """Return where the C library's functions lie: to ask takes longer than to call them."""
+    """Return the addresses of the C library's functions, cached because the lookup takes longer than a call."""
     library = _library()
     assert library is not None
     functions = library.fegetenv, library.fesetenv

@@ -1,12 +1,12 @@
-"""Forks and epochs keep out of each other's way.
+"""Forks and epochs exclude each other.
 
-A fork ends the threads of OpenBLAS, in parent and child, and the next product starts others. Two things follow:
+A fork ends the threads of OpenBLAS, in parent and child, and the next product starts new ones. This has two consequences:
 
-- A process that is forked while another of its threads multiplies may hang, in NumPy as here. So a fork waits until the
-  epochs that run have ended, and no epoch begins meanwhile. It does not wait for ever: after that it warns, and the child
-  refuses to train.
-- A new thread has the floating-point environment of the one that starts it, and keeps it. So the first product after a
-  fork is not one of an epoch, in which denormal numbers count as zero (see `denormals`).
+- A process that is forked while another of its threads multiplies may hang, in NumPy as here. So a fork waits until
+running epochs have ended, and no epoch begins meanwhile. After a time limit it waits no longer and warns, and the child
+refuses to train.
+- A new thread inherits the floating-point environment of the thread that starts it, and keeps it. So the first product
+after a fork is made outside of epochs, in which denormal numbers count as zero (see `denormals`).
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from bpengine.errors import ConfigError
 from bpengine.i18n.language import localized
 from bpengine.system.blas_pool import BLAS_POOL
 
-PATIENCE = 10.0  # seconds that a fork waits: an epoch may wait for what the forking thread does
+PATIENCE = 10.0  # seconds that a fork waits: an epoch may itself wait for the forking thread
 CURE = "Start processes by multiprocessing.get_context('spawn') or joblib's 'loky', or while no fit runs."
 _LARGE = 256  # rows of a product that is large enough for threads
 
 
 class Forks:
-    """Tells epochs of forks, and forks of epochs."""
+    """Makes epochs wait for forks, and forks for epochs."""
 
     def __init__(self) -> None:
-        # `with` on a lock is one step for Ctrl-C; on a Condition an interruption may come when it is held and not yet entered
+        # Ctrl-C cannot interrupt `with` on a lock; with a Condition it may come after the lock is taken and before the block
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._running: dict[int, int] = {}  # epochs by thread; one may run within another
-        self._waiting = 0  # forks
+        self._waiting = 0  # the number of waiting forks
         self._started = False  # whether OpenBLAS's threads were started since the last fork
         self._amid = False  # whether this process was forked while another thread of its parent ran an epoch
 
     def watch(self) -> None:
-        """See to it that forks wait, where the system has forks."""
+        """Register the hooks that make forks wait, where the system has forks."""
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(before=self._before, after_in_parent=self._after, after_in_child=self._after_in_child)
 
@@ -57,7 +57,7 @@ class Forks:
                 f"products may wait for ever. {CURE}"
             )
         me = threading.get_ident()
-        around = self._running.get(me, 0)  # of this thread's epochs, which alone changes their number
+        around = self._running.get(me, 0)  # number of this thread's epochs, which no other thread changes
         try:
             with self._lock:
                 self._changed.wait_for(lambda: not self._waiting or me in self._running)
@@ -71,12 +71,12 @@ class Forks:
             self._end(me, around)
 
     def _end(self, me: int, around: int) -> None:
-        """Set the number of a thread's epochs back to what it was; Ctrl-C is heard once that is done."""
+        """Restore the number of a thread's epochs; Ctrl-C takes effect only after that."""
         try:
             with self._lock:
                 self._set(me, around)
         finally:
-            if self._running.get(me, 0) != around:  # interrupted before
+            if self._running.get(me, 0) != around:  # interrupted before the number was restored
                 with self._lock:
                     self._set(me, around)
 
@@ -88,7 +88,7 @@ class Forks:
         self._changed.notify_all()
 
     def _before(self) -> None:
-        """Wait for the epochs of other threads; the lock is held over the fork, so that the child has it as it must be."""
+        """Wait for the epochs of other threads; the lock is held during the fork, so the child inherits it consistent."""
         self._changed.acquire()
         self._waiting += 1
         me = threading.get_ident()
@@ -109,7 +109,7 @@ class Forks:
         self._changed.release()
 
     def _after_in_child(self) -> None:
-        """Forget the other threads, which the child has not."""
+        """Forget the other threads, which do not exist in the child."""
         me = threading.get_ident()
         self._amid = self._amid or bool(self._running.keys() - {me})
         self._running = {thread: count for thread, count in self._running.items() if thread == me}

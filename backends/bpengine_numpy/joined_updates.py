@@ -1,8 +1,8 @@
-"""Joined updates: small parameters of a step, and their slots, lie end to end, so that an update rule runs once for all.
+"""Joined updates: small parameters of a step, and their slots, are contiguous, so that an update rule runs once for all.
 
-A rule is a dozen calls of NumPy, and for a small parameter the calls take longer than the numbers. A rule treats every element
-by itself, so the bits are the same. Between the steps of one run the arrays stay joined, and the state holds views of
-them; when the run ends it gets arrays of its own, as without all this.
+A rule is a dozen calls of NumPy, and for a small parameter the calls take longer than the arithmetic. A rule is elementwise,
+so the bits are the same. Between the steps of one run the arrays stay joined, and the state holds views of them; when the
+run ends, the state gets separate arrays again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops, Rule, Slots, UpdateInputs, one_by_one
 from bpengine_numpy.blocked_updates import LARGE, in_blocks
 
-SMALL = 2**15  # elements; of larger parameters the numbers take longer than the calls
-TOGETHER = 2**17  # elements of what is joined: with its slots it stays in the caches
-ALIGNED = 16  # bytes, to which memory of the system is aligned as well
+SMALL = 2**15  # elements; for larger parameters the arithmetic takes longer than the calls
+TOGETHER = 2**17  # elements of a joined vector: with its slots it stays in the caches
+ALIGNED = 16  # bytes; memory of the system has the same alignment
 
 
 class JoinedParameters:
-    """Parameters and their slots, end to end: `flat` are one vector of the parameters and one for each slot.
+    """Parameters and their slots in contiguous memory: `flat` are one vector of the parameters and one for each slot.
 
-    views: the same by place, parameters first: views[k][i] is the part of flat[k] that belongs to the i-th name.
+    views: views[k][i] is the part of flat[k] that belongs to the i-th name, parameters first.
     """
 
     def __init__(self, names: Sequence[str], inputs: UpdateInputs) -> None:
@@ -55,14 +55,14 @@ class JoinedParameters:
         ]
 
     def holds(self, inputs: UpdateInputs) -> bool:
-        """Say whether parameters and slots are the very arrays that the last update returned."""
+        """Tell whether parameters and slots are the same array objects that the last update returned."""
         arrays = [(inputs.params[name], *inputs.slots[name]) for name in self.names]
         return all(
             all(map(is_, held, views)) for held, views in zip(zip(*arrays, strict=True), self.views, strict=True)
         )
 
     def update(self, rule: Rule, inputs: UpdateInputs) -> bool:
-        """Run the rule on all; return False, and do nothing, where a gradient is of another kind than its parameter."""
+        """Run the rule on all; return False, and do nothing, if a gradient's shape or dtype differs from its parameter's."""
         for name, place, shape in zip(self.names, self._gradients, self._shapes, strict=True):
             dw = inputs.gradients[name]
             if type(dw) is not np.ndarray or dw.dtype != self._dtype or dw.shape != shape:
@@ -73,13 +73,14 @@ class JoinedParameters:
         return True
 
 
-Run = dict[tuple[str, ...], JoinedParameters | None]  # by the names of what is updated together; None: not joined
+# by the names of the parameters updated together; None: not joined
+Run = dict[tuple[str, ...], JoinedParameters | None]
 _OF_THREAD = threading.local()
 
 
 @contextmanager
 def joined_run() -> Iterator[Callable[[Tree], Tree]]:
-    """Join updates of this thread within the block; gives a function that returns a state in arrays of its own."""
+    """Join updates of this thread within the block; yield a function that returns a state in separate arrays."""
     around: Run | None = getattr(_OF_THREAD, "run", None)
     _OF_THREAD.run = run = Run()
     try:
@@ -92,7 +93,7 @@ class NumpyOps(Ops):
     """Ops whose update rules run in blocks over large parameters, and once for all small ones within a `joined_run`."""
 
     def update_all(self, rule: Rule, inputs: UpdateInputs) -> tuple[dict[str, Array], Slots]:
-        """Return what `Ops.update_all` returns, with the same bits."""
+        """Return the result of `Ops.update_all`, with the same bits."""
         joined = _after_update(rule, inputs)
         if joined is None:
             return one_by_one(_blocked(rule, inputs.params.values()), inputs)
@@ -115,7 +116,7 @@ def _blocked(rule: Rule, params: Iterable[Array]) -> Rule:
 
 
 def _after_update(rule: Rule, inputs: UpdateInputs) -> JoinedParameters | None:
-    """Return the small ones among the parameters joined and updated; None where they are not joined here."""
+    """Return the small parameters, joined and updated; None where they are not joined here."""
     run: Run | None = getattr(_OF_THREAD, "run", None)
     if run is None:
         return None
@@ -130,11 +131,11 @@ def _after_update(rule: Rule, inputs: UpdateInputs) -> JoinedParameters | None:
 
 
 def _joined(inputs: UpdateInputs) -> JoinedParameters | None:
-    """Return the small ones among the parameters that have a gradient, joined; None where there are not two of a kind."""
+    """Return the small parameters with a gradient, joined; None where fewer than two have the same dtype."""
     params, gradients, slots, *_ = inputs
     names: list[str] = []
     size, dtype = 0, None
-    if not any(slots.values()):  # a rule without slots is so short that nothing is gained
+    if not any(slots.values()):  # a rule without slots is too short to gain from joining
         return None
     for name in gradients:
         arrays = params[name], *slots[name]
@@ -146,14 +147,14 @@ def _joined(inputs: UpdateInputs) -> JoinedParameters | None:
 
 
 def _joins(array: Array, shape: tuple[int, ...], dtype: DType | None) -> bool:
-    """Say whether it is a small array of NumPy's in C order, of this shape and dtype, and no single number."""
+    """Tell whether it is a small NumPy array in C order, of this shape and dtype, with more than one element."""
     if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape:
         return False
     return 0 < array.size <= SMALL and array.ndim > 0 and array.flags.c_contiguous
 
 
 def _separate(state: Tree, run: Run) -> Tree:
-    """Return a state whose arrays are parts of no other."""
+    """Return a state whose arrays own their memory."""
     views = {id(view) for joined in run.values() if joined for parts in joined.views for view in parts}
     if not views:
         return state

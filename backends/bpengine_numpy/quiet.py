@@ -12,7 +12,7 @@ import numpy as np
 def settings_variable() -> ContextVar[Any] | None:
     """Return the context variable in which NumPy keeps its error settings, None where it keeps them elsewhere.
 
-    NumPy shows it under no public name; it is the one variable that `np.errstate` changes.
+    NumPy has no public name for it; it is the only variable that `np.errstate` changes.
 
     >>> variable = settings_variable()
     >>> before = variable.get(None)
@@ -34,11 +34,11 @@ _OWN: ContextVar[Any] = ContextVar("bpengine_numpy.quiet", default=_NONE)
 
 
 class Quiet:
-    """A context in which NumPy neither warns nor raises; on leaving, its settings are those of before.
+    """A context in which NumPy neither warns nor raises; leaving it restores NumPy's earlier settings.
 
-    Within another such context it changes nothing, which takes a quarter of the time: a step enters several. It looks at the
-    settings that NumPy has at that moment, which each thread has for itself, so that others in between (`np.seterr` of a
-    callback) are replaced as they were before.
+    Within another such context it changes nothing, which takes a quarter of the time: a step enters several. It compares
+    NumPy's present settings, which are separate for each thread, so that settings changed in between (`np.seterr` in a
+    callback) are replaced and restored correctly.
 
     >>> with np.errstate(divide="raise"), Quiet(), Quiet():
     ...     print(np.geterr()["divide"])

@@ -1,7 +1,7 @@
-"""The shards of a step as a loop in its record: one of each length is recorded, whatever their number.
+"""The shards of a step as a loop in its record: one shard of each length is recorded, whatever their number.
 
-A shard is traced as a part of the step. What depends on its rows, or on their place in the batch, is the loop's body; what
-does not is worked out once, before the loop.
+A shard is traced as a part of the step. Nodes that depend on its rows, or on their position in the batch, are the loop's
+body; all others are computed once, before the loop.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bpengine.distributed.tree import Cut, Tree, subtrees
 
 
 class RecordingAdder(ShardAdder):
-    """Adds the parts of arrays one after the other, as they come, and records those of traced ones as a loop."""
+    """Adds the parts of arrays one after the other, and records the addition of traced parts as a loop."""
 
     def __call__(self, part: Part, rows: tuple[Any, ...], cut: Cut) -> Parts:
         """Return the sum of all parts (see `ShardAdder`)."""
@@ -49,13 +49,13 @@ class RecordingAdder(ShardAdder):
 
 
 def _are_rows(array: object) -> bool:
-    """Say whether this is an array of a recorded step's rows, as it came."""
+    """Tell whether this is an unchanged input array of a recorded step's rows."""
     return isinstance(array, TracedArray) and array.node.op == "input" and array.node.info[0] == "rows"
 
 
 @dataclass(frozen=True, eq=False)
 class _TracedShard:
-    """A shard as it was traced in the step's own graph: its rows, its first row's place, and what it adds, by name."""
+    """A shard traced in the step's graph: its rows, the position of its first row, and its contributions by name."""
 
     rows: tuple[StepNode, ...]
     first: StepNode
@@ -63,7 +63,7 @@ class _TracedShard:
 
     @classmethod
     def of(cls, part: Part, rows: tuple[TracedArray, ...], length: int) -> _TracedShard:
-        """Trace a shard of so many rows; what it adds lies in C order."""
+        """Trace a shard of so many rows; its contributions are in C order."""
         graph = rows[0]._graph
         nodes = tuple(
             graph.add("input", (), (length, *array.shape[1:]), array.dtype, ("shard rows", length, k))
@@ -87,7 +87,7 @@ class _TracedShard:
 def _looped(
     graph: StepGraph, shards: dict[int, _TracedShard], cut: Cut, data: tuple[int, ...], *, alone: bool
 ) -> TracedArray:
-    """Note the loop: its result is the sum of all shards (n,) where a process is alone, else its roots (roots, n)."""
+    """Record the loop: its result is the sum of all shards (n,) for a single process, else its roots (roots, n)."""
     like = next(iter(shards.values())).parts.values()
     size, dtype = sum(node.size for node in like), next(iter(like)).dtype
     outer: dict[int, StepNode] = {}
@@ -98,9 +98,9 @@ def _looped(
 
 
 class _Body:
-    """A shard as a step of its own: nodes are taken to its graph, the arrays that they read outside become inputs.
+    """A shard as a separate step: nodes are moved to its graph, and arrays that they read from outside become inputs.
 
-    inside: the numbers of the nodes that are taken; `outer`, which grows, the arrays that loops over shards read.
+    inside: the numbers of the moved nodes. `outer` collects the arrays that loops over shards read.
     """
 
     def __init__(self, inside: set[int], outer: dict[int, StepNode]) -> None:
@@ -109,7 +109,7 @@ class _Body:
         self._inputs: dict[Path, StepNode] = {}
 
     def step(self, shard: _TracedShard) -> RecordedStep:
-        """Return the step, whose new state is what the shard adds."""
+        """Return the step, whose new state is the shard's contribution."""
         self._inputs[("first",)] = self._take(shard.first)
         rows = tuple(self._take(node) for node in shard.rows)
         sums = {("sum", name): self._take(node) for name, node in shard.parts.items()}
@@ -119,7 +119,7 @@ class _Body:
         return RecordedStep(inputs=self._inputs, rows=rows, rate=rate, changed=dict(sums), reports={})
 
     def _take(self, node: StepNode) -> StepNode:
-        """Return the node that stands here for one of the whole step's."""
+        """Return this graph's node for a node of the whole step."""
         if node.number not in self._new:
             whole = node.number in self._inside or node.op in ("constant", "view")
             self._new[node.number] = self._same(node) if whole else self._array(node)
@@ -138,9 +138,9 @@ class _Body:
 
 
 def turns_of(cut: Cut, *, alone: bool) -> Iterator[ShardTurn | Addition]:
-    """Yield the shards of a process and their additions, in the order of the tree, with the buffers that they go to.
+    """Yield the shards of a process and their additions, in the order of the tree, with their target buffers.
 
-    A sum lies in the buffer with the number of roots before it, so a root ends up in the line of the result that is its own.
+    The buffer of a sum has the number of roots before it, so each root ends in its own line of the result.
     """
     tree, own = Tree(lambda left, right: [*right, *left]), cut.own
     for shard in own:
@@ -150,7 +150,7 @@ def turns_of(cut: Cut, *, alone: bool) -> Iterator[ShardTurn | Addition]:
             yield ShardTurn(cut.start(shard) - cut.start(own.start), cut.start(shard), count, leaf)
         tree.push(shard, 1, [leaf])
         root, place = tree.roots[-1], len(tree.roots) - 1
-        if len(root.value) > 1 or shard % 2 or shard + 1 == own.stop:  # else its neighbour comes next
+        if len(root.value) > 1 or shard % 2 or shard + 1 == own.stop:  # otherwise its neighbour comes next
             yield Addition(tuple(root.value), place)
             tree.roots[-1] = root._replace(value=[place])
     if alone and len(tree.roots) > 1:

@@ -2,15 +2,15 @@
 
 ir           the intermediate representation: nodes, their graph, and groups of them
 tracing      a step run once on arrays that note what kernels do to them
-signature    what a plan is made for: the form of state and data
-target       what planning asks of a target
+signature    shapes and dtypes of state and data for which a plan is made
+target       the interface of a target
 lowering     the graph rewritten for a target; sums over rows in two stages
 access       the order in which a pass reads an operand
 fusion       which operations share a pass over memory
-ordering     in what order, which share a call, and which new state is written over the old
-memory_plan  where every array lies, and for how long
+ordering     the order of groups, which of them share a call, and which new state overwrites the old
+memory_plan  the place and the lifetime of every array
 plan         all of that for one step
-functions    a function that is no step, such as an evaluation, planned as one
+functions    other functions, such as evaluations, planned like a step
 adaptive     when compiling pays
 disk         the cache of compiled code on disk
 

@@ -10,7 +10,7 @@ from bpengine_steps.ir import StepNode, Untraceable, c_order_strides
 class AccessPattern(NamedTuple):
     """How a pass reads an operand: "full" in C order, "row" one number per column, "column" one per row, "one", "steps".
 
-    `down` and `along` are the distances in elements from a row, and from a column, to the next; "full" has none of its own.
+    `down` and `along` are the distances in elements from one row, and from one column, to the next; "full" has none.
     """
 
     name: str
@@ -25,7 +25,7 @@ ONE = AccessPattern("one")
 def access(node: StepNode, shape: tuple[int, ...]) -> AccessPattern:
     """Return how a pass of this shape reads `node`; axes of length 1 are left out.
 
-    Raises Untraceable for what has no such pattern: broadcasting over three axes or more.
+    Raises Untraceable where there is no such pattern: broadcasting over three axes or more.
     """
     padded = (0,) * (len(shape) - len(node.shape))
     strides = padded + tuple(0 if n == 1 else s for n, s in zip(node.shape, node.strides, strict=True))

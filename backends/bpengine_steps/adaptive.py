@@ -1,4 +1,4 @@
-"""When to compile: a step runs as it is written until that has cost about as much time as compiling it will.
+"""When to compile: a step runs eagerly until that has taken about as much time as compiling it will take.
 
 Where it is loaded from disk and a fit says how many steps it may take, it need not be known by then that it pays: what these
 steps would take in Python counts as well. A fit that a rule ends early has lost the time of loading.
@@ -33,8 +33,8 @@ Made = TypeVar("Made")
 SIGNATURES = (
     32  # most signatures of one step that are kept, each with its program; most of them differ in the number of rows
 )
-READY = 0.06  # about the seconds of recording a step and loading it from disk: the patience where it is there
-ANOTHER = 0.015  # the same where a program of the step for another number of rows runs already
+READY = 0.06  # about the seconds of recording a step and loading it from disk: the patience for a step that is on disk
+ANOTHER = 0.015  # the same if a program of the step for another number of rows runs already
 TRIED = 3  # steps in Python after which it is known how long the others take: the first may load what they all need
 LOOK = 0.05  # seconds in Python after which a fit checks whether its program is ready
 BINDING_SECONDS = 0.0002  # about the seconds of binding a program: it does not pay for shorter runs
@@ -56,7 +56,7 @@ class CompiledStep(Protocol):
     def bind(self, state: State, data: Rows, order: HostArray | None, lr: HostArray) -> Bound:
         """Return a function that runs len(lr) steps, or up to the first that reports "halt"; its call donates `state`.
 
-        Raises Untraceable for arrays that it cannot take. Until that function is called, nothing is changed.
+        Raises Untraceable for arrays that it does not support. Nothing is changed before that function is called.
         """
 
 
@@ -98,7 +98,7 @@ class _Known:
     missing: bool = False
 
     def worth(self, steps: int) -> bool:
-        """Tell whether so many steps in Python would take longer than binding the program."""
+        """Tell whether this many steps in Python would take longer than binding the program."""
         return not self.steps or steps * self.average > BINDING_SECONDS
 
     @property
@@ -131,10 +131,10 @@ class CompiledEpochs:
     """Runs epochs, first through `eager`, then compiled; `patience` is the time in seconds before that.
 
     With a patience below 0 a step is compiled before its first run. Otherwise parts that were never compiled on this machine
-    are compiled `beside` the fit, which continues in Python; and where `kept()` says that something is on disk, a step whose
-    parts all are is compiled after `READY` seconds. `make` records a step for a signature; it raises Untraceable for a step
-    that runs as it is written. `compiler` is its name in the one warning that is given when anything else is raised. Where
-    it is `required`, because there is no eager form, a step that cannot be compiled raises ConfigError.
+    are compiled `beside` the fit, which continues in Python. If `kept()` says that something is on disk, a step of which all
+    parts are on disk is compiled after `READY` seconds. `make` records a step for a signature; it raises Untraceable for a
+    step that must run eagerly. `compiler` is its name in the single warning for any other exception. If compiling is
+    `required`, because there is no eager form, a step that cannot be compiled raises ConfigError.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class CompiledEpochs:
         return known.program
 
     def _is_time(self, of_step: _KnownStep, known: _Known) -> bool:
-        """Tell whether so much time was spent on a step in Python that recording it pays."""
+        """Tell whether a step has run long enough in Python that recording it pays."""
         if of_step.spent >= self._patience:
             return of_step.compiled is False or known.spent + known.to_come(of_step) >= min(ANOTHER, self._patience)
         if self._patience == math.inf or not self._kept():
@@ -265,7 +265,7 @@ class CompiledEpochs:
         except Untraceable as error:
             known.refused = True
             self._refuse(error)
-        except BackendUnavailable:  # the device has no room, which nothing else will find either
+        except BackendUnavailable:  # the device is out of memory, and an eager step would need memory, too
             raise
         except Exception as error:  # whatever recording, compiling and binding may raise
             known.refused = True

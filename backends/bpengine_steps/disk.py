@@ -1,8 +1,8 @@
 """Compiled code is kept on disk, in the user's cache folder, and checked before it is used.
 
 Files there are read and written by several processes at once, truncated by full disks and crashes, and damaged by failing
-disks. Machine code that is damaged ends the process, so a file is taken only if its checksum is right; any other counts as
-missing, and its content is compiled again and replaces it.
+disks. Damaged machine code ends the process, so a file is used only if its checksum is right; any other counts as missing,
+and its content is compiled again and replaces it.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from bpengine.output.opening import AT_ONCE, PRIVATE, opener
 Notes = tuple[tuple[str, str], ...]
 MAGIC = b"bpcache1"
 _HEADER = struct.Struct("<8s32sQ32s")  # MAGIC, digest of the key, length of the content, checksum of all of these
-LIMIT = 256 << 20  # bytes that the files of a folder may take together
-MOST = 8192  # files of a folder: to look at so many takes some hundredths of a second, once in a process that writes
-LARGEST = 64 << 20  # bytes of one file: a longer one was not written here
-TIDY = 100  # files that are written between two checks of the folder's size
-STALE = 3600.0  # seconds after which a draft is taken to be that of a process that has ended
+LIMIT = 256 << 20  # the most bytes of all files of a folder
+# the most files of a folder: listing this many takes some hundredths of a second, once in a process that writes
+MOST = 8192
+LARGEST = 64 << 20  # the most bytes of one file: a longer one was not written by this module
+TIDY = 100  # files written between two checks of the folder's size
+STALE = 3600.0  # seconds after which a draft counts as left by a process that has ended
 _SUFFIX, _DRAFT = ".bin", ".draft"
 _NO_FOLDER = "no cache folder is known, for the user has no home folder"
 
@@ -45,7 +46,7 @@ def sealed(key: str, content: bytes) -> bytes:
 
 
 def unsealed(key: str, data: bytes) -> bytes | None:
-    """Return the content of a file, None unless it is whole, undamaged and this key's."""
+    """Return the content of a file, None unless it is complete, undamaged and belongs to this key."""
     content = data[_HEADER.size :]
     return content if data == sealed(key, content) else None
 
@@ -74,11 +75,11 @@ class Cache:
         self._written, self._warned = 0, quiet
 
     def path(self, key: str) -> Path | None:
-        """Return where the file of a key lies, or would."""
+        """Return the path of a key's file, which need not exist."""
         return self.folder / f"{_digest(key.encode()).hex()[:32]}{_SUFFIX}" if self.folder else None
 
     def has(self, key: str) -> bool:
-        """Tell whether there is a file of this key, valid or not."""
+        """Tell whether a file of this key exists, valid or not."""
         path = self.path(key)
         return path is not None and path.is_file()
 
@@ -135,7 +136,7 @@ class Cache:
         now, ours = time.time(), list[_Found]()
         for file in self._files():
             draft = file.path.suffix == _DRAFT
-            if file.size > LARGEST or (draft and now - file.used > STALE):  # a draft of a process that was ended
+            if file.size > LARGEST or (draft and now - file.used > STALE):  # a draft of a process that has ended
                 _remove(file)
             elif not draft:
                 ours.append(file)
@@ -178,7 +179,7 @@ def user_cache(name: str) -> Cache:
 
 
 def cache_folder(name: str) -> Path | None:
-    """Return the user's cache folder of this name, which need not be there, None for a user without a home."""
+    """Return the user's cache folder of this name, which need not exist, None for a user without a home."""
     from platformdirs import user_cache_path  # a package of the extras that compile
 
     try:
@@ -200,7 +201,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_draft(path: Path, content: bytes) -> Path:
-    """Write a file beside the one it is to become, under a unique name. Raises OSError, and leaves none."""
+    """Write a file beside its target, under a unique name. Raises OSError, and leaves no file behind."""
     draft = path.with_name(f"{path.stem}-{secrets.token_hex(8)}{_DRAFT}")
     try:
         with open(draft, "xb", opener=opener(mode=PRIVATE)) as file:
@@ -218,7 +219,7 @@ def _remove(file: _Found) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """Return what is in a file. Raises OSError for anything but a regular file: reading a pipe could wait for ever."""
+    """Return the bytes of a file. Raises OSError for anything but a regular file: reading a pipe could wait for ever."""
     with open(path, "rb", opener=opener(AT_ONCE)) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
@@ -233,7 +234,7 @@ def _trouble(folder: Path | None) -> str:
     try:
         there = next(
             path for path in (folder, *folder.parents) if path.exists()
-        )  # the folder is made when it is needed
+        )  # the folder is created when it is needed
         os.unlink(write_draft(there / "probe", b""))
     except OSError as error:
         return str(error)

@@ -1,8 +1,8 @@
 """Fusion: which operations share a pass over memory.
 
 A node's level counts, backwards from the end of the step, the groups that must come after it. Operations that feed each
-other inside of a pass share a level; whatever needs a finished array (a product, a sum, another shape) lies on the next.
-Levels grow along every path that leaves a pass, so passes of one level can never wait for each other in a circle.
+other inside of a pass share a level; an operation that needs a finished array (a product, a sum, another shape) is on the
+next. Levels grow along every path that leaves a pass, so passes of one level can never wait for each other in a circle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, needed
 from bpengine_steps.target import Target
 
-GIVEN = ("input", "constant", "view")  # operations that no group computes
+GIVEN = ("input", "constant", "view")  # operations that need no computation, so that no group has them
 
 
 def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
@@ -45,7 +45,7 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
 
 
 def waits(group: FusionGroup, other: FusionGroup, before: dict[FusionGroup, set[FusionGroup]]) -> bool:
-    """Tell whether `group` is the other one or must come after it, directly or through others."""
+    """Tell whether `group` is the other one or must come after it, directly or indirectly."""
     seen, todo = set[FusionGroup](), [group]
     while todo:
         now = todo.pop()
@@ -58,7 +58,7 @@ def waits(group: FusionGroup, other: FusionGroup, before: dict[FusionGroup, set[
 
 
 def makers(groups: Sequence[FusionGroup]) -> dict[FusionGroup, set[FusionGroup]]:
-    """Return for each group those that compute what it reads."""
+    """Return for each group the groups that compute its operands."""
     home = {number: group for group in groups for number in group.own}
     return {g: {home[n.base.number] for n in g.reads if n.base.number in home} - {g} for g in groups}
 
@@ -93,12 +93,12 @@ def _levels(
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):
         for operand in node.inputs:
-            # An edge that leaves a pass costs one level; one that stays in registers costs none.
+            # An edge between passes adds one level; an edge within a pass, through registers, adds none.
             free = node.op in ("view", "side") or (node.number not in tail and target.joins(operand, node))
             level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
-    # Counted back, a sum comes as late as its user allows, and so do the numbers that only sums are made of: a pass of
-    # their own would read again what an earlier pass had in registers. So both move up to where their operands are made.
-    # No circle can come of it: a level only falls, never below those of a node's operands, and all users are sums as well.
+    # Counted backwards, a sum comes as late as its users allow, and so do the operands that only sums use: a separate pass
+    # would read again what an earlier pass had in registers. So both move to the level where their operands are computed.
+    # This creates no circle: a level only falls, never below those of a node's operands, and all users are sums as well.
     summed: set[int] = set()
     for node in reversed(nodes):
         between = node.op in ("ufunc", "reduce", "view") and users[node.number]
@@ -126,9 +126,9 @@ def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> Fusi
 
 
 def _reading_once(groups: list[FusionGroup]) -> list[FusionGroup]:
-    """Let a pass that only adds up an array join another that reads it anyway, where neither waits for the other.
+    """Merge a pass that only sums an array into another that reads it anyway, if neither waits for the other.
 
-    It pays where a sum has two stages: in one stage, a pass that adds up rows cannot be cut between them.
+    This pays where a sum has two stages: in one stage, a pass that sums rows cannot be cut between them.
     """
     for group in list(groups):
         if group.kind != "pass" or len(group.shape) != 2 or not _only_sums(group, groups):

@@ -14,7 +14,7 @@ import numpy.typing as npt
 HostArray: TypeAlias = np.ndarray[Any, Any]
 DType: TypeAlias = np.dtype[Any]
 Path: TypeAlias = tuple[Any, ...]
-Info: TypeAlias = Any  # see `StepNode`: what it is depends on the operation
+Info: TypeAlias = Any  # see `StepNode`: its type depends on the operation
 Op = Literal[
     "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop",
     "side",
@@ -23,7 +23,7 @@ Kind = Literal["pass", "single", "copy", "tail"]
 
 
 class Untraceable(Exception):
-    """The step does something that cannot be recorded, or that a target has no form for; it then runs as it is written."""
+    """The step has an operation that cannot be recorded, or that a target does not support; it then runs uncompiled."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,13 +32,13 @@ class StepNode:
 
     `info` holds what is not among `inputs`: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
-    function that an "outside" node calls, the shards of a "loop". "plus" is a + b in a pass of its own. Where a target adds
-    up in two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the
-    lines. "side" is what a target's product, its input, leaves beside its result. What is reduced or joined, and every
-    output of the step, lies in C order.
+    function that an "outside" node calls, the shards of a "loop". "plus" is a + b in a separate pass. Where a target sums in
+    two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines.
+    "side" is a second result of a target's product, which is its input. Operands of reductions and joins, and every output of
+    the step, are in C order.
     """
 
-    number: int  # the order in which the step made them
+    number: int  # the position in the order in which the step computed its nodes
     op: Op
     inputs: tuple[StepNode, ...] = field(repr=False)  # the repr would contain every path through the graph
     shape: tuple[int, ...]
@@ -67,14 +67,14 @@ class StepNode:
 
     @property
     def uniform(self) -> np.generic | None:
-        """The one value of a constant whose elements are all the same, else None."""
+        """The value of a constant whose elements are all equal, else None."""
         held_as_one = self.op == "constant" and self.size and not any(self.info.strides)
         return self.info.flat[0] if held_as_one else None
 
 
 @dataclass
 class StepGraph:
-    """All nodes in the order they were made; adding the same operation on the same arrays returns the first node."""
+    """All nodes in the order of their creation; adding the same operation on the same arrays returns the first node."""
 
     nodes: list[StepNode] = field(default_factory=list)
     _known: dict[Any, StepNode] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class StepGraph:
         return self._known[key]
 
     def constant(self, value: object, dtype: npt.DTypeLike | None = None) -> StepNode:
-        """Return the node of a constant array; one whose elements are all the same, to the bit, is held as one element."""
+        """Return the node of a constant array; one whose elements are all equal, to the bit, is stored as one element."""
         array = np.array(value, dtype=dtype, order="C")
         bits = array.reshape(array.size, 1).view(np.uint8)
         if array.size and (bits == bits[0]).all():
@@ -100,7 +100,7 @@ class StepGraph:
         return self.add("constant", (), array.shape, array.dtype, array)
 
     def copied(self, node: StepNode, shape: tuple[int, ...]) -> StepNode:
-        """Return a copy in C order, broadcast to `shape`; the array itself where it lies so already."""
+        """Return a copy in C order, broadcast to `shape`; the array itself where it has that form already."""
         if node.shape == shape and in_order(node):
             return node
         return self.add("ufunc", [node], shape, node.dtype, "cast")
@@ -110,9 +110,9 @@ class StepGraph:
 class RecordedStep:
     """The nodes of a step: `inputs` holds the state by path, `rows` and `rate` the inputs that change with each step.
 
-    `changed` is the new state where it differs from the old; `reports` the numbers that are read after each step. All
-    outputs lie in C order, and none of them in the memory of the old state. `rounded_rows` are rows, by their place, that a
-    target takes a second time with fewer bits.
+    `changed` is the new state where it differs from the old; `reports` are the numbers that are read after each step. All
+    outputs are in C order, and none of them in the memory of the old state. `rounded_rows` are rows, by their position, that
+    a target reads a second time with fewer bits.
     """
 
     inputs: dict[Path, StepNode]
@@ -129,9 +129,9 @@ class RecordedStep:
 
 
 class ShardTurn(NamedTuple):
-    """A shard's turn in a loop: its first row among those of this process, that row's place in the batch, its rows.
+    """A shard in a loop: its first row among those of this process, that row's position in the batch, its number of rows.
 
-    What it adds goes to the buffer `target`.
+    Its contribution is written to the buffer `target`.
     """
 
     begin: int
@@ -141,7 +141,7 @@ class ShardTurn(NamedTuple):
 
 
 class Addition(NamedTuple):
-    """The sum of some buffers of a loop, which goes to `target`: each is added to what those before it came to."""
+    """The sum of some buffers of a loop, which is written to `target`: each is added to the sum of those before it."""
 
     sources: tuple[int, ...]
     target: int
@@ -149,12 +149,12 @@ class Addition(NamedTuple):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShardLoop:
-    """What a "loop" node runs: shards one after the other, and additions of what they give, in the order of `turns`.
+    """The content of a "loop" node: shards one after the other, and additions of their contributions, in the order of `turns`.
 
-    `bodies` says by number of rows what a shard adds: a step, whose new state ("sum", name) lies in one vector of `size`
-    elements, one name behind the other. Its old state are arrays of the loop's inputs, ("outer", k), and the place in the
-    batch of the shard's first row, ("first",). Its rows are taken of those data of the step that have the numbers `data`.
-    Buffers are vectors: 0, 1, ... are lines of the result and sums in between, those below 0 see `LEFT`.
+    `bodies` maps a number of rows to the computation of a shard: a step, whose new state ("sum", name) is stored in one vector
+    of `size` elements, one name after the other. Its old state consists of arrays of the loop's inputs, ("outer", k), and the
+    position in the batch of the shard's first row, ("first",). Its rows come from the step's data with the numbers `data`.
+    Buffers are vectors: 0, 1, ... are lines of the result and intermediate sums; for those below 0 see `LEFT`.
     """
 
     bodies: dict[int, RecordedStep]
@@ -163,16 +163,17 @@ class ShardLoop:
     turns: tuple[ShardTurn | Addition, ...]
 
 
-LEFT, RIGHT, ZEROS = -1, -2, -3  # the two shards whose sum comes next, and what one without rows adds
+# buffers of the two shards whose sum comes next, and of the contribution of a shard without rows
+LEFT, RIGHT, ZEROS = -1, -2, -3
 
 
 @dataclass(eq=False)
 class FusionGroup:
     """Operations that are computed together.
 
-    A "pass" goes over memory once, for all of its `nodes`. A "single" node is any other operation: a product, a joining, a
-    library's loop. A "copy" writes a new state over the old one, `replaced`. The "tail" ends the step and returns its
-    reports: it computes some and loads the others, `loaded`, from memory.
+    A "pass" goes over memory once, for all of its `nodes`. A "single" node is any other operation: a product, a
+    concatenation, a library's loop. A "copy" writes a new state over the old one, `replaced`. The "tail" ends the step and
+    returns its reports: it computes some and loads the others, `loaded`, from memory.
     """
 
     kind: Kind = "pass"
@@ -197,7 +198,7 @@ class FusionGroup:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """What a pass runs over, axes of length 1 left out: (rows, columns) or (elements,) as a rule."""
+        """The shape that a pass runs over, without axes of length 1: usually (rows, columns) or (elements,)."""
         shapes = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
         shapes |= {axes(n.inputs[0].base.shape) for n in self.nodes if n.op in ("reduce", "partial")}
         most = max(map(len, shapes))
@@ -208,7 +209,7 @@ class FusionGroup:
         return shape or (1,)
 
 
-@lru_cache(maxsize=1024)  # planning a step asks thousands of times, about a few dozen shapes
+@lru_cache(maxsize=1024)  # planning a step calls this thousands of times for a few dozen shapes
 def axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the lengths that are not 1."""
     return tuple(n for n in shape if n != 1)
@@ -221,12 +222,12 @@ def c_order_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def in_order(node: StepNode) -> bool:
-    """Say whether the elements lie in C order, one behind the other."""
+    """Tell whether the elements are contiguous in C order."""
     return node.strides == c_order_strides(node.shape)
 
 
 def needed(outputs: Iterable[StepNode]) -> list[StepNode]:
-    """Return the nodes that the outputs depend on, themselves included, in the order they were made."""
+    """Return the nodes that the outputs depend on, including the outputs, in the order of their creation."""
     seen: dict[int, StepNode] = {}
     todo = list(outputs)
     while todo:

@@ -1,8 +1,8 @@
 """Lowering: a recorded step rewritten for a target.
 
 The target may replace single nodes. Where it sums in two stages, each reduction over the first axis or over
-everything becomes two nodes: "partial", one line of results per block of rows, which joins the pass that makes the
-summands, and "finish", which joins the pass that uses the result. No atomics: the same data give the same bits each time.
+everything becomes two nodes: "partial", one line of results per block of rows, which joins the pass that computes the
+summands, and "finish", which joins the pass that uses the result. No atomics: the same data always give the same bits.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 from bpengine_steps.ir import RecordedStep, StepGraph, StepNode, axes, needed
 from bpengine_steps.target import Target
 
-WHOLE = (("add", "first"), ("add", "all"))  # sums over all rows, of several columns or of one
+WHOLE = (("add", "first"), ("add", "all"))  # reductions over all rows, of several columns or of one
 
 
 def lower(step: RecordedStep, target: Target) -> RecordedStep:
-    """Return the step as `target` computes it; raise Untraceable for what it has no form for."""
+    """Return the step rewritten for `target`; raise Untraceable for an operation that it does not support."""
     graph, new, nodes = StepGraph(), dict[int, StepNode](), needed(step.outputs)
     stages = _TwoStageSums(graph, nodes, target) if target.two_stage_sums else None
     for node in [*step.inputs.values(), *step.rows, step.rate]:
@@ -42,9 +42,9 @@ def lower(step: RecordedStep, target: Target) -> RecordedStep:
 
 
 def product_of_one_term(graph: StepGraph, left: StepNode, right: StepNode) -> StepNode:
-    """Return a product of inner length 1, for targets that do it in a pass: one term each.
+    """Return a product of inner length 1 as elementwise operations, for targets that compute it in a pass.
 
-    A product adds it to 0, which turns -0 into 0.
+    A product adds its single term to 0, which turns -0 into 0.
     """
     shape, dtype = (left.shape[0], right.shape[1]), left.dtype
     terms = graph.add("ufunc", [left, right], shape, dtype, "multiply")
@@ -60,8 +60,8 @@ def _same(graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepN
 class _TwoStageSums:
     """Splits the reductions of a step, whose nodes are given, into stages.
 
-    Kernels sum many rows block by block, for libraries that add one row after another. Sums in two stages have blocks of
-    their own, so a sum of sums of blocks becomes the sum of all their rows again.
+    Kernels sum many rows block by block, for libraries that add one row after another. Sums in two stages have their own
+    blocks, so a sum of sums of blocks is turned back into the sum of all their rows.
     """
 
     def __init__(self, graph: StepGraph, nodes: Sequence[StepNode], target: Target) -> None:
@@ -73,8 +73,8 @@ class _TwoStageSums:
                 self._widest[node.shape[0]] = max(node.shape[-1], self._widest.get(node.shape[0], 1))
 
     def lower(self, node: StepNode, new: dict[int, StepNode]) -> StepNode | None:
-        """Return the replacement of a node, `new` being those of earlier nodes; None for a node that is no such reduction."""
-        # Blocks are for libraries that add up one row after another; a sum in two stages needs none.
+        """Return the replacement of a node; `new` holds those of earlier nodes; None for a node that is no such reduction."""
+        # Blocks are for libraries that add one row after another; a sum in two stages needs none.
         if product := _product_of_blocks(node):
             x, dy = product
             turned = self._graph.add("view", [new[x.number]], x.shape[::-1], x.dtype, (0, (1, x.shape[1])))
@@ -100,7 +100,7 @@ class _TwoStageSums:
 
 
 def _sum_of_blocks(node: StepNode) -> StepNode | None:
-    """Return the rows that a sum of sums of blocks of rows adds up; None for any other node."""
+    """Return the rows that a sum of sums of blocks of rows covers; None for any other node."""
     if node.op != "reduce" or node.info not in WHOLE:
         return None
     lines, rows = node.inputs[0].base, None
@@ -117,16 +117,16 @@ def _blocks(lines: StepNode) -> StepNode | None:
 
 
 def _summands(line: StepNode) -> StepNode:
-    """Return the block of rows whose sum a line, or several lines, is; for a line that is no sum, the line itself."""
+    """Return the block of rows whose sum a line, or several lines, is; for a line that is not a sum, the line itself."""
     reduction = line.base
     if reduction.op != "reduce" or reduction.info[0] != "add" or reduction.size != line.size:
         return line
     summed = reduction.inputs[0]
-    return line if reduction.info[1] == "last" and summed.base is summed else summed  # that is a sum along a row
+    return line if reduction.info[1] == "last" and summed.base is summed else summed  # this is a sum along a row
 
 
 def _product_of_blocks(node: StepNode) -> tuple[StepNode, StepNode] | None:
-    """Return x and dy of a node that is x.T @ dy, added up over blocks of rows; None where it is something else."""
+    """Return x and dy of a node that is x.T @ dy, summed over blocks of rows; None for any other node."""
     total, *rest = node.inputs if node.op == "ufunc" and node.info == "add" else (node,)
     if total.op != "view" or total.size != node.size:
         return None

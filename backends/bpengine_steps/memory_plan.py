@@ -1,8 +1,8 @@
 """MemoryPlan: the offset of every array in one block of memory, and its lifetime.
 
 An array lives from the stage that computes it to the last one that reads it. The groups of a stage run at the same time, so
-arrays share memory only when they never live in the same stage; each takes the first gap that is long enough. A pass may
-also write its result over an operand that nothing reads later, where the target allows it.
+arrays share memory only when they never live in the same stage; each gets the first gap that is long enough. A pass may
+also write its result over an operand that nothing reads later, if the target allows it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bpengine_steps.target import Target
 class MemoryPlan:
     """`places` holds the offset in bytes of each array of the block, `stored` the nodes that are in memory at all.
 
-    `shares` names the operand that a result is written over, `in_place` the new states that are written over the old ones.
+    `shares` maps a result to the operand that it overwrites, `in_place` has the new states that overwrite the old ones.
     The first `state_size` bytes are the state, its arrays in order, where the block holds it.
     """
 
@@ -34,21 +34,21 @@ class MemoryPlan:
     size: int = 0
 
     def at(self, node: StepNode) -> int:
-        """Return where the first element of a node lies."""
+        """Return the offset of the first element of a node."""
         return self.places[node.base.number] + node.offset * node.dtype.itemsize
 
 
 def plan_memory(
     step: RecordedStep, stages: Sequence[PlanStage], in_place: set[int], target: Target, *, ordered: bool
 ) -> MemoryPlan:
-    """Return where the arrays of a step lie; `ordered` says whether its rows are brought in each step, by number."""
+    """Return the memory plan of a step; `ordered` says whether its rows are gathered by number in each step."""
     groups = [group for stage in stages for group in stage.groups]
     read = {n.base.number: n.base for group in groups for n in group.reads}
     stored = read.keys() | {node.base.number for node in step.changed.values()}
     constants = {number: np.ascontiguousarray(n.info) for number, n in read.items() if n.op == "constant"}
     memory = MemoryPlan(stored=set(stored), in_place=in_place, constants=constants)
-    rows = [node for node in step.rows if node.number in read] if ordered else []  # a loop takes its own
-    brought = [*rows, step.rate]  # what the head writes, anew in each step
+    rows = [node for node in step.rows if node.number in read] if ordered else []  # a loop fetches its rows itself
+    brought = [*rows, step.rate]  # arrays that the head writes again in each step
     if target.resident:
         rows = [*step.rows, *step.rounded_rows.values()]
         _for_good(memory, [*step.inputs.values(), *rows, step.rate], [read[n] for n in constants], target)
@@ -60,7 +60,7 @@ def plan_memory(
 
 
 def _for_good(memory: MemoryPlan, inputs: Iterable[StepNode], constants: Iterable[StepNode], target: Target) -> None:
-    """Give state, rows and constants places that nothing else uses, since they last from step to step."""
+    """Give state, rows and constants places that nothing else uses, since they live from step to step."""
     for node in (*inputs, *constants):
         memory.places[node.number] = memory.size
         memory.size += _room(node, target)
@@ -75,7 +75,7 @@ def _write_over(memory: MemoryPlan, step: RecordedStep, groups: Sequence[FusionG
         old = step.inputs[path]
         if target.resident:
             memory.places[new.number] = memory.places[old.number]
-        # Only a writer that reads the old state passes its operand's place on; for any other, the place is free by then.
+        # Only a writer that reads the old state passes on its operand's place; for any other, the place is free by then.
         if any(node is old for node in home[new.number].reads):
             memory.shares[new.number] = old
 

@@ -1,4 +1,4 @@
-"""Ordering: in which order groups run, which of them share a stage, and which new state is written over the old one."""
+"""Ordering: the order in which groups run, which of them share a stage, and which new state overwrites the old one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Before = dict[FusionGroup, set[FusionGroup]]
 class PlanStage:
     """Groups that run at the same time: one call, or a few.
 
-    The first stage, the `head`, fetches the step's rows and rate, and computes what does not depend on them; it may do
-    nothing else. `beside`: a product whose result is not needed before the last stage.
+    The first stage, the `head`, fetches the step's rows and rate, and computes nodes that do not depend on them, and nothing
+    else. `beside`: a product whose result is not needed before the last stage.
     """
 
     groups: list[FusionGroup]
@@ -41,12 +41,12 @@ def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -
     in_place = _write_over(step, groups, before, target)
     groups = _with_copies(step, groups, before, in_place)
     changed = {node.base.number for node in step.changed.values()}
-    # What does not depend on the step's rows runs in the head, if a later group reads it from memory.
+    # Nodes that do not depend on the step's rows run in the head, if a later group reads them from memory.
     early = {g for g in groups if g.kind == "pass" and not g.own & changed and target.early(g)}
     later = {n.base.number for group in groups if group not in early for n in group.reads}
     head = [
         group for group in groups if group in early and group.own & later
-    ]  # the others are computed where they are needed
+    ]  # the others are computed in the pass that uses them
     order = _ordered([g for g in groups if g not in early], before, early, changed)
     stages = [PlanStage(head, head=True), *_moved_back(order, before, target)]
     if target.queues > 1:
@@ -116,7 +116,7 @@ def _readers(groups: Sequence[FusionGroup]) -> dict[int, list[FusionGroup]]:
 def _ordered(
     groups: Sequence[FusionGroup], before: Before, done: set[FusionGroup], changed: set[int]
 ) -> list[FusionGroup]:
-    """Put groups in the order of the recorded step, updates of the state as early as possible.
+    """Sort groups in the order of the recorded step, updates of the state as early as possible.
 
     An early update reads the gradient from the cache and frees its memory at once. Copies come after all other groups, the
     tail last.
@@ -149,7 +149,7 @@ def _ordered(
 
 
 def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) -> list[PlanStage]:
-    """Move each group into the last stage that its users allow and that it may share, so that all updates are one call."""
+    """Move each group into the last stage that its users allow and that it may share, so that all updates form one call."""
     stages = [PlanStage([group]) for group in order]
     where = {group: k for k, group in enumerate(order)}
     after: dict[FusionGroup, set[FusionGroup]] = defaultdict(set)
@@ -160,7 +160,7 @@ def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) ->
         if not target.shares([group]):
             continue
         at = where[group]
-        # From the back: users have moved already, so each group can follow them as far as they allow.
+        # From the last stage on: users have moved already, so each group can follow them as far as they allow.
         latest = min((where[user] for user in after[group]), default=len(stages)) - 1
         later = (k for k in range(latest, at, -1) if stages[k].groups)
         to = next((k for k in later if target.shares([*stages[k].groups, group])), None)
@@ -173,7 +173,7 @@ def _moved_back(order: Sequence[FusionGroup], before: Before, target: Target) ->
 
 def _mark_beside(stages: Sequence[PlanStage]) -> None:
     """Mark the products whose results only the last stage reads: they may run on a second queue."""
-    # The last stage waits for both queues, so only what no earlier stage reads may run on the second.
+    # The last stage waits for both queues, so only products that no earlier stage reads may run on the second.
     *earlier, _ = stages
     read = {n.base.number for stage in earlier for group in stage.groups for n in group.reads}
     for stage in earlier:

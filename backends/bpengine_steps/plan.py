@@ -15,7 +15,7 @@ from bpengine_steps.target import Target
 
 @dataclass(frozen=True, eq=False)
 class ExecutionPlan:
-    """What a target generates code from: the lowered step, its stages in order, and the place of every array.
+    """The input of a target's code generator: the lowered step, its stages in order, and the place of every array.
 
     `ordered`: the rows of each step are selected from the data by row numbers.
     """
@@ -32,7 +32,7 @@ class ExecutionPlan:
 
 
 def make_plan(recorded: RecordedStep, target: Target, *, ordered: bool) -> ExecutionPlan:
-    """Plan a recorded step for a target; raise Untraceable for what it has no form for."""
+    """Plan a recorded step for a target; raise Untraceable for an operation that it does not support."""
     step = lower(recorded, target)
     stages, in_place = make_stages(step, fuse(step, target), target)
     memory = plan_memory(step, stages, in_place, target, ordered=ordered)

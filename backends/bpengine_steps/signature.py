@@ -11,7 +11,7 @@ import numpy as np
 from bpengine_steps.ir import HostArray, Path, Untraceable
 
 Tree: TypeAlias = Any  # arrays in dicts, lists and tuples, one inside another
-Rows: TypeAlias = tuple[Any, ...]  # of a fit: arrays of the library that runs the step
+Rows: TypeAlias = tuple[Any, ...]  # the state of a fit: arrays of the library that runs the step
 
 
 def leaves(tree: Tree, path: Path = ()) -> list[tuple[Path, Any]]:
@@ -48,7 +48,7 @@ def rebuilt(tree: Tree, values: Mapping[Path, Any], path: Path = ()) -> Tree:
 
 @dataclass(frozen=True)
 class Signature:
-    """Shapes and dtypes that a program requires; `strides` in bytes of each array of the state that is not in C order."""
+    """Shapes and dtypes that a program requires; `strides`, in bytes, of each array of the state that is not in C order."""
 
     state: tuple[tuple[Path, tuple[int, ...], str], ...]
     rows: tuple[tuple[tuple[int, ...], str], ...]
@@ -58,7 +58,7 @@ class Signature:
 
     @classmethod
     def of(cls, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray) -> Signature:
-        """Return the signature of a run; raise Untraceable for data that are not in one piece."""
+        """Return the signature of a run; raise Untraceable for data that are not contiguous."""
         if any(not a.flags.c_contiguous or a.dtype.hasobject for a in data):
             raise Untraceable("data that do not lie in one piece")
         rows = tuple(((len(a) if order is None else order.shape[1], *a.shape[1:]), a.dtype.str) for a in data)

@@ -1,4 +1,4 @@
-"""Target: what planning asks about the machine that a step is compiled for, and about the code generated for it."""
+"""Target: the interface through which planning queries the machine for which a step is compiled and its code generator."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class Target(Protocol):
 
     @property
     def two_stage_sums(self) -> bool:
-        """Whether sums over rows are taken by many blocks at once, as "partial" and "finish"."""
+        """Whether sums over rows are computed by many blocks at once, as "partial" and "finish"."""
 
     @property
     def resident(self) -> bool:
-        """Whether state, rows and constants lie in the plan's own memory (a device's), or in arrays of their own."""
+        """Whether state, rows and constants are in the plan's memory block (a device's), or in separate arrays."""
 
     @property
     def reuses_operands(self) -> bool:
-        """Whether a pass may write a result over an operand of the same form that nothing reads later."""
+        """Whether a pass may write a result over an operand of the same shape and dtype that nothing reads later."""
 
     @property
     def alignment(self) -> int:
@@ -35,7 +35,7 @@ class Target(Protocol):
         """Return the replacement of a recorded `node` in `graph`, computed from these inputs; None for the same operation."""
 
     def finished(self, step: RecordedStep) -> RecordedStep:
-        """Return a lowered step with what this target changes in it as a whole; the step itself where it changes nothing."""
+        """Return a lowered step after this target's changes to it as a whole; the step itself where it changes nothing."""
 
     def require(self, node: StepNode) -> None:
         """Raise Untraceable for a node of a lowered step that the target cannot compute."""
@@ -47,31 +47,31 @@ class Target(Protocol):
         """
 
     def elementwise(self, node: StepNode) -> bool:
-        """Say whether the node is computed element by element inside of a pass."""
+        """Tell whether the node is computed element by element inside of a pass."""
 
     def fuses(self, node: StepNode) -> bool:
-        """Say whether the node can be part of a pass: elementwise, or a reduction that a pass accumulates."""
+        """Tell whether the node can be part of a pass: elementwise, or a reduction that a pass accumulates."""
 
     def fuses_sum(self, node: StepNode) -> bool:
-        """Say whether the node is a sum over rows that a pass accumulates, and whose result is ready when the pass ends."""
+        """Tell whether the node is a sum over rows that a pass accumulates, and whose result is ready when the pass ends."""
 
     def follows(self, node: StepNode) -> bool:
-        """Say whether the node is made as early as its operand, however late its users come: a second form of it to store."""
+        """Tell whether the node is computed together with its operand, however late its users come: a second form of it."""
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
-        """Say whether `node` can take the numbers of `operand`, or of the array it is a view of, from registers."""
+        """Tell whether `node` can read the numbers of `operand`, or of the array it is a view of, from registers."""
 
     def at_end(self, node: StepNode) -> bool:
-        """Say whether a single number that only reports need can be computed in the tail."""
+        """Tell whether a single number that only reports need can be computed in the tail."""
 
     def early(self, group: FusionGroup) -> bool:
-        """Say whether a pass can run in the head, together with the fetching of the step's rows and rate."""
+        """Tell whether a pass can run in the head, together with fetching the step's rows and rate."""
 
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
-        """Say whether these groups may be one call, in which they run at the same time."""
+        """Tell whether these groups may be one call, in which they run at the same time."""
 
     def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
-        """Say whether the group can write `new` over the old state while it runs.
+        """Tell whether the group can write `new` over the old state while it runs.
 
-        A pass reads the old one there element by element, if at all; any other group does not read it.
+        A pass reads the old state there element by element, if at all; any other group does not read it.
         """

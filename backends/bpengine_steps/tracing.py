@@ -1,7 +1,7 @@
 """Tracing: a step is run once on arrays that record the operations applied to them.
 
-NumPy hands every function called on such an array to the array itself (NEP 13 for ufuncs, NEP 18 for the rest), so
-kernels are recorded as they stand, bound to NumPy. A function without an entry here raises Untraceable.
+NumPy passes every function called on such an array to its methods (NEP 13 for ufuncs, NEP 18 for the rest), so kernels
+bound to NumPy are recorded without changes. A function without an entry here raises Untraceable.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REDUCTIONS = {np.sum: "add", np.max: "maximum", np.min: "minimum"}
 def record(step: Callable[..., Any], state: Tree, signature: Signature) -> RecordedStep:
     """Run the step once on arrays that record the operations applied to them.
 
-    Raises Untraceable when the step uses an operation that has no node, or changes the form of its state.
+    Raises Untraceable when the step uses an operation that has no node, or changes the structure of its state.
     """
     graph = StepGraph()
     inputs = {p: graph.add("input", (), s, d, ("state", p)) for p, s, d in signature.state}
@@ -64,7 +64,7 @@ def _in_order(graph: StepGraph, leaf: object) -> StepNode:
 
 
 def _apart(graph: StepGraph, node: StepNode) -> StepNode:
-    """Return an output's node; a copy of what lies in the state's memory, which the step may overwrite before the end."""
+    """Return an output's node; a copy if it is in the state's memory, which the step may overwrite before the end."""
     state = node.base.op == "input" and node.base.info[0] == "state"
     return graph.add("ufunc", [node], node.shape, node.dtype, "cast") if state else node
 
@@ -80,7 +80,7 @@ class TracedArray(NDArrayOperatorsMixin):
         self.ndim, self.size = len(node.shape), node.size
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> TracedArray:
-        """Note an elementwise operation or a matrix product."""
+        """Record an elementwise operation or a matrix product."""
         if method != "__call__" or options or ufunc.nout != 1:
             raise Untraceable(f"np.{ufunc.__name__} with {method} {sorted(options)}")
         if ufunc is np.matmul:
@@ -90,7 +90,7 @@ class TracedArray(NDArrayOperatorsMixin):
     def __array_function__(
         self, function: Callable[..., Operand], types: object, args: Sequence[Operand], kwargs: Mapping[str, Operand]
     ) -> TracedArray:
-        """Note any other function of NumPy."""
+        """Record any other function of NumPy."""
         if function in REDUCTIONS:
             return self._note(_reduce(self._graph, REDUCTIONS[function], *args, **kwargs))
         if function not in FUNCTIONS:
@@ -98,11 +98,11 @@ class TracedArray(NDArrayOperatorsMixin):
         return self._note(FUNCTIONS[function](self._graph, *args, **kwargs))
 
     def __getitem__(self, key: object) -> TracedArray:
-        """Note a slice; picking elements by arrays is not recorded."""
+        """Record a slice; selecting elements by arrays is not supported."""
         keys = key if isinstance(key, tuple) else (key,)
         if any(isinstance(k, (TracedArray, np.ndarray, list)) for k in keys):
             raise Untraceable("indexing by an array")
-        places = keys if Ellipsis in keys else (*keys, Ellipsis)  # with it, one element is a view as well
+        places = keys if Ellipsis in keys else (*keys, Ellipsis)  # with an ellipsis, a single element is a view as well
         return self._note(_view(self._graph, self.node, lambda array: array[places]))
 
     @property
@@ -133,7 +133,7 @@ class TracedArray(NDArrayOperatorsMixin):
 
 @dataclass(frozen=True)
 class DeviceFunction:
-    """A function(x, result) of arrays on the device, which it puts into the current stream; nothing waits for it."""
+    """A function(x, result) of arrays on the device, which it launches in the current stream without waiting."""
 
     function: Callable[[Operand, Operand], None]
 
@@ -141,7 +141,7 @@ class DeviceFunction:
 def outside(
     function: Callable[[Operand, Operand], None] | DeviceFunction, run: Callable[[Operand], Operand]
 ) -> Callable[[Operand], Operand]:
-    """Return x -> result: run(x) for an array, and for one that is traced a node that calls function(x, result).
+    """Return a function x -> result: run(x) for an array, and for a traced array a node that calls function(x, result).
 
     x (m, n) and result (n,) are then memory of the program, in C order; the function must not keep them.
     """
@@ -156,7 +156,7 @@ def outside(
 
 
 def plus(a: Operand, b: Operand) -> Operand:
-    """Return a + b of arrays of one shape and dtype; traced ones are added in a pass of their own.
+    """Return a + b of arrays of one shape and dtype; traced ones are added in a separate pass.
 
     Otherwise the sums of many shards would be one pass that waits for all shards and reads them all at once.
     """
@@ -164,7 +164,7 @@ def plus(a: Operand, b: Operand) -> Operand:
         return a + b
     graph = a._graph
     nodes = [graph.copied(x.node, x.shape) for x in (a, b)]
-    if all(node.op == "constant" for node in nodes):  # of shards without rows
+    if all(node.op == "constant" for node in nodes):  # the contributions of shards without rows
         return a + b
     return a._note(graph.add("plus", nodes, a.shape, a.dtype))
 
@@ -175,7 +175,7 @@ def as_node(graph: StepGraph, value: object, dtype: npt.DTypeLike | None = None)
 
 
 def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Operand]) -> StepNode:
-    """Note a ufunc, in the dtype NumPy would choose (Python numbers are weak: NEP 50)."""
+    """Record a ufunc, in the dtype that NumPy would choose (Python numbers are weak: NEP 50)."""
     kinds = [x.dtype if hasattr(x, "dtype") else type(x) for x in inputs]
     *wanted, dtype = ufunc.resolve_dtypes((*kinds, None))
     nodes = [
@@ -189,7 +189,7 @@ def elementwise(graph: StepGraph, ufunc: np.ufunc, inputs: Sequence[Operand]) ->
 
 
 def cast(graph: StepGraph, node: StepNode, dtype: npt.DTypeLike) -> StepNode:
-    """Note a change of dtype, if it is one."""
+    """Record a change of dtype, if it is one."""
     if node.dtype == dtype:
         return node
     if node.op == "constant":
@@ -214,7 +214,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Axes = None, *, 
     kept = tuple(n for a, n in enumerate(node.shape) if a not in gone)
     if node.dtype.kind != "f":
         raise Untraceable(f"a reduction of {node.dtype}")
-    # axes of length 1 do not matter; of the others, the reduced ones must be all, the first, the last, or the middle of three
+    # axes of length 1 do not matter; the reduced ones of the others must be all, the first, the last, or the middle of three
     long = [a for a, n in enumerate(node.shape) if n != 1]
     if not node.size or [a for a in long if a in gone] not in (long, long[:1], long[1:], long[1:-1], []):
         raise Untraceable(f"a reduction of {node.shape} over {sorted(gone)}")
@@ -247,7 +247,7 @@ def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Axes = None, *, 
 
 
 def _mean(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
-    """Note a mean as NumPy computes it: the sum, divided by the count."""
+    """Record a mean as NumPy computes it: the sum, divided by the count."""
     total = _reduce(graph, "add", x, axis, keepdims=keepdims)
     count = x.size // max(total.size, 1)
     return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])

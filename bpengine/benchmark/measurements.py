@@ -72,7 +72,7 @@ class RunMeasurements(RichForm):
         return [row for trial in self.fits.values() for row in trial.rows()]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the rows, missing contenders and omitted workloads, as plain values for JSON; `record.make` has all."""
+        """Return rows, missing contenders and omitted workloads, as plain values for JSON; `record.make` has all."""
         return json_object(
             {"fits": self.fit_rows(), "results": self.to_rows(), "missing": self.missing, "left_out": self.left_out}
         )

@@ -33,7 +33,7 @@ NOUNS: Final[Mapping[str, str]] = {
 
 
 def count_of(number: int, noun: str, mark: str = "") -> str:
-    """Return a number and its noun, in the singular for 1. mark: "," parts thousands.
+    """Return a number and its noun, in the singular for 1. mark: "," separates thousands.
 
     >>> from bpengine.i18n.counted_nouns import count_of
     >>> count_of(1, "class"), count_of(0, "row"), count_of(1200, "row", ","), count_of(1200, "epoch")

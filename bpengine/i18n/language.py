@@ -1,7 +1,7 @@
 """The language that is set, and `localized`: a sentence in that language.
 
-Sentences stand in the sources in English. Where one reaches a person (an error's `str`, a warning, a report, the command
-line) `localized` translates it. Nothing is loaded while the language is English.
+Sentences in the sources are English. Where one is shown to a person (an error's `str`, a warning, a report, the command
+line), `localized` translates it. Nothing is loaded while the language is English.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 LANGUAGES = ("en", "pt")
 VARIABLE = "BPENGINE_LANG"
-_chosen: list[str] = []  # the language that was set; empty before one is
+_chosen: list[str] = []  # the language that was set; empty before that
 
 
 def code(text: str) -> str | None:
@@ -26,7 +26,7 @@ def code(text: str) -> str | None:
 
 
 def current() -> str:
-    """Return the language that is set: the one chosen, else that of BPENGINE_LANG, else English."""
+    """Return the language that is set: the chosen one, else that of BPENGINE_LANG, else English."""
     return _chosen[0] if _chosen else code(os.environ.get(VARIABLE, "")) or LANGUAGES[0]
 
 
@@ -43,7 +43,7 @@ def choose(one: str | None) -> None:
 def of_locale(environment: Mapping[str, str]) -> str:
     """Return the language of a process's locale, as gettext finds it: LC_ALL, LC_MESSAGES, LANG; LANGUAGE before them.
 
-    LANGUAGE is a list, and does not count where the locale is "C". Of other languages, and where nothing is set: English.
+    LANGUAGE is a list, and is ignored where the locale is "C". For other languages, and where nothing is set: English.
     """
     locale = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "C")
     plain = locale.partition(".")[0] in ("C", "POSIX")
@@ -52,7 +52,7 @@ def of_locale(environment: Mapping[str, str]) -> str:
 
 
 def localized(text: str) -> str:
-    """Return an English sentence of the engine in the language that is set; other text comes back as it is."""
+    """Return an English sentence of the engine in the language that is set; other text unchanged."""
     if not text or current() == LANGUAGES[0]:
         return text
     from bpengine.i18n.catalogue.catalogue import catalogue
@@ -73,7 +73,7 @@ def in_each_language(text: str) -> dict[str, str]:
 
 
 def whole_sentence(text: str) -> str | None:
-    """Return the translation of a text that is one sentence of the catalogue; None where it is none, or more than one."""
+    """Return the translation of a text that is one sentence of the catalogue; None for any other text."""
     if current() == LANGUAGES[0]:
         return text
     from bpengine.i18n.catalogue.catalogue import catalogue
@@ -82,7 +82,7 @@ def whole_sentence(text: str) -> str | None:
 
 
 def column_head(name: str) -> str:
-    """Return the head of a table's column in the language that is set; of a name that the engine does not know, the name.
+    """Return the head of a table's column in the language that is set; for an unknown name, the name itself.
 
     >>> from bpengine.i18n.language import column_head
     >>> column_head("learning_rate")

@@ -1,4 +1,4 @@
-"""Texts in English and Brazilian Portuguese, by key, and numbers as they stand in texts."""
+"""Texts in English and Brazilian Portuguese, by key, and numbers formatted for texts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def translator(lang: str, more: Mapping[str, tuple[str, str]] | None = None) -> 
 
 
 def translated_rule(stopped_by: str, translate: Translate) -> str:
-    """Return in a language what `History.stopped_by` says in English; a rule that is not known here stays as it is."""
+    """Return the text of `History.stopped_by` in a language; an unknown rule stays unchanged."""
     for key, (english, _) in RULES.items():
         pattern = re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(english))
         if match := re.fullmatch(pattern, stopped_by):
@@ -47,11 +47,11 @@ def format_number(value: float, digits: int = 10) -> str:
 
 
 def format_factor(value: float, digits: int = 10) -> str:
-    """Return a number as the second factor of a product: in brackets when it has a sign."""
+    """Return a number as the second factor of a product: in brackets if it has a sign."""
     text = format_number(value, digits)
     return f"({text})" if text.startswith("-") else text
 
 
 def indented_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table of numbers, as they stand in a text."""
+    """Return the lines of a table of numbers, indented for a text."""
     return [f"  {line}" for line in text_table(heads, rows, str.rjust)]

@@ -1,8 +1,8 @@
-"""Operands of products in bfloat16: each array that a product reads is written a second time, in two bytes, by what makes it.
+"""Operands of products in bfloat16: each array that a product reads is also stored in two bytes, where it is computed.
 
-An activation leaves its pass twice, a weight leaves its update twice, and the head rounds the rows that it takes. So a product
-reads half the bytes, and the sums, updates and master weights stay float32. A weight's copy is a state that no user sees: a
-kernel before a run makes it, and the last launch of each step renews it. NumPy has no such dtype: copies are "u2", as bits.
+A pass stores an activation twice, an update stores a weight twice, and the head rounds the rows that it gathers. So a product
+reads half the bytes, and the sums, updates and master weights stay float32. A weight's copy is a hidden state: a kernel before
+a run creates it, and the last launch of each step updates it. NumPy has no such dtype: copies are bits of dtype "u2".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from bpengine_steps.ir import HostArray, Path, RecordedStep, StepGraph, StepNode, needed
 
 ROUND = "bfloat16"  # the operation
-COPY = "bfloat16 of"  # the first word of the path of a copy in the state; the path of what it is a copy of follows
+COPY = "bfloat16 of"  # the first word of the path of a copy in the state; the path of the original follows
 BITS = np.dtype("u2")
 
 
@@ -69,14 +69,14 @@ class _Rounding:
         return self._graph.add(node.op, inputs, node.shape, node.dtype, node.info)
 
     def _operand(self, node: StepNode) -> StepNode:
-        """Return a product's operand, or the look at one, in bfloat16."""
+        """Return a product's operand, or a view of one, in bfloat16."""
         copy = self._copy(node.base)
         return copy if node.op != "view" else self._graph.add("view", [copy], node.shape, BITS, node.info)
 
     def _copy(self, node: StepNode) -> StepNode:
         if node.op == "constant":
             return self._graph.constant(rounded(np.asarray(node.info, np.float32)))
-        if node.op == "concat":  # of parts that leave their passes rounded
+        if node.op == "concat":  # concatenated from parts that are stored rounded
             return self._graph.add("concat", [self._operand(part) for part in node.inputs], node.shape, BITS, node.info)
         if node.op != "input":
             return self._round(node)

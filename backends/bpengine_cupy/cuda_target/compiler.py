@@ -1,4 +1,4 @@
-"""CUDA C to machine code by NVRTC, which needs no driver and no device; what was compiled is kept on disk."""
+"""CUDA C to machine code by NVRTC, which needs no driver and no device; compiled code is kept on disk."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pathlib import Path
 from bpengine_steps.disk import user_cache
 
 PRELUDE = Path(__file__).with_name("prelude.cuh")
-# no contraction, and denormals are zero: algebra in float32 is then equal to the bit with NumPy's epochs
+# no contraction, and denormals are zero: then algebra in float32 has the same bits as in NumPy's compiled epochs
 OPTIONS = ("-std=c++17", "-ftz=true", "-fmad=false", "--ptxas-options=-v")
 
 
 class CudaCompileError(Exception):
-    """What NVRTC said."""
+    """An error message of NVRTC."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel takes: registers of a thread, bytes of shared memory, and bytes spilled to memory."""
+    """The resources of one kernel: registers of a thread, bytes of shared memory, and bytes spilled to memory."""
 
     registers: int
     shared: int
@@ -29,7 +29,7 @@ class Resources:
 
 
 def full_source(source: str) -> str:
-    """Return generated text behind what it stands on."""
+    """Return generated text after its common definitions."""
     return PRELUDE.read_text() + source
 
 
@@ -44,7 +44,7 @@ def compile_cuda(source: str, arch: int = 90, *, ptx: bool = False) -> tuple[byt
 def compile_text(
     text: str, options: Sequence[str], arch: int, *, ptx: bool = False, name: str = "step.cu"
 ) -> tuple[bytes, str]:
-    """Return any CUDA C compiled, and the log, which calls it by `name`; see `compile_cuda`."""
+    """Return any CUDA C compiled, and the log, in which it is called `name`; see `compile_cuda`."""
     from cupy_backends.cuda.libs import nvrtc
 
     program = nvrtc.createProgram(text, name, (), ())
@@ -60,7 +60,7 @@ def compile_text(
 
 
 def cubin(source: str, arch: int) -> bytes:
-    """Return the cubin of generated text, from disk where it was compiled before."""
+    """Return the cubin of generated text, from disk if it was compiled before."""
     key = _key(source, arch)
     binary = user_cache("cuda").get(key)
     if binary is None:
@@ -70,12 +70,12 @@ def cubin(source: str, arch: int) -> bytes:
 
 
 def compiled_before(source: str, arch: int) -> bool:
-    """Say whether the cubin lies on disk."""
+    """Tell whether the cubin is on disk."""
     return user_cache("cuda").has(_key(source, arch))
 
 
 def resources(log: str) -> dict[str, Resources]:
-    """Read from the compiler's log what each kernel takes."""
+    """Read the resources of each kernel from the compiler's log."""
     by_kernel: dict[str, Resources] = {}
     name, spilled = "", 0
     for line in log.splitlines():

@@ -1,6 +1,6 @@
-"""The few calls that touch a GPU. `Driver` is what a program needs; `CupyDriver` gives it through CuPy.
+"""The few calls that use a GPU. `Driver` is the interface for a program; `CupyDriver` implements it with CuPy.
 
-Tests give it on the CPU, with the same kernels compiled by a C++ compiler, and raise for what a capture forbids.
+Tests implement it on the CPU, with the same kernels compiled by a C++ compiler, and raise for calls that a capture forbids.
 """
 
 from __future__ import annotations
@@ -63,80 +63,80 @@ class CudaModule(Protocol):
 
 
 class Driver(Protocol):
-    """A device with two streams, and one for copies. Addresses are numbers; kernels get the memory's and the run's."""
+    """A device with two streams, and one for copies. Addresses are numbers; kernels get those of the memory and of the run."""
 
     @property
     def turn(self) -> AbstractContextManager[Any]:
-        """Held by the thread that puts calls into the streams: those of another would become a part of its graph."""
+        """A lock held by the thread that launches calls: calls of another thread would become a part of its graph."""
 
     def begin(self) -> None:
-        """Wait for whatever others have put into other streams."""
+        """Wait for work that others have launched in other streams."""
 
     def empty(self, size: int) -> Array:
-        """Return so many bytes of the device, on a boundary of 256; raise MemoryError where they are not free."""
+        """Allocate so many bytes of the device, aligned to 256; raise MemoryError where they are not free."""
 
     def upload(self, array: HostArray) -> Array:
         """Copy an array to the device."""
 
     def download(self, array: Array) -> HostArray:
-        """Copy an array from the device once all that was put into the streams has run."""
+        """Copy an array from the device after all launched work has finished."""
 
     def address(self, array: Array) -> int:
-        """Return where an array begins."""
+        """Return the address of an array."""
 
     def copy(self, to: int, source: int, size: int) -> None:
-        """Put a copy within the device into the first stream."""
+        """Launch a copy within the device in the first stream."""
 
     def kernels(self, source: str) -> Mapping[str, Launchable]:
-        """Load generated text; the kernels by name."""
+        """Load generated text; return the kernels by name."""
 
     def known(self, source: str) -> bool:
-        """Say whether generated text was compiled before."""
+        """Tell whether generated text was compiled before."""
 
     def product(self, product: MatrixProduct, base: int) -> DescribedProduct:
         """Describe a product and choose its algorithm."""
 
     def call(self, call: StepCall, launchable: Launchable, memory: int, run: int) -> None:
-        """Put a kernel, or a described product, into its stream."""
+        """Launch a kernel, or a described product, in its stream."""
 
     def fork(self) -> None:
-        """Let the second stream wait for the first."""
+        """Make the second stream wait for the first."""
 
     def join(self) -> None:
-        """Let the first stream wait for the second."""
+        """Make the first stream wait for the second."""
 
     def capture(self, work: Callable[[], None]) -> CudaGraph:
-        """Return a graph of the calls that `work` makes, none of which runs."""
+        """Return a graph of the calls of `work`, without running them."""
 
     def replay(self, graph: CudaGraph) -> None:
-        """Put a graph into the first stream."""
+        """Launch a graph in the first stream."""
 
     def look(self, address: int) -> Look:
-        """Put a copy of 8 bytes to the host into the first stream; the result waits for it and says whether they are not 0."""
+        """Launch a copy of 8 bytes to the host in the first stream; a call of the result waits and tells if any is not 0."""
 
     def free(self) -> int:
-        """Return the bytes of the device that may still be taken."""
+        """Return the bytes of the device that can still be allocated."""
 
     def pinned(self, size: int) -> HostArray:
-        """Return so many bytes of page-locked memory of the host."""
+        """Allocate so many bytes of page-locked memory of the host."""
 
     def send(self, pairs: Sequence[tuple[int, HostArray]], behind: CudaEvent | None) -> CudaEvent:
-        """Put copies of page-locked arrays to addresses into the copies' stream, `behind` a mark unless that is None.
+        """Launch copies of page-locked arrays to addresses in the copies' stream, after the mark `behind` unless that is None.
 
-        Return what `after` and `finish` wait for.
+        Return the object for which `after` and `finish` wait.
         """
 
     def after(self, sent: CudaEvent) -> None:
-        """Let the first stream wait for copies."""
+        """Make the first stream wait for copies."""
 
     def mark(self) -> CudaEvent:
-        """Return what `send` may wait for: all that is in the first stream by now."""
+        """Return a mark for which `send` can wait: all present work of the first stream."""
 
     def finish(self, sent: CudaEvent) -> None:
-        """Wait for copies; any thread may."""
+        """Wait for copies; any thread may call this."""
 
     def between(self, work: Callable[[], None]) -> None:
-        """Do what no graph holds, on arrays of the device, with the first stream as the current one."""
+        """Run work that a graph cannot hold, on arrays of the device, with the first stream as the current one."""
 
     def wait(self) -> None:
         """Wait for the first stream."""
@@ -157,7 +157,8 @@ class CupyDriver:
         self._workspaces = [cupy.empty(WORKSPACE, cupy.uint8) for _ in range(2)]
         self._lt = CublasLt(load_library(cupy.cuda.runtime.runtimeGetVersion() // 1000)).open()
         name = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode().replace(" ", "-")
-        folder = cache_folder("cuda-algorithms")  # apart from what may be made again: another choice gives other bits
+        # separate from caches that may be emptied: another choice gives other bits
+        folder = cache_folder("cuda-algorithms")
         self._chosen = ChosenAlgorithms(folder and folder / f"{name}-cublaslt-{self._lt.version}")
 
     def begin(self) -> None:
@@ -213,7 +214,7 @@ class CupyDriver:
         return described
 
     def _seconds(self, work: Callable[[], None]) -> float:
-        """Time some work in the first stream: the least of three runs, after one that loads what it needs."""
+        """Time some work in the first stream: the shortest of three runs, after one that loads its code."""
         stream, times = self._streams[0], []
         for _ in range(4):
             begin, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
@@ -243,7 +244,7 @@ class CupyDriver:
         then.wait_event(self._event(first))
 
     def capture(self, work: Callable[[], None]) -> CudaGraph:
-        """See `Driver`. Garbage is not collected meanwhile: freeing an array may not be captured."""
+        """See `Driver`. The garbage collector is off meanwhile, since freeing an array must not be captured."""
         stream, collecting = self._streams[0], gc.isenabled()
         gc.disable()
         try:

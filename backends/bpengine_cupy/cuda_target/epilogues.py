@@ -1,11 +1,11 @@
-"""Products that do what follows them: cuBLASLt's epilogues, where a step's passes have their form.
+"""Products that include the operations after them: cuBLASLt's epilogues, where a step's passes have their form.
 
     y = max(x w + b, 0)           "relu_bias", or "relu_aux_bias" where the backward needs [y > 0]: a mask, one bit per element
     dx = (dy w') * [y > 0]        "drelu", or "drelu_bgrad" where dx is summed over the rows: the bias gradient
 
-What a product leaves beside its result are "side" nodes: "mask" and "bias_gradient". A pass less for each hidden layer and
-direction. Off by default: on an H200 every network was slower with them, and relu dropped NaN in tf32, which a loss that is
-not finite would hide (bench/results/2026-11-27-nvidia-h200-prototype). In bfloat16 they gain nothing: the pass that
+Second results of a product are "side" nodes: "mask" and "bias_gradient". They save a pass for each hidden layer and
+direction. Off by default: on an H200 every network was slower with them, and relu dropped NaN in tf32, which would hide
+a loss that is not finite (bench/results/2026-11-27-nvidia-h200-prototype). In bfloat16 they gain nothing: the pass that
 rounds is needed anyway.
 Source: NVIDIA, "cuBLAS Library", cublasLtEpilogue_t.
 """
@@ -20,7 +20,7 @@ import numpy as np
 from bpengine_steps.ir import DType, RecordedStep, StepGraph, StepNode, needed
 
 MASK, BIAS_GRADIENT = "mask", "bias_gradient"
-PITCH = 128  # bits: what the distance between two rows of a mask must be a multiple of
+PITCH = 128  # bits: the distance between two rows of a mask must be a multiple of this
 
 
 def mask_pitch(columns: int) -> int:
@@ -29,13 +29,13 @@ def mask_pitch(columns: int) -> int:
 
 
 def with_epilogues(step: RecordedStep) -> RecordedStep:
-    """Return a lowered step whose products take over bias, relu, and their backward."""
+    """Return a lowered step whose products include bias, relu, and their backward."""
     return _Rewriting(step, _found(step)).step
 
 
 @dataclass
 class _Forms:
-    """What has the form of an epilogue, by the number of the node that the product will make in its place."""
+    """Nodes with the form of an epilogue, by the number of the node that the product will replace."""
 
     forward: dict[int, tuple[StepNode, StepNode]] = field(default_factory=dict)  # y: the product and the bias
     backward: dict[int, tuple[StepNode, StepNode]] = field(default_factory=dict)  # dx: the product and y
@@ -48,7 +48,7 @@ class _Forms:
 
     @property
     def summed(self) -> set[int]:
-        """The gradients whose sum over the rows is taken."""
+        """The gradients whose sum over the rows is computed."""
         return {dx.number for dx in self.sums.values()}
 
 
@@ -59,7 +59,7 @@ def _found(step: RecordedStep) -> _Forms:
         for operand in node.inputs:
             users[operand.number].append(node)
     for node in step.outputs:
-        users[node.number].append(node)  # an output is needed as it is
+        users[node.number].append(node)  # an output of the step is needed itself
     products = [node for node in nodes if node.op == "matmul" and len(node.shape) == 2]
     for product in products:
         _find_forward(product, users, forms)
@@ -69,7 +69,7 @@ def _found(step: RecordedStep) -> _Forms:
 
 
 def _find_forward(product: StepNode, users: dict[int, list[StepNode]], forms: _Forms) -> None:
-    """Note y = max(product + bias, 0)."""
+    """Find y = max(product + bias, 0)."""
     z = _only(users[product.number], "add")
     bias = z and _other(z, product)
     if z is None or bias is None or bias.op != "input" or bias.shape != product.shape[1:] or z.shape != product.shape:
@@ -80,7 +80,7 @@ def _find_forward(product: StepNode, users: dict[int, list[StepNode]], forms: _F
 
 
 def _find_backward(product: StepNode, users: dict[int, list[StepNode]], forms: _Forms) -> None:
-    """Note dx = product * [y > 0], y being the output of such a layer, and its sum over the rows."""
+    """Find dx = product * [y > 0], with y the output of such a layer, and its sum over the rows."""
     dx = _only(users[product.number], "multiply")
     mask = dx and _other(dx, product)
     if dx is None or mask is None or (mask.op, mask.info) != ("ufunc", "cast"):

@@ -75,7 +75,7 @@ TYPES = ("f4", "f8", "i4", "i8", "u4", "u8", "u1", "b1")
 
 
 def inline(ufunc: str, kind: str, operands: str) -> bool:
-    """Say whether generated CUDA computes a ufunc, for results and first operand of these dtype kinds."""
+    """Tell whether generated CUDA computes a ufunc, for results and first operand of these dtype kinds."""
     if ufunc == "invert":
         return kind in "bui"
     if ufunc == "absolute":
@@ -86,22 +86,22 @@ def inline(ufunc: str, kind: str, operands: str) -> bool:
 
 
 def elementwise(node: StepNode) -> bool:
-    """Say whether the node is computed element by element inside a pass."""
+    """Tell whether the node is computed element by element inside a pass."""
     return node.op == "ufunc" and inline(node.info, node.dtype.kind, node.inputs[0].dtype.kind) and typed(node)
 
 
 def typed(node: StepNode) -> bool:
-    """Say whether CUDA has a type for the node's and its operands' elements; bfloat16 is for products alone."""
+    """Tell whether CUDA has a type for the elements of the node and its operands; bfloat16 is for products only."""
     return node.info == ROUND or all(n.dtype.str[1:] in TYPES for n in (node, *node.inputs))
 
 
 def c_type(dtype: DType) -> str:
-    """Return the name that prelude.cuh gives a dtype: "f4", "i8", "b1" ..."""
+    """Return the name of a dtype in prelude.cuh: "f4", "i8", "b1" ..."""
     return dtype.str[1:]
 
 
 def expression(node: StepNode, operands: list[str]) -> str:
-    """Return the node's value in CUDA C, of its own type."""
+    """Return the node's value in CUDA C, in the node's type."""
     template = EXPRESSIONS.get(node.info, "")
     if node.info == "invert":
         template = "!{0}" if node.dtype.kind == "b" else "~{0}"
@@ -129,5 +129,5 @@ def literal(value: np.generic) -> str:
 
 
 def identity(ufunc: str, kind: str) -> str:
-    """Return the number that changes nothing in a reduction."""
+    """Return the identity element of a reduction."""
     return f"{kind}({IDENTITY[ufunc]})"

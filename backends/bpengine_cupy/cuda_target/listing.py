@@ -1,4 +1,4 @@
-"""A step's CUDA program for reading: each call with what it moves and computes, what its kernel takes, and the text itself."""
+"""A step's CUDA program for reading: each call with its bytes, operations and resources, and the source text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATES: Final = {"f4": 67e12, "f8": 67e12}
 
 @dataclass(frozen=True)
 class _Unknown:
-    """What is not known of a kernel; see `Resources`."""
+    """Unknown resources of a kernel; see `Resources`."""
 
     registers: None = None
     shared: None = None
@@ -68,7 +68,7 @@ def _call(text: CudaText, call: StepCall, taken: Resources | _Unknown) -> Progra
 
 
 def _form(call: StepCall) -> str:
-    """Return what kind of call it is: of the three forms of a pass, a product, or the step's beginning and end."""
+    """Return the kind of a call: one of the three forms of a pass, a product, or the step's beginning or end."""
     groups = call.stage.groups
     if call.product is not None:
         return "product, beside" if call.beside else "product"
@@ -82,7 +82,7 @@ def _form(call: StepCall) -> str:
 
 
 def _work(call: StepCall) -> str:
-    """Say in a few words what is done."""
+    """Describe a call in a few words."""
     if call.product is not None:
         shape = call.product
         forms = "".join("t" if operand.transposed else "n" for operand in (shape.b, shape.a))
@@ -115,7 +115,7 @@ def _operations(node: StepNode) -> int:
 
 
 def _reads(text: CudaText, groups: Iterable[FusionGroup]) -> dict[int, int]:
-    """Return the bytes of each array in memory that these groups read and do not make."""
+    """Return the bytes of each array in memory that these groups read and do not compute."""
     groups = list(groups)
     own = set().union(*(group.own for group in groups)) if groups else set()
     return {
@@ -127,7 +127,7 @@ def _reads(text: CudaText, groups: Iterable[FusionGroup]) -> dict[int, int]:
 
 
 def _writes(text: CudaText, groups: Iterable[FusionGroup]) -> dict[int, int]:
-    """Return the bytes of each array that these groups leave in memory."""
+    """Return the bytes of each array that these groups store in memory."""
     return {node.number: node.size * node.dtype.itemsize for node in _stored(text, groups)}
 
 

@@ -1,4 +1,4 @@
-"""Which of its three forms a pass has on a GPU."""
+"""The form of a pass on a GPU, one of three."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bpengine_steps.ir import FusionGroup, axes
 
 
 def form(group: FusionGroup) -> Literal["rows", "columns", "flat"]:
-    """Say whether a pass looks at a row as a whole, sums columns, or does neither."""
+    """Return whether a pass handles whole rows, sums columns, or does neither."""
     small = [n for n in group.nodes if n.op == "reduce" or (n.op in ("ufunc", "finish") and len(axes(n.shape)) < 2)]
     sums = {n.info[1] for n in group.nodes if n.op == "partial"}
     if len(group.shape) == 2 and (small or sums == {"first", "all"}):
@@ -18,7 +18,7 @@ def form(group: FusionGroup) -> Literal["rows", "columns", "flat"]:
 
 
 def flat_call(groups: Sequence[FusionGroup]) -> bool:
-    """Say whether groups may be one call: threads go over elements, blocks of its own for each."""
+    """Tell whether groups may be one call: threads over elements, with separate blocks for each group."""
     return all(g.kind in ("tail", "copy") or _joining(g) or (g.kind == "pass" and form(g) == "flat") for g in groups)
 
 

@@ -1,4 +1,4 @@
-"""Program: a step written as CUDA C for one signature, bound to a device's memory, run in captured windows."""
+"""Program: a step written as CUDA C for one signature, bound to a device's memory, run as captured windows of steps."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from bpengine_cupy.cuda_target.driver import Driver, Launchable, Look
 from bpengine_cupy.cuda_target.staging import MIB, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
-AHEAD = 2  # windows that may wait in the stream
+AHEAD = 2  # the most windows that wait in the stream
 RUN = np.dtype(  # `struct Run` of prelude.cuh
     [(name, "i8") for name in ("next", "stop", "now", "live", "steps")]
     + [("data", "u8", SLOTS), ("order", "u8"), ("lr", "u8"), ("report", "u8", SLOTS)]
 )
-STOP = 8  # the place of `stop` in it
-WORD = 16  # bytes: rows are taken in words of up to so many
-MOST_ROWS = 2**31 - 1  # row numbers travel as 32-bit integers
+STOP = 8  # the offset of `stop` in it
+WORD = 16  # bytes: rows are gathered in words of at most this size
+MOST_ROWS = 2**31 - 1  # row numbers are sent as 32-bit integers
 
 
 class CudaProgram:
-    """A step for one signature. Compiles and takes memory when it is first needed."""
+    """A step for one signature. It compiles and allocates memory on first use."""
 
     def __init__(self, text: CudaText, driver: Driver) -> None:
         self.plan, self.text, self._driver = text.plan, text, driver
@@ -54,7 +54,7 @@ class CudaProgram:
         return 0 if self._made or self._driver.known(self.text.source) else 1
 
     def compile(self) -> None:
-        """Load the kernels, take memory, bring the constants there, and choose the products' algorithms."""
+        """Load the kernels, allocate memory, copy the constants there, and choose the products' algorithms."""
         with self._driver.turn:
             if not self._made:
                 self._compile()
@@ -74,7 +74,7 @@ class CudaProgram:
         self._try_once()
 
     def _try_once(self) -> None:
-        """Run the calls of a step that changes nothing: what is loaded at a first call must not be loaded in a capture."""
+        """Run the calls of a step that changes nothing: libraries load code at first calls, which a capture does not allow."""
         self._reset(np.zeros(1, RUN))
         for number, part in enumerate(self._parts):
             if self.text.calls[part.start].outside is None:
@@ -82,7 +82,7 @@ class CudaProgram:
         self._driver.wait()
 
     def _arena(self) -> Array:
-        """Take the program's memory; raise BackendUnavailable, saying which batch would fit, where it is not free."""
+        """Allocate the program's memory; if it is not free, raise BackendUnavailable that says which batch would fit."""
         size = self.plan.memory.size
         try:
             return self._driver.empty(size)
@@ -95,14 +95,14 @@ class CudaProgram:
             ) from None
 
     def _launchable(self, call: StepCall, kernels: Mapping[str, Launchable], base: int) -> Launchable:
-        """Return what the driver launches for a call, or the function outside of the program."""
+        """Return the object that the driver launches for a call, or the function outside of the program."""
         if call.outside is not None:
             function: Launchable = call.outside.info
             return function
         return kernels[call.name] if call.product is None else self._driver.product(call.product, base)
 
     def pieces(self) -> Pieces:
-        """Compile what is missing, in one piece."""
+        """Compile the missing text, in one piece."""
         self.compile()
         yield None
 
@@ -115,7 +115,7 @@ class CudaProgram:
     def bind(
         self, state: State, data: tuple[Array, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[State, dict[str, HostArray]]]:
-        """Return what runs the steps. Nothing is put into the streams before, so the thread that calls it has its turn."""
+        """Return a function that runs the steps. Nothing is launched before it is called: its call holds the driver's lock."""
         if max(map(len, data), default=0) > MOST_ROWS:
             raise Untraceable(f"more than {MOST_ROWS} rows")
         self.compile()
@@ -135,14 +135,15 @@ class CudaProgram:
         pairs = [(node, leaf_at[path]) for path, node in plan.step.inputs.items() if path in leaf_at]
         if order is None:
             pairs += zip(plan.step.rows, data, strict=True)
-        # what a run takes in any case comes before rows, which make do with what is left
+        # memory that a run needs in any case is allocated before rows, which use what is left
         new_arrays = self._room_of_changed()
         reported = {k: driver.empty(len(lr) * n.size * n.dtype.itemsize) for k, n in plan.step.reports.items()}
         staged, data = self._placed(data, order)
         order = staged.order if staged else order
         data = tuple(rows if driver.address(rows) % WORD == 0 else rows.copy() for rows in data)
         brought = self._bring_arrays(pairs)
-        held = [*self._start(data, order, lr, reported), *brought, *data]  # the device reads from them until the end
+        # the device reads these arrays until the end of the run
+        held = [*self._start(data, order, lr, reported), *brought, *data]
         self._drive(len(lr), staged)
         done = int(driver.download(self._run).view(RUN)["next"][0])
         held.clear()
@@ -152,7 +153,7 @@ class CudaProgram:
 
     @contextmanager
     def _room_for(self, lr: HostArray, order: HostArray | None) -> Iterator[None]:
-        """Say what a run takes beside the program's own memory, where that is not free."""
+        """Raise an error that names the memory of a run besides the program's own, where that is not free."""
         try:
             yield
         except MemoryError:
@@ -167,7 +168,7 @@ class CudaProgram:
             ) from None
 
     def _cure(self, room: int) -> str:
-        """Say which batch a program fits with into so many bytes."""
+        """Return a sentence that says with which batch the program fits into so many bytes."""
         step, memory = self.plan.step, self.plan.memory
         batch = max((n.shape[0] for n in step.rows if n.shape), default=0)
         fits = min(batch * max(room - self._lasting, 0) // max(memory.size - self._lasting, 1), batch - 1)
@@ -179,7 +180,7 @@ class CudaProgram:
         return self.plan.memory.state_size + sum(value.nbytes for value in self.plan.memory.constants.values())
 
     def _placed(self, data: tuple[Array, ...], order: HostArray | None) -> tuple[StagedRows | None, tuple[Array, ...]]:
-        """Return the rows on the device: arrays that lie there, or what brings those that do not fit, and its rings."""
+        """Return the rows on the device: arrays there, or the object that copies rows that do not fit, and its rings."""
         placement = next((a.placement for a in data if isinstance(a, HostRows)), None)
         if placement is None or order is None:
             return None, data
@@ -212,12 +213,12 @@ class CudaProgram:
 
     def _bring(self, place: int, array: Array, size: int) -> None:
         self._driver.copy(self._driver.address(self._memory) + place, self._driver.address(array), size)
-        self._driver.wait()  # the array may be gone when the stream comes to it
+        self._driver.wait()  # the array may be freed before the stream reads it
 
     def _bring_arrays(self, pairs: list[tuple[StepNode, Array]]) -> list[Array]:
-        """Put copies of arrays into the stream; return what must be held until they have run."""
+        """Launch copies of arrays; return the objects that must be kept until they have finished."""
         held = [array if array.flags.c_contiguous else array.copy(order="C") for _, array in pairs]
-        self._driver.begin()  # what made them may still run
+        self._driver.begin()  # the work that computes them may still be running
         base, places = self._driver.address(self._memory), self.plan.memory.places
         for (node, _), array in zip(pairs, held, strict=True):
             self._driver.copy(base + places[node.number], self._driver.address(array), node.size * node.dtype.itemsize)
@@ -228,7 +229,7 @@ class CudaProgram:
     def _start(
         self, data: tuple[Array, ...], order: HostArray | None, lr: HostArray, reports: Mapping[str, Array]
     ) -> list[Array]:
-        """Tell the kernels where this run's arrays lie; return what must be held until it ends."""
+        """Write the addresses of this run's arrays for the kernels; return the objects that must be kept until it ends."""
         driver = self._driver
         rates = driver.upload(lr)
         numbers = None if order is None else driver.upload(order.astype(np.int32, copy=False))
@@ -240,13 +241,13 @@ class CudaProgram:
         return [rates, numbers, self._reset(run)]
 
     def _reset(self, run: HostArray) -> Array:
-        """Put a new place in a run into the stream; return what must be held until it is there."""
+        """Launch the copy of a new position in a run; return the object that must be kept until it has arrived."""
         raw = self._driver.upload(run.view(np.uint8))
         self._driver.copy(self._driver.address(self._run), self._driver.address(raw), RUN.itemsize)
         return raw
 
     def _drive(self, steps: int, staged: StagedRows | None = None) -> None:
-        """Run windows, the longest first; a halt is seen some windows late, and steps beyond it change nothing."""
+        """Run windows, the longest first; a halt is detected some windows late, and steps after it change nothing."""
         looks: list[Look] = []
         try:
             with closing(staged.pieces() if staged else _whole(steps)) as pieces:
@@ -257,11 +258,11 @@ class CudaProgram:
                     looks.append(self._driver.look(self._driver.address(self._run) + STOP))
                     if staged:
                         staged.advance()
-        finally:  # also on Ctrl-C: what is in the stream still writes into arrays that are given back on leaving
+        finally:  # also on Ctrl-C: launched work still writes into arrays that are returned on leaving
             self._driver.wait()
 
     def _window(self, steps: int) -> None:
-        """Run steps: the calls of each part of them as one graph, what is outside of the program between the parts."""
+        """Run steps: the calls of each part as one graph, and functions outside of the program between the parts."""
         for number, part in enumerate(self._parts):
             if self.text.calls[part.start].outside is None:
                 self._graph(steps, number)
@@ -272,7 +273,7 @@ class CudaProgram:
         if not self._call_by_call and (steps, number) not in self._graphs:
             try:
                 self._graphs[steps, number] = self._driver.capture(lambda: self._steps(steps, number))
-            except Exception as error:  # whatever a driver may raise: the calls run without a graph
+            except Exception as error:  # whatever a driver may raise: the calls are then run without a graph
                 self._call_by_call = True
                 warnings.warn(
                     localized(f"no CUDA graph of the training step, which runs call by call: {error!r}"), stacklevel=2
@@ -297,16 +298,16 @@ class CudaProgram:
                     driver.join()
                     forked = False
                 driver.call(call, launchable, memory, run)
-            if forked:  # a product beside the others is the last call before one that is outside of the program
+            if forked:  # a product on the second stream is the last call before one that is outside of the program
                 driver.join()
 
     def _outside(self, number: int) -> None:
-        """Call what is outside of the program: between GPUs on the stream, else on the host, unless the run has halted."""
+        """Call a function outside of the program: between GPUs on the stream, else on the host, unless the run has halted."""
         driver, node, function = self._driver, self.text.calls[number].outside, self._made[number]
-        assert node is not None  # such a call has one
+        assert node is not None  # such a call has one node
         x, result = self._array(node.inputs[0]), self._array(node)
         if isinstance(function, DeviceFunction):
-            # All processes come here equally often, also in steps behind a halt: these exchange what nobody reads.
+            # All processes call this equally often, also in steps after a halt, whose exchanged values are not used.
             driver.between(lambda: function.function(x, result))
         elif driver.download(self._run).view(RUN)["live"][0]:
             summed: HostArray = np.empty(node.shape, node.dtype)
@@ -320,13 +321,13 @@ class CudaProgram:
 
     @cached_property
     def _extent_of_changed(self) -> tuple[int, int]:
-        """Where what changes begins in the program's memory, and its length in bytes."""
+        """The start and the length in bytes of the changing arrays in the program's memory."""
         ends = [(begin, begin + node.size * node.dtype.itemsize) for _, node, begin in self._changing()]
         first = min((begin for begin, _ in ends), default=0)
         return first, max(1, max((end for _, end in ends), default=first) - first)
 
     def _changing(self) -> Iterator[tuple[Path, StepNode, int]]:
-        """Yield the paths of what a user sees changed, with the arrays and their places."""
+        """Yield the paths of the changed arrays of the visible state, with their nodes and offsets."""
         step, memory = self.plan.step, self.plan.memory
         for path in step.changed:
             if path[0] != COPY:
@@ -334,11 +335,11 @@ class CudaProgram:
                 yield path, node, memory.places[node.number]
 
     def _room_of_changed(self) -> Array:
-        """Take memory for what will have changed: before the run, whose work would be lost if there were none."""
+        """Allocate memory for the changed arrays before the run: without memory afterwards its results would be lost."""
         return self._driver.empty(self._extent_of_changed[1])
 
     def _changed(self, whole: Array) -> dict[Path, Array]:
-        """Return what has changed, in memory of its own, `whole`: the program's may be written by its next run."""
+        """Return the changed arrays in separate memory, `whole`: the program's memory is overwritten by its next run."""
         driver, (first, size) = self._driver, self._extent_of_changed
         driver.copy(driver.address(whole), driver.address(self._memory) + first, size)
         driver.wait()
@@ -355,7 +356,7 @@ def _whole(steps: int) -> Generator[int]:
 
 
 def _parts(calls: Sequence[StepCall]) -> list[range]:
-    """Return the calls that are one graph each, and between them those that are outside of the program."""
+    """Return the lists of calls that form one graph each, and between them the calls outside of the program."""
     parts, start = list[range](), 0
     for number, call in enumerate(calls):
         if call.outside is not None:
@@ -365,7 +366,7 @@ def _parts(calls: Sequence[StepCall]) -> list[range]:
 
 
 def _windows(steps: int, lengths: Sequence[int]) -> list[int]:
-    """Return the windows of a run: as many of the longest as fit, then of the next."""
+    """Return the windows of a run: as many of the longest as fit, then of the next length."""
     windows = []
     for window in lengths:
         count, steps = divmod(steps, window)

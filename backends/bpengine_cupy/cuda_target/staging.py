@@ -1,8 +1,8 @@
-"""Rows that do not fit on the device beside a step's arrays: brought in pieces, the next while one trains.
+"""Rows that do not fit on the device beside a step's arrays: copied in pieces, the next piece while one is in use.
 
-A ring of two pieces lies on the device, and two in page-locked memory of the host. A thread gathers the next piece's rows, a
-stream of its own copies them, and the step's stream waits for the copy before it reads. Row numbers then count places in
-the ring, so the same kernels and graphs run, and give the bits that they give on rows that lie on the device.
+A ring of two pieces is on the device, and two are in page-locked memory of the host. A thread gathers the next piece's rows,
+a separate stream copies them, and the step's stream waits for the copy before it reads. Row numbers are then positions in the
+ring, so the same kernels and graphs run, with the same bits as for rows on the device.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.driver import Driver
 
-PIECE_BYTES = 64 << 20  # of a piece, where there is room for two
+PIECE_BYTES = 64 << 20  # bytes of a piece, where there is room for two
 SLOTS = 2
-RESERVE = 64 << 20  # bytes that stay free where rows are put on the device: for row numbers, reports, cuBLASLt
+RESERVE = 64 << 20  # bytes that stay free where rows are copied to the device: for row numbers, reports, cuBLASLt
 MIB = 1 << 20
 
 
 class HostRows(np.ndarray[Any, np.dtype[Any]]):
-    """Rows of a fit on the host; `placement` says where they are once a program has taken its memory."""
+    """Rows of a fit on the host; `placement` says where they are once a program has allocated its memory."""
 
     placement: Placement | None = None
 
@@ -43,7 +43,7 @@ class HostRows(np.ndarray[Any, np.dtype[Any]]):
 
 
 class Placement:
-    """Where the arrays of a fit lie: decided once, when the first program has its memory."""
+    """The location of a fit's arrays, decided once, when the first program has its memory."""
 
     def __init__(self, rows: tuple[HostRows, ...], driver: Driver) -> None:
         self._rows, self._driver = [array.view(np.ndarray) for array in rows], driver
@@ -51,9 +51,9 @@ class Placement:
         self._decided = False
 
     def settled(self, arena: int) -> tuple[Array, ...] | None:
-        """Return the arrays on the device; None, said once, where they do not fit there.
+        """Return the arrays on the device; None, with one message, where they do not fit there.
 
-        arena: the bytes of the program that is there; the program of a last, smaller batch may take as much again.
+        arena: the bytes of the present program; the program of a last, smaller batch may take as much again.
         """
         if not self._decided:
             size, room = sum(array.nbytes for array in self._rows), self._driver.free()
@@ -71,9 +71,9 @@ class Placement:
 
 
 class StagedRows:
-    """The rows of one run, brought piece by piece.
+    """The rows of one run, copied piece by piece.
 
-    `rings` are the arrays on the device that the run's rows are taken from, `order` (steps, batch) their numbers in these.
+    `rings` are the arrays on the device that hold the run's rows, `order` (steps, batch) their numbers in these.
     """
 
     def __init__(self, driver: Driver, data: Sequence[HostArray], order: HostArray) -> None:
@@ -81,7 +81,7 @@ class StagedRows:
         self._driver, self._data, self._order = driver, [np.asarray(array) for array in data], order
         sizes = [prod(array.shape[1:]) * array.itemsize for array in self._data]
         step_bytes, room = max(batch * sum(sizes), 1), driver.free()
-        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // 4 // step_bytes)  # of a piece
+        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // 4 // step_bytes)  # steps of a piece
         if not self._steps:
             needed, free, fits = _mib(2 * step_bytes), _mib(room), room // 4 // max(sum(sizes), 1)
             raise BackendUnavailable(
@@ -102,13 +102,13 @@ class StagedRows:
                         for slot in range(SLOTS)]  # fmt: skip
         places: HostArray = np.arange(SLOTS * rows, dtype=np.int32).reshape(SLOTS * self._steps, batch)
         self.order = places[np.arange(steps) % len(places)]
-        self._copied: list[Any] = [None] * SLOTS  # by slot: when its copy has arrived
-        self._used: list[Any] = [None] * SLOTS  # by slot: when the steps that read it have run
+        self._copied: list[Any] = [None] * SLOTS  # by slot: the event of its copy
+        self._used: list[Any] = [None] * SLOTS  # by slot: the mark after the steps that read it
         self._coming: Future[int] | None = None  # the piece that is being gathered
         self._thread = ThreadPoolExecutor(1, "bpengine-rows")
 
     def pieces(self) -> Generator[int]:
-        """Yield the steps of each piece, which is there for the calls that are put into the first stream meanwhile."""
+        """Yield the steps of each piece, which is on the device for calls that are launched in the first stream meanwhile."""
         driver, count = self._driver, -(-len(self._order) // self._steps)
         try:
             self._begin(0)
@@ -125,10 +125,10 @@ class StagedRows:
             self._thread.shutdown(cancel_futures=True)
             for copied in self._copied:
                 if copied is not None:
-                    driver.finish(copied)  # else it might still read what is freed
+                    driver.finish(copied)  # otherwise the thread might read freed memory
 
     def advance(self) -> None:
-        """Put the copy of the next piece into its stream, if its rows are gathered: asked while a piece trains."""
+        """Launch the copy of the next piece, if its rows are gathered; called while a piece is in use."""
         if self._coming and self._coming.done():
             self._send()
 
@@ -140,7 +140,7 @@ class StagedRows:
         self._coming = self._thread.submit(self._gather, number)
 
     def _gather(self, number: int) -> int:
-        """Collect a piece's rows in page-locked memory, from which the last copy must have been made."""
+        """Gather a piece's rows in page-locked memory, whose last copy must have finished."""
         slot, numbers = number % SLOTS, self._of(number).reshape(-1)
         if self._copied[slot] is not None:
             self._driver.finish(self._copied[slot])
@@ -151,7 +151,7 @@ class StagedRows:
         return number
 
     def _send(self) -> None:
-        assert self._coming is not None  # whoever calls has begun
+        assert self._coming is not None  # the caller has begun the run
         number, self._coming = self._coming.result(), None
         slot, rows = number % SLOTS, self._of(number).size
         pairs = [(to, memory[slot, :rows]) for to, memory in zip(self._places[slot], self._pinned, strict=True)]

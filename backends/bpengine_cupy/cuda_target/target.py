@@ -13,8 +13,8 @@ from bpengine_cupy.cuda_target.epilogues import with_epilogues
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
-LINES = 264  # lines of partial results at most: two blocks for each multiprocessor of a Hopper GPU
-WIDE = 256  # from this width on a row takes a block of threads
+LINES = 264  # the most lines of partial results: two blocks for each multiprocessor of a Hopper GPU
+WIDE = 256  # from this width on a row needs a block of threads
 
 
 class CudaTarget:
@@ -22,24 +22,25 @@ class CudaTarget:
 
     two_stage_sums = True
     resident = True
-    reuses_operands = False  # a launch's passes run at the same time
-    alignment = 256  # bytes: what cuBLASLt asks for by default
+    reuses_operands = False  # passes of a launch run at the same time
+    alignment = 256  # bytes: cuBLASLt's default requirement
     queues = 2
 
     def __init__(self, precision: str = "float32", *, epilogues: bool = False) -> None:
-        self._rounds = precision == "bfloat16"  # what products read; in the other precisions cuBLASLt rounds, if at all
+        # the dtype that products read; in the other precisions cuBLASLt rounds, if at all
+        self._rounds = precision == "bfloat16"
         self._epilogues = epilogues
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
-        """Do products of one term each in a pass: a launch less."""
+        """Compute products of one term in a pass, which saves a launch."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
-        if node.op == "plus":  # a pass has room for many shards
+        if node.op == "plus":  # a pass can add many shards at once
             return graph.add("ufunc", inputs, node.shape, node.dtype, "add")
         return None
 
     def finished(self, step: RecordedStep) -> RecordedStep:
-        """In bfloat16, let products read copies of their operands; otherwise take epilogues, where they are wanted."""
+        """In bfloat16, make products read copies of their operands; otherwise use epilogues if they are enabled."""
         if self._rounds:
             return with_rounded_operands(step)
         return with_epilogues(step) if self._epilogues else step
@@ -63,25 +64,25 @@ class CudaTarget:
         return max(1, min(-(-rows // (2 if width > WIDE else 8)), LINES))
 
     def elementwise(self, node: StepNode) -> bool:
-        """Say whether the node is computed element by element inside of a pass."""
+        """Tell whether the node is computed element by element inside of a pass."""
         return elementwise(node)
 
     def fuses(self, node: StepNode) -> bool:
-        """Say that all but products and joinings are parts of a pass."""
+        """Return True for all but products and concatenations."""
         return node.op in ("ufunc", "reduce", "partial", "finish")
 
     def fuses_sum(self, node: StepNode) -> bool:
-        """Say whether the node is the first stage of a sum over rows."""
+        """Tell whether the node is the first stage of a sum over rows."""
         return node.op == "partial"
 
     def follows(self, node: StepNode) -> bool:
-        """Say whether the node is a product's operand in bfloat16, which leaves the pass that makes it."""
+        """Tell whether the node is a product's operand in bfloat16, which is stored by the pass that computes it."""
         return node.op == "ufunc" and node.info == ROUND
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
-        """Say whether `node` takes the numbers of `operand`, or of the array it is a view of, from registers.
+        """Tell whether `node` reads the numbers of `operand`, or of the array it is a view of, from registers.
 
-        Numbers of a row join the rows that they come from or go to; so does a reduction over the row.
+        Numbers per row join the rows that they are computed from or used in; so does a reduction over the row.
         """
         producer = operand.base
         if not (elementwise(producer) or producer.op in ("reduce", "finish")) or operand.offset:
@@ -99,26 +100,26 @@ class CudaTarget:
         return of_rows and access(operand, node.shape) == COLUMN
 
     def at_end(self, node: StepNode) -> bool:
-        """Say whether one warp works out this single number in the last launch."""
+        """Tell whether one warp computes this single number in the last launch."""
         return node.size == 1 and (elementwise(node) or node.op == "finish")
 
     def early(self, group: FusionGroup) -> bool:
-        """Say whether a pass can run in the head: each of its threads works out the single numbers it needs by itself."""
+        """Tell whether a pass can run in the head: each of its threads computes the single numbers that it needs itself."""
         if form(group) != "flat" or not all(map(_early, group.nodes)):
             return False
         return all(n.base.size == 1 or n.base.op in ("input", "constant") for n in group.reads)
 
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
-        """Say whether these groups may be one launch: flat ones, that is."""
+        """Tell whether these groups may be one launch, which only flat ones may."""
         return flat_call(groups)
 
     def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
-        """Say whether a thread writes what no other reads: not a product, nor a number of a row, read by all its threads."""
+        """Tell whether no other thread reads what a thread writes: false for products, and for numbers per row."""
         return group.kind == "pass" and not (form(group) == "rows" and len(axes(new.shape)) < 2)
 
 
 def _early(node: StepNode) -> bool:
-    """Say whether a number is known before the step's rows are: from the counter, the rate and constants alone."""
+    """Tell whether a number depends only on the counter, the rate and constants, and not on the step's rows."""
     if node.op == "input":
         return bool(node.info == ("rate",) or node.info[1] == ("counter",))
     return node.op == "constant" or ((elementwise(node) or node.op == "view") and all(map(_early, node.inputs)))

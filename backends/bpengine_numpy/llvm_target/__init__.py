@@ -1,26 +1,26 @@
 """Compiled epochs for the NumPy backend: a step planned once, then run without Python between its kernels.
 
 target           the CPU as a target: what joins a pass, and what NumPy's own loops do
-expressions      which operations are computed inside fused loops, and how they are written
+expressions      the operations that fused loops compute, as LLVM's instructions
 codegen          a pass as code, `loop_text` its instructions
-row_reductions   short rows added up and compared, where a test shows NumPy's bits
+row_reductions   sums and maxima of short rows, where a test shows NumPy's bits
 ufunc_loops      NumPy's own inner loops (matrix products, exp, log ...) by address
-blas_threads     OpenBLAS's, which share the long passes
+blas_threads     OpenBLAS's threads, which share the long passes
 call_table       the calls of a step with the addresses of one run's arrays
 shard_tables     the calls of a shard, and of a loop over shards
 interpreter      runs that table
 rows             passes that take a row at a time
-products         those of few columns, where a test shows NumPy's bits
+products         products of few columns, where a test shows NumPy's bits
 whole_step       networks of a handful of units: the table as one function
-native_functions its functions as LLVM's instructions, `table_layout` their rows
+native_functions the interpreter's functions as LLVM's instructions; `table_layout`: the rows of the table
 executable       a plan compiled, and run
-object_code      instructions to object code, kept on disk and brought into the process by LLVM
-self_test        of NumPy's loops and OpenBLAS's queue, in a process of its own
+object_code      instructions to object code, kept on disk and loaded by LLVM
+self_test        tests of NumPy's loops and OpenBLAS's queue, in a separate process
 
 How a step is recorded and planned, and when it pays to compile, is `bpengine_steps`.
 
-Every number comes out as the kernels on NumPy give it, to the last bit: algebra is exact in IEEE arithmetic, and all
-else is done by the very loops that NumPy runs, in the same order. So nothing depends on when compilation sets in.
+Every number has the bits that the kernels on NumPy give: algebra is exactly rounded in IEEE arithmetic, and everything
+else is done by NumPy's own loops, in the same order. So no result depends on when compilation begins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from bpengine_numpy.llvm_target.executable import Executable
 
 
-COMPILING = Background(FORKS.epoch)  # a fork waits for the piece in hand, whose locks the child would never get back
+COMPILING = Background(FORKS.epoch)  # a fork waits for the running piece, whose locks would stay locked in the child
 
 
 def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
@@ -53,9 +53,9 @@ def compiled_epochs(eager: EagerRun, patience: float) -> CompiledEpochs:
 
 
 def something_kept() -> bool:
-    """Say whether anything was compiled on this machine before, or is by now; a look at the folder, no more.
+    """Tell whether anything has been compiled on this machine, by looking for one file in the cache folder.
 
-    The first name ends the look: a fit asks often, and the names of a full cache take longer to read than an epoch.
+    The first name is enough: a fit calls this often, and reading all names of a full cache takes longer than an epoch.
     """
     folder = user_cache("loops").folder
     if folder is None:
@@ -68,7 +68,7 @@ def something_kept() -> bool:
 
 
 def disk_cache() -> Cache:
-    """Return what is kept on disk, with what was tested on this machine."""
+    """Return the cache of compiled code on disk, with notes on the tests of this machine."""
     from bpengine_steps.disk import LIMIT, Cache
 
     from bpengine_numpy.llvm_target.object_code import loop_cache
@@ -78,14 +78,14 @@ def disk_cache() -> Cache:
 
 
 def compiled_step(step: Step, state: State, signature: Signature, beside: Beside | None = None) -> Executable:
-    """Return a step recorded and planned for the CPU; raise Untraceable where it cannot be.
+    """Return a step recorded and planned for the CPU; raise Untraceable where that is impossible.
 
-    beside: where what only a long fit needs is compiled; else it is compiled before the first step.
+    beside: the background thread for code that only a long fit needs; without it that is compiled before the first step.
     """
     from bpengine_steps.plan import make_plan
     from bpengine_steps.tracing import record
 
-    # imports llvmlite: only once it is needed
+    # imports llvmlite, so only when it is needed
     from bpengine_numpy.llvm_target.executable import Executable
     from bpengine_numpy.llvm_target.target import LlvmTarget
 

@@ -1,7 +1,7 @@
-"""Threads: those of OpenBLAS, lent to passes over memory between its products.
+"""Threads: those of OpenBLAS, used for passes over memory between its products.
 
-Threads of our own would fight with OpenBLAS's for the cores: they go on spinning for a while after each product. So blocks
-of a pass are jobs in the queue that OpenBLAS hands its own products to (see `openblas`).
+Other threads would compete with OpenBLAS's for the cores, since these spin for a while after each product. So blocks of a
+pass are jobs in the queue that OpenBLAS uses for its products (see `openblas`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from bpengine_numpy.llvm_target.interpreter import ITEM, functions
 from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_numpy.llvm_target.self_test.openblas import ARGUMENTS, JOB, NEXT, ROUTINE
 
-LEAST = 2**17  # bytes that a piece of work moves at least: with less, telling another thread takes longer than the work
-GRAIN = 64  # elements: what lies further apart is in different cache lines, which no two threads should write to
+# the least bytes that a piece of work moves: with less, starting another thread takes longer than the work
+LEAST = 2**17
+GRAIN = 64  # elements: two threads should not write to one cache line, so pieces begin at multiples of this
 
 
 class Team(NamedTuple):
-    """Where OpenBLAS's `exec_blas` lies, and how many threads NumPy's products use: 1 where none can be lent."""
+    """The address of OpenBLAS's `exec_blas`, and the number of threads of NumPy's products; 1 where passes cannot use them."""
 
     execute: int
     size: int
 
 
 def team() -> Team:
-    """Return the threads that there are now; someone may have changed their number."""
+    """Return the present team: the number of threads may have been changed."""
     library = openblas.library()
     size = library.threads() if library else 1
     return Team(library.execute, size) if library and size > 1 and not openblas.verdict().queue else Team(0, 1)
@@ -50,7 +51,7 @@ def jobs(calls: Sequence[Sequence[int]], environment: Environment) -> HostArray:
 
 
 def pieces(length: int, moved: int, most: int, grain: int = 1) -> list[tuple[int, int]]:
-    """Cut work that moves so many bytes into at most so many pieces, each (where it begins, a multiple of `grain`; length)."""
+    """Cut work that moves so many bytes into at most so many pieces, each (start, a multiple of `grain`; length)."""
     count = min(most, moved // LEAST)
     within = {length * k // count // grain * grain for k in range(1, count)} - {0}
     return [(first, stop - first) for first, stop in pairwise([0, *sorted(within), length])]

@@ -1,4 +1,4 @@
-"""The call table: a plan's calls with the addresses of one run's arrays, as the interpreter works through it."""
+"""The call table: a plan's calls with the addresses of one run's arrays, which the interpreter runs in order."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _NamedWords:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunArrays:
-    """What one run works on beside the state: the data, its rows by step, the rates, and where reports go."""
+    """The arrays of one run besides the state: the data, its row numbers by step, the rates, and the reports."""
 
     data: tuple[HostArray, ...]
     order: HostArray | None
@@ -65,11 +65,11 @@ class RunArrays:
 
 
 class CallTable:
-    """A step's calls: `table` is what the interpreter runs, `cell` counts steps, `halted` is what it looks at after each.
+    """A step's calls: the interpreter runs `table`, counts steps in `cell`, and reads `halted` after each step.
 
-    It is made for the state's arrays, and for the data where a step sees all rows: most calls know their addresses. A run's
-    order, rates and reports are told by `aim`, before each run. None of these arrays is held between runs; `move` makes the
-    table one for others.
+    The table is made for the state's arrays, and for the data where a step uses all rows: most calls contain their addresses.
+    `aim` writes the addresses of a run's order, rates and reports before each run. None of these arrays is held between runs;
+    `move` writes the addresses of other arrays.
     Raises Untraceable for arrays that the calls cannot take.
     """
 
@@ -89,7 +89,8 @@ class CallTable:
         self._arena = aligned(self._memory.size) if arena is None else arena
         self.cell, self._scratch = np.zeros(1, np.int64), np.zeros(8, np.int64)
         bound = self._bound(state, data)
-        reported = (node.base for node in step.reports.values())  # which the tail reads from memory, constants as well
+        # the tail reads all reports from memory, so constants need memory, too
+        reported = (node.base for node in step.reports.values())
         self._constants = self._memory.constants | {
             node.number: np.ascontiguousarray(node.info) for node in reported if node.op == "constant"
         }
@@ -106,9 +107,9 @@ class CallTable:
             if node.number in self._memory.in_place:
                 self._addresses[node.number] = self._addresses[step.inputs[p].number]
         self._body = [call for group in plan.groups if group.kind != "tail" for call in self._calls(group)]
-        self._own_queues = len(self._queues)  # those behind them are a run's
+        self._own_queues = len(self._queues)  # queues after these belong to a run
         self._run: RunArrays | None = None
-        self._patched = False  # whether all but addresses of the next run is written
+        self._patched = False  # whether only the addresses of the next run remain to be written
         self.table = np.zeros((0, ROW), np.int64)
         self.halted = self._halted()
 
@@ -118,7 +119,7 @@ class CallTable:
         return int(self._arena.nbytes)
 
     def fits(self) -> bool:
-        """Return whether threads and floating-point environment are those that the calls were made for."""
+        """Return whether threads and floating-point environment are still those for which the calls were made."""
         same = self._environment.value.tobytes() == environment().value.tobytes()
         return same and self._team == blas_threads.team()
 
@@ -148,7 +149,7 @@ class CallTable:
             words.write(self._begins)
 
     def aim(self, run: RunArrays) -> None:
-        """Write the calls that differ from run to run: those that bring rows and rate, and those that report."""
+        """Write the calls that differ from run to run: those that fetch rows and rate, and those that report."""
         self._run, self.failure = run, None
         if self._patched:
             self._patch(run)
@@ -166,10 +167,11 @@ class CallTable:
             self._named = [words for calls in own if len((words := _NamedWords.among(calls)).at)]
         self.table[: len(begin)], self.table[len(self.table) - len(end) :] = begin, end
         self._write_begins()
-        self._patched = len(self._queues) == self._own_queues  # else threads have calls of their own, made anew
+        # otherwise some calls are queues of jobs for threads, which must be made again
+        self._patched = len(self._queues) == self._own_queues
 
     def _patch(self, run: RunArrays) -> None:
-        """Write the addresses of a run's arrays, which is all that differs; see `_fetch` and `_append_reports`."""
+        """Write the addresses of a run's arrays, the only difference between runs; see `_fetch` and `_append_reports`."""
         table, rate = self.table, 0
         if run.order is not None:
             rate, order = len(self._brought(run)), run.order.ctypes.data
@@ -180,7 +182,7 @@ class CallTable:
         table[len(table) - len(names) :, 1] = [run.reports[name].ctypes.data for name in names]
 
     def release(self) -> None:
-        """Let go of a run's arrays."""
+        """Drop the references to a run's arrays."""
         self._run = None
 
     def _halted(self) -> HostArray:
@@ -193,14 +195,14 @@ class CallTable:
         return halted
 
     def _address(self, node: StepNode) -> int:
-        """Return where a node's first element lies."""
+        """Return the address of a node's first element."""
         home = self._addresses.get(node.base.number)
         if home is None:
             home = self._arena.ctypes.data + self._memory.places[node.base.number]
         return int(home + node.offset * node.dtype.itemsize)
 
     def _fetch(self, run: RunArrays) -> Iterator[list[int]]:
-        """Bring the step's rows and its learning rate."""
+        """Return the calls that fetch the step's rows and its learning rate."""
         cell, lr = self.cell.ctypes.data, run.lr
         if run.order is not None:
             for node, array in self._brought(run):
@@ -209,19 +211,19 @@ class CallTable:
         yield _call(functions().take_rows, *where, 1, lr.itemsize, 0, 1, 0)
 
     def _brought(self, run: RunArrays) -> list[tuple[StepNode, HostArray]]:
-        """Return the rows that the step reads, with the data that they come from; a loop over shards takes its own."""
+        """Return the rows that the step reads, with their data; a loop over shards fetches its rows itself."""
         pairs = zip(self._plan.step.rows, run.data, strict=True)
         return [(node, array) for node, array in pairs if node.number in self._memory.places]
 
     def _taken(self, node: StepNode, source: int, order: HostArray) -> Iterator[list[int]]:
-        """Take the step's rows of an array, a part of them on each thread."""
+        """Return the calls that gather the step's rows of an array, a part of them on each thread."""
         batch, width = node.shape[0], node.dtype.itemsize * prod(node.shape[1:])
         for first, rows in blas_threads.pieces(batch, batch * width, self._team.size):
             where = (self._address(node) + first * width, source, order.ctypes.data, self.cell.ctypes.data)
             yield _call(functions().take_rows, *where, rows, width, order.itemsize, batch, first)
 
     def _together(self, calls: list[list[int]]) -> list[int]:
-        """Return one call that makes several at the same time, each on a thread."""
+        """Return one call that runs several calls at the same time, each on a thread."""
         if len(calls) == 1:
             return calls[0]
         self._queues.append(blas_threads.jobs(calls, self._environment))
@@ -239,7 +241,7 @@ class CallTable:
             yield from self._single(group.nodes[0])
 
     def _copy(self, group: FusionGroup) -> list[int]:
-        """Copy a new state that could not be written in place."""
+        """Return the call that copies a new state that could not be written in place."""
         (new,), old = group.nodes, group.replaced
         assert old is not None  # a copy has one
         width = new.size * new.dtype.itemsize
@@ -268,7 +270,7 @@ class CallTable:
             yield from self._concatenation(node)
 
     def _fused(self, function: int, arguments: list[int]) -> list[int]:
-        """Return the call of a pass; the arguments of one over many arrays lie elsewhere."""
+        """Return the call of a pass; the arguments of a pass over many arrays are in separate memory."""
         if len(arguments) < ROW:
             return _call(function, *arguments)
         self._rooms.append(np.array(arguments, np.int64))
@@ -288,13 +290,13 @@ class CallTable:
             yield self._strided("add" if node.op == "plus" else node.info, node, [size], steps, first)
 
     def _strided(self, ufunc: str, node: StepNode, dims: list[int], steps: list[int], first: int = 0) -> list[int]:
-        """Call NumPy's loop from the first element on, or from another."""
+        """Return the call of NumPy's loop, from the first element on or from another."""
         loop = strided_loop(ufunc, tuple(n.dtype for n in node.inputs))
         data = [self._address(n) + first * step for n, step in zip((*node.inputs, node), steps, strict=False)]
         return _call(NUMPY_LOOP, *loop, *_padded(data, 3), *_padded(dims, 4), *_padded(steps, 9))
 
     def _reduction(self, node: StepNode) -> Iterator[list[int]]:
-        """Reduce lines; where NumPy cuts a long sum into pieces, the same pieces are added up, one after the other."""
+        """Return the calls that reduce lines; where NumPy cuts a long sum into pieces, they add the same pieces in order."""
         (source,) = node.inputs
         ufunc, how = node.info
         lines = 1 if how == "all" else source.shape[0]
@@ -310,7 +312,7 @@ class CallTable:
                 yield self._added(node, result, begin + first * item, min(piece, length - first))
 
     def _reduced_lines(self, node: StepNode, first: int, lines: int, length: int, result: int = 0) -> list[int]:
-        """Reduce so many lines, from an element of the source on; the first number is the result of that number."""
+        """Return the call that reduces so many lines, from element `first` of the source on, to results from `result` on."""
         (source,), (ufunc, _), item = node.inputs, node.info, node.dtype.itemsize
         loop = strided_loop(ufunc, (source.dtype, source.dtype))
         what = (lines, length, item, int(ufunc != "add"))
@@ -319,13 +321,13 @@ class CallTable:
         return _call(function, *where, *what, *loop, self._scratch.ctypes.data)
 
     def _added(self, node: StepNode, result: int, start: int, count: int) -> list[int]:
-        """Add numbers to a result, in NumPy's loop."""
+        """Return the call that adds numbers to a result with NumPy's loop."""
         item = node.dtype.itemsize
         data = [*_padded([result, start, result], 3), *_padded([count], 4), *_padded([0, item, 0], 9)]
         return _call(NUMPY_LOOP, *strided_loop("add", (node.dtype, node.dtype)), *data)
 
     def _block_sums(self, node: StepNode) -> Iterator[list[int]]:
-        """Reduce the rows of each block, some blocks on each thread."""
+        """Return the calls that reduce the rows of each block, some blocks on each thread."""
         (source,) = node.inputs
         loop, item = strided_loop(node.info[0], (source.dtype, source.dtype)), node.dtype.itemsize
         blocks, rows, columns = source.shape
@@ -336,13 +338,13 @@ class CallTable:
             yield _call(functions().reduce_blocks, *where, *what, *loop, self._rooms[-1].ctypes.data)
 
     def _loop(self, node: StepNode) -> list[int]:
-        """Return the call that runs a loop over shards; see `StepTable`, a loop is no part of another."""
+        """Return the call that runs a loop over shards; `StepTable` implements it, since loops are not nested."""
         raise Untraceable(f"a loop over {len(node.info.turns)} turns inside of another")
 
     def _outside(self, node: StepNode) -> list[int]:
-        """Call a function of the host on memory of the program.
+        """Return the call of a function of the host on memory of the program.
 
-        What it raises cannot pass through native code: it is kept as `failure`, and the function is not called again.
+        An exception cannot pass through native code: it is kept as `failure`, and the function is not called again.
         """
         (source,) = node.inputs
         x, result = (array_at(self._address(n), n) for n in (source, node))
@@ -359,7 +361,7 @@ class CallTable:
         return _call(ctypes.cast(self._callbacks[-1], ctypes.c_void_p).value or 0)
 
     def _concatenation(self, node: StepNode) -> Iterator[list[int]]:
-        """Copy each part to its place, line by line: a line is what lies in one piece in part and result."""
+        """Return the calls that copy each part to its place, line by line: a line is contiguous in part and result."""
         target, item = self._address(node), node.dtype.itemsize
         lines, pitch = prod(node.shape[: node.info]), prod(node.shape[node.info :]) * item
         for part in node.inputs:
@@ -372,7 +374,7 @@ _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def array_at(address: int, node: StepNode) -> HostArray:
-    """Return an array over memory that someone else holds."""
+    """Return an array over memory with another owner."""
     memory: Any = (ctypes.c_uint8 * (node.size * node.dtype.itemsize)).from_address(address)
     array: HostArray = np.frombuffer(memory, node.dtype).reshape(node.shape)
     return array
@@ -392,18 +394,18 @@ def _begins_of(bound: Iterable[tuple[StepNode, HostArray]]) -> HostArray:
 
 
 def _require_same(node: StepNode, array: HostArray) -> None:
-    """Raise Untraceable for an array that is not what the step was recorded for."""
+    """Raise Untraceable for an array whose shape or dtype differs from the recorded one."""
     if (array.shape, array.dtype) != (node.shape, node.dtype):
         raise Untraceable(f"an array {array.dtype}{array.shape} in place of {node.dtype}{node.shape}")
 
 
 def require_order(run: RunArrays) -> None:
-    """Raise Untraceable for data or rates that the calls would read in another order than their own."""
+    """Raise Untraceable for data or rates that are not in the order in which the calls read them."""
     _require_order([*run.data, run.lr])
 
 
 def _require_order(arrays: Iterable[HostArray]) -> None:
-    """Raise Untraceable for an array that the calls would read in another order than its own."""
+    """Raise Untraceable for an array that is not in the order in which the calls read it."""
     for array in arrays:
         if not (array.flags.c_contiguous and array.flags.aligned and array.dtype.isnative):
             raise Untraceable(f"an array that does not lie in C order: shape {array.shape}, strides {array.strides}")
@@ -420,7 +422,7 @@ def _padded(values: list[int], length: int) -> list[int]:
 
 
 def aligned(size: int) -> HostArray:
-    """Return bytes that begin at a cache line, whatever is in them: zeros would come in small pages, each a fault."""
+    """Return uninitialised bytes that begin at a cache line: zeroed memory would come in small pages, each a page fault."""
     raw = np.empty(size + LlvmTarget.alignment, np.uint8)
     start = -raw.ctypes.data % LlvmTarget.alignment
     return raw[start : start + size]

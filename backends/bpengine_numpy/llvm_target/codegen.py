@@ -1,7 +1,7 @@
-"""Fused loops: a pass over memory written out as LLVM's instructions, compiled and kept on disk.
+"""Fused loops: a pass over memory as LLVM's instructions, compiled and kept on disk.
 
-The code depends on the operations and on how each operand lies in memory, not on sizes, addresses or numbers such as a rate
-or 1 / batch, which it reads from a table: layers, networks, settings and batch sizes share it.
+The code depends on the operations and on the memory layout of each operand, not on sizes, addresses or numbers such as a
+rate or 1 / batch, which it reads from a table: layers, networks, settings and batch sizes share it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from bpengine_numpy.llvm_target.rows.row_width import NARROW, takes_row
 from bpengine_numpy.llvm_target.table_layout import AHEAD, ITEM
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
-_SHIFTS = ("right_shift", "left_shift")  # by a number that is known the code is faster; it is a part of the mathematics
+# operations that are faster with a constant operand, which is part of the mathematics
+_SHIFTS = ("right_shift", "left_shift")
 
 
 class Block(NamedTuple):
-    """A part of a pass that is computed by itself."""
+    """A part of a pass that is computed separately."""
 
     row: int
     rows: int
@@ -39,7 +40,7 @@ class Block(NamedTuple):
 
 @dataclass(kw_only=True, eq=False)
 class Loop:
-    """A pass as code, and what its arguments are: see `arguments`, the memory of each node in `arrays` comes last."""
+    """A pass as code, and its arguments: see `arguments`, where the memory of each node in `arrays` comes last."""
 
     group: FusionGroup
     memory: MemoryPlan
@@ -47,7 +48,7 @@ class Loop:
     columns: int = 1
     arrays: list[StepNode] = field(default_factory=list)
     source: str = ""
-    numbers: HostArray = field(init=False)  # what the code reads by the last of the arguments before the arrays
+    numbers: HostArray = field(init=False)  # numbers whose address is the last argument before the arrays
 
     def __post_init__(self) -> None:
         self._sums = [node for node in self.group.nodes if node.op == "reduce" and not takes_row(node)]
@@ -63,10 +64,10 @@ class Loop:
         self.source = str(self._text)
 
     def blocks(self, most: int) -> list[Block]:
-        """Cut the pass into at most so many blocks of about equal size; sums over the rows keep theirs together."""
+        """Cut the pass into at most so many blocks of about equal size, not between rows if it has sums over the rows."""
         sizes = (n.dtype.itemsize for n, pattern in zip(self.arrays, self._patterns, strict=True) if pattern == FULL)
         moved = self.rows * self.columns * sum(sizes)
-        if self._sums and isinstance(self._text, RowText):  # whole rows, added up one after another
+        if self._sums and isinstance(self._text, RowText):  # whole rows, summed one after another
             return [Block(0, self.rows, 0, self.columns)]
         if self.rows == 1 or self._sums:
             pieces = blas_threads.pieces(self.columns, moved, most, blas_threads.GRAIN)
@@ -79,7 +80,7 @@ class Loop:
         return AHEAD + len(self.arrays) + 3 * len(self._text.loops)
 
     def arguments(self, block: Block, addresses: Sequence[int]) -> list[int]:
-        """Return what the code is called with for a block, given where the arrays begin."""
+        """Return the arguments of the code for a block, from the addresses of the arrays."""
         operands = zip(self.arrays, self._patterns, addresses, strict=True)
         return [
             block.rows,
@@ -96,23 +97,23 @@ class Loop:
         return block.row * pattern.down + block.column * pattern.along
 
     def _read(self, node: StepNode) -> list[StepNode]:
-        """Return what a node reads from memory."""
+        """Return the nodes that a node reads from memory."""
         own = self.group.own
         return [n for n in node.inputs if n.base.number not in own and n.uniform is None]
 
     def _pattern(self, node: StepNode, user: StepNode) -> AccessPattern:
-        """Return how an operand lies under the pass: what a number of a row reads is a column of it."""
+        """Return the access pattern of an operand in the pass; operands of a number per row are read as columns."""
         pattern = access(node, _shape(user))
         if len(self._domain) != 2 or self._wide(user) or pattern == ONE:
             return pattern
         return COLUMN if pattern == FULL else AccessPattern("steps", pattern.along, 0)
 
     def _wide(self, node: StepNode) -> bool:
-        """Say whether a node is computed for each element, not for each row."""
+        """Tell whether a node is computed for each element, not for each row."""
         return len(axes(_shape(node))) == len(self._domain)
 
     def _lines(self) -> tuple[int, int]:
-        """Return the rows and columns that the pass runs over; where nothing depends on the row, one long line."""
+        """Return the rows and columns that the pass runs over: one long row where nothing depends on the row."""
         lengths, reduces = self._domain, any(node.op == "reduce" for node in self.group.nodes)
         if not reduces and all(pattern in (FULL, ONE) for _, pattern in self._uses):
             return 1, prod(lengths)
@@ -121,7 +122,7 @@ class Loop:
         return (lengths[0], lengths[1]) if len(lengths) == 2 else (1, prod(lengths))
 
     def _row_by_row(self) -> bool:
-        """Say whether the code takes a row at a time: where it reduces rows, and where they are short."""
+        """Tell whether the code processes a row at a time: where it reduces rows, and where rows are short."""
         return any(map(takes_row, self.group.nodes)) or (self.rows > 1 and self.columns <= NARROW)
 
     def _array(self, node: StepNode, pattern: AccessPattern) -> int:
@@ -150,7 +151,7 @@ class Loop:
                 text.store(k, at, self._names[node.number])
 
     def _own_pattern(self, node: StepNode) -> AccessPattern:
-        """Return how a result lies under the pass."""
+        """Return the access pattern of a result in the pass."""
         return FULL if node.op == "ufunc" and self._wide(node) else COLUMN
 
     def _full(self, node: StepNode) -> tuple[int, str]:
@@ -166,7 +167,7 @@ class Loop:
         self._names[node.number] = f"%{name}"
 
     def _value(self, node: StepNode, user: StepNode, *, known: bool = False) -> str:
-        """Return an operand; one that is the same for all elements is 0, `known`, or read from the table."""
+        """Return an operand; one that is equal for all elements is 0, a `known` constant, or read from the table."""
         if node.base.number in self._names:
             return self._names[node.base.number]
         if node.uniform is None:
@@ -176,7 +177,7 @@ class Loop:
 
 
 def _shape(node: StepNode) -> tuple[int, ...]:
-    """Return what a node's loop runs over."""
+    """Return the shape that a node's loop runs over."""
     return node.inputs[0].shape if node.op == "reduce" else node.shape
 
 

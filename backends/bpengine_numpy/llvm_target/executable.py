@@ -1,4 +1,4 @@
-"""Executable: a plan compiled, then run on any state and data that fit it."""
+"""Executable: a compiled plan, which runs on any state and data that fit it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_numpy.llvm_target.shard_tables import ShardPlan, StepTable
 from bpengine_numpy.llvm_target.whole_step.step_function import StepFunction, step_function
 
-SLICE = 0.2  # seconds of native work after which Python may hear Ctrl-C
-GROWTH = 8  # a slice may be so many times as long as the one before
+SLICE = 0.2  # seconds of native work after which Python can handle Ctrl-C
+GROWTH = 8  # largest ratio of a slice's length to the length of the slice before
 KEPT = 2  # tables of a program that are kept for later runs
 SMALL = 2**18  # bytes of memory with which a table outlives its arrays, to be moved to those of the next fit
 
 
 @dataclass(frozen=True, eq=False)
 class _KeptTable:
-    """A table between two runs, and the arrays that it was made for, which it does not keep alive."""
+    """A call table between two runs, with weak references to the arrays for which it was made."""
 
     calls: CallTable
     arrays: tuple[ref[HostArray], ...]
     writeable: tuple[bool, ...]
 
     def is_for(self, arrays: Sequence[HostArray]) -> bool:
-        """Return whether these are the arrays, and as they were."""
+        """Return whether these are the same arrays, unchanged in layout."""
         if len(arrays) != len(self.arrays) or any(a() is not b for a, b in zip(self.arrays, arrays, strict=True)):
             return False
         return all(a.flags.writeable == before for a, before in zip(arrays, self.writeable, strict=True))
@@ -54,14 +54,14 @@ class _KeptTable:
         return self.calls.movable and self.calls.size <= SMALL
 
     def is_whole(self) -> bool:
-        """Return whether all arrays are still there."""
+        """Return whether all arrays are still alive."""
         return all(array() is not None for array in self.arrays)
 
 
 class Executable:
-    """A plan for one signature. Raises Untraceable where a pass has no form as a loop.
+    """A plan for one signature. Raises Untraceable for a pass that cannot be written as a loop.
 
-    A step of a handful of units is one function as well: compiled `beside` a fit that is long enough, else with the loops.
+    A step of a handful of units is also compiled as one function: `beside` a fit that is long enough, or else with the loops.
     """
 
     def __init__(self, plan: ExecutionPlan, beside: Beside | None = None) -> None:
@@ -78,7 +78,7 @@ class Executable:
         self._compiled: dict[FusionGroup, CompiledLoop] | None = None
         self._kept: deque[_KeptTable] = deque(maxlen=KEPT)  # not those of a run in progress: threads share a program
         self._whole: StepFunction | None = None
-        self._length = 1  # steps that take about `SLICE`, by the last run
+        self._length = 1  # the number of steps that take about `SLICE`, by the last run
 
     @property
     def missing(self) -> int:
@@ -90,11 +90,11 @@ class Executable:
         return untested + len(unknown) or sum(not on_disk(source) for source in self._sources())
 
     def compile(self) -> None:
-        """Compile what is not compiled yet."""
+        """Compile the loops that are not compiled yet."""
         self._functions()
 
     def pieces(self) -> Pieces:
-        """Compile what is missing piece by piece, while NumPy's and OpenBLAS's interfaces are tested."""
+        """Compile missing loops piece by piece, while NumPy's and OpenBLAS's interfaces are tested."""
         test = None if openblas.is_tested() else Thread(target=openblas.verdict, daemon=True)
         if test:
             test.start()
@@ -114,7 +114,7 @@ class Executable:
             yield from shards.groups
 
     def _sources(self) -> list[str]:
-        """Return the texts of all that is compiled."""
+        """Return the source texts of everything to compile."""
         rows, loops = map(_row_source, self._singles), (loop.source for loop in self.loops.values())
         products = map(narrow_source, self._forms.values())
         return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops, *products]) if source]
@@ -147,7 +147,7 @@ class Executable:
         return done
 
     def _function(self, calls: CallTable) -> int:
-        """Return the function that runs a table in place of the interpreter, 0 where there is none."""
+        """Return the address of the function that runs a table in place of the interpreter, 0 where there is none."""
         if self._whole is None or self._compiled is None:
             return 0
         return self._whole.runs(calls.table, self._addresses)
@@ -155,13 +155,13 @@ class Executable:
     def run(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> tuple[Tree, dict[str, HostArray]]:
-        """Run len(lr) steps, or up to the first that reports "halt". Writes over `state`, which is donated."""
+        """Run len(lr) steps, or up to the first that reports "halt". Overwrites `state`, which is donated."""
         return self.bind(state, data, order, lr)()
 
     def bind(
         self, state: Tree, data: tuple[HostArray, ...], order: HostArray | None, lr: HostArray
     ) -> Callable[[], tuple[Tree, dict[str, HostArray]]]:
-        """Return what runs the steps, bound to the memory of these arrays."""
+        """Return a function that runs the steps, bound to the memory of these arrays."""
         leaf_at, step = dict(leaves(state)), self.plan.step
         reports = {name: np.empty((len(lr), *node.shape), node.dtype) for name, node in step.reports.items()}
         order = None if order is None else np.ascontiguousarray(order)
@@ -188,7 +188,7 @@ class Executable:
         return run
 
     def _own(self, leaf_at: Mapping[Path, HostArray]) -> dict[Path, HostArray]:
-        """Return the state in arrays that may be written over where the step changes them."""
+        """Return the state in arrays that may be overwritten where the step changes them."""
         changing = [leaf_at[p] for p in self.plan.step.changed]
         fresh = {
             p: leaf_at[p] if _is_own(leaf_at[p], changing) else np.array(leaf_at[p], order="C")
@@ -214,7 +214,7 @@ class Executable:
         return kept.calls
 
     def _keeping(self, calls: CallTable, arrays: list[HostArray]) -> _KeptTable:
-        """Return a table to keep for the next run; a large one until one of its arrays is gone: a fit's own end with it."""
+        """Keep a table for the next run, a large one until one of its arrays is freed, as at the end of a fit; return it."""
         me = ref(self)
 
         def drop(_: object) -> None:
@@ -234,7 +234,7 @@ class Executable:
 
 
 def _row_source(group: FusionGroup) -> str | None:
-    """Return the text of the function that reduces the rows of a reduction, None where there is none."""
+    """Return the source text of the function that reduces the rows of a reduction, None where there is none."""
     (node,) = group.nodes
     if node.op != "reduce" or node.info[1] == "middle":
         return None
@@ -242,6 +242,6 @@ def _row_source(group: FusionGroup) -> str | None:
 
 
 def _is_own(array: HostArray, among: list[HostArray]) -> bool:
-    """Say whether an array may be written over: in C order, with memory of its own that is not there twice."""
+    """Tell whether an array may be overwritten: it is in C order, owns its memory, and occurs only once."""
     flags = array.flags
     return flags.owndata and flags.c_contiguous and flags.writeable and sum(other is array for other in among) == 1

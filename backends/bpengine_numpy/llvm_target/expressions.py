@@ -1,9 +1,9 @@
-"""What is computed inside fused loops: algebra, exact in IEEE arithmetic, so that a fused loop gives NumPy's own bits.
+"""The operations of fused loops: algebra, exactly rounded in IEEE arithmetic, so that a fused loop gives NumPy's bits.
 
-Everything else (exp, log, tanh, expm1 ...) is left to NumPy's vectorised loops: LLVM has none. Rows of LLVM's instructions:
-{r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} whether its integers have a sign, {i} its name in an
-intrinsic's, {bits} how many bits it has, {last} one less. No instruction has a flag that lets LLVM
-reorder or contract floating-point operations.
+Everything else (exp, log, tanh, expm1 ...) is left to NumPy's vectorised loops, since LLVM has no such functions. Templates of
+LLVM's instructions: {r} the result, {0}, {1} and {2} operands, {t} the type of the first, {s} whether its integers are signed,
+{i} the type's name in an intrinsic's name, {bits} its number of bits, {last} one less. No instruction has a flag that lets
+LLVM reorder or contract floating-point operations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FLOATS = {
     "square": "{r} = fmul {t} {0}, {0}",
     "absolute": "{r} = call {t} @llvm.fabs.{i}({t} {0})",
     "sqrt": "{r} = call {t} @llvm.sqrt.{i}({t} {0})",
-    # a comparison with a NaN is false: the NaN comes out, from either side
+    # a comparison with a NaN is false, which makes a NaN in either operand the result
     "maximum": (
         "{r}.more = fcmp oge {t} {0}, {1}\n{r}.nan = fcmp uno {t} {0}, {0}\n"
         "{r}.own = or i1 {r}.more, {r}.nan\n{r} = select i1 {r}.own, {t} {0}, {t} {1}"
@@ -42,7 +42,7 @@ FLOATS = {
     "not_equal": "{r} = fcmp une {t} {0}, {1}",
     "isfinite": "{r}.zero = fsub {t} {0}, {0}\n{r} = fcmp oeq {t} {r}.zero, 0.0",
 }
-_SECOND = {  # of equal operands the second comes out, which shows where one is 0 and the other -0
+_SECOND = {  # the second of equal operands is the result, which matters where one is 0 and the other -0
     "maximum": FLOATS["maximum"].replace("oge", "ogt"),
     "minimum": FLOATS["minimum"].replace("ole", "olt"),
 }
@@ -61,7 +61,7 @@ INTEGERS = {
     "bitwise_and": "{r} = and {t} {0}, {1}",
     "bitwise_or": "{r} = or {t} {0}, {1}",
     "invert": "{r} = xor {t} {0}, -1",
-    # by as many bits as there are, or more, LLVM's result is undefined and NumPy's is 0, or all signs
+    # for shifts by the number of bits or more, LLVM's result is undefined; NumPy's is 0, or all sign bits
     "left_shift": (
         "{r}.fits = icmp ult {t} {1}, {bits}\n{r}.by = select i1 {r}.fits, {t} {1}, {t} 0\n"
         "{r}.moved = shl {t} {0}, {r}.by\n{r} = select i1 {r}.fits, {t} {r}.moved, {t} 0"
@@ -110,7 +110,7 @@ def hexadecimal(value: float) -> str:
 
 
 def type_of(dtype: DType) -> str | None:
-    """Return LLVM's type of an element in a register, None for one that loops do not compute with."""
+    """Return LLVM's type of an element in a register, None for a dtype that loops do not support."""
     if not dtype.isnative:
         return None
     if dtype.kind == "f":
@@ -118,7 +118,7 @@ def type_of(dtype: DType) -> str | None:
     return {"b": "i1", "i": f"i{8 * dtype.itemsize}", "u": f"i{8 * dtype.itemsize}"}.get(dtype.kind)
 
 
-@lru_cache(maxsize=1024)  # planning a step asks a thousand times, about a few dozen operations
+@lru_cache(maxsize=1024)  # planning a step calls this a thousand times for a few dozen operations
 def template(ufunc: str, result: DType, operands: tuple[DType, ...]) -> str | None:
     """Return the instructions of a ufunc ("cast" for a change of dtype alone), or None for NumPy's loop."""
     if any(type_of(dtype) is None for dtype in (result, *operands)):
@@ -135,7 +135,7 @@ def template(ufunc: str, result: DType, operands: tuple[DType, ...]) -> str | No
 
 @cache
 def _second_comes_out(ufunc: str, itemsize: int) -> bool:
-    """Say whether NumPy gives the second of 0 and -0: with x86's vectors it does, for the first to come out it must ask."""
+    """Tell whether NumPy's maximum or minimum of 0 and -0 is the second operand, as x86's vector instructions give it."""
     function, zeros = getattr(np, ufunc), np.array([-0.0, 0.0], f"f{itemsize}")
     for length in range(1, 70):
         for first, second in (zeros, zeros[::-1]):
@@ -146,7 +146,7 @@ def _second_comes_out(ufunc: str, itemsize: int) -> bool:
 
 
 def _filled(form: str, dtype: DType) -> str:
-    """Put a type's names into instructions, and leave the operands."""
+    """Fill a type's names into a template, and leave the operands."""
     bits, kind = 8 * dtype.itemsize, type_of(dtype) or ""
     sign = "s" if dtype.kind == "i" else "u"
     values = {"t": kind, "s": sign, "i": f"f{bits}", "bits": str(bits), "last": str(bits - 1)}
@@ -156,7 +156,7 @@ def _filled(form: str, dtype: DType) -> str:
 
 
 def _cast(old: DType, new: DType) -> str:
-    """Return the instruction that changes a dtype, as C does."""
+    """Return the instruction that converts a dtype, by C's rules."""
     before, after = type_of(old), type_of(new)
     if new.kind == "b" and old.kind != "b":
         return f"{{r}} = fcmp une {before} {{0}}, 0.0" if old.kind == "f" else f"{{r}} = icmp ne {before} {{0}}, 0"

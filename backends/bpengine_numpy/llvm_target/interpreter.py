@@ -1,7 +1,7 @@
 """The interpreter: runs a table of native calls, step after step, without Python in between.
 
-A step is a table of 64-bit integers, one row per call: the address of a function, a fused loop or one of those below,
-and its arguments; or 0, and one of NumPy's loops, which small networks cannot afford to reach through another function.
+A step is a table of 64-bit integers, one row per call: the address of a function (a fused loop or one of those below) and
+its arguments; or 0 and one of NumPy's loops, which is called directly to save small networks the cost of another call.
 The functions are compiled once on each machine and kept on disk; only fused loops are compiled for a network.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["ITEM", "NUMPY_LOOP", "ROW", "TURN", "Functions", "functions", "run_t
 
 
 class Functions(NamedTuple):
-    """Where the functions of `native_functions.ll` lie, in its order."""
+    """The addresses of the functions of `native_functions.ll`, in its order."""
 
     run_table: int
     together: int
@@ -48,14 +48,15 @@ def text() -> str:
 
 @cache
 def functions() -> Functions:
-    """Return the functions, which are compiled now unless they are on disk."""
+    """Return the functions, compiled now unless they are on disk."""
     return Functions(*addresses(text()))
 
 
 @cache
 def _drive(function: int = 0) -> Callable[[int], None]:
     address = function or functions().run_table
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)  # other threads of Python run meanwhile
+    # releases the GIL, so other threads of Python run meanwhile
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
 
 
 def run_table(
@@ -63,7 +64,7 @@ def run_table(
 ) -> int:
     """Run `steps` steps of the table at address `start`; `cell[0]` is the step's number. Return how many were run.
 
-    function: what runs this table in place of the interpreter, 0 for the interpreter.
+    function: the address of the function that runs this table, 0 for the interpreter.
     """
     done = np.zeros(1, np.int64)
     words = (start, rows, steps, cell.ctypes.data, halted.ctypes.data, done.ctypes.data)

@@ -1,7 +1,7 @@
-"""A pass over memory as LLVM's instructions: two loops, one in the other, over rows and the columns of a row.
+"""A pass over memory as LLVM's instructions: two nested loops, over rows and the columns of a row.
 
-The arrays of a pass lie apart from each other, whatever is written: `plan_memory` gives each its own place, and a result that
-is written over an operand takes that operand's elements. So every access tells LLVM that it touches its own array alone.
+The arrays of a pass do not overlap: `plan_memory` gives each its own place, and a result that overwrites an operand has that
+operand's elements. So every access declares to LLVM that it does not alias other arrays.
 """
 
 from __future__ import annotations
@@ -62,15 +62,15 @@ _HEAD = ["R", "C", "N"]  # rows of the block, length of a whole row, columns of 
 
 @dataclass(kw_only=True)
 class LoopText:
-    """The text of a pass, which grows array by array and instruction by instruction.
+    """The text of a pass, built array by array and instruction by instruction.
 
-    `numbers` are what the code reads by the last of its arguments before the arrays: (type, bits) -> name. `loops` are those
-    of NumPy that it may call, each by ufunc and dtype: arguments behind the arrays.
+    `numbers` are read through the last argument before the arrays: (type, bits) -> name. `loops` are the loops of NumPy that
+    it may call, by ufunc and dtype: arguments after the arrays.
     """
 
     numbers: dict[tuple[str, bytes], str] = field(default_factory=dict)
     loops: list[tuple[str, DType]] = field(default_factory=list)
-    _types: list[DType] = field(default_factory=list)  # of the arrays
+    _types: list[DType] = field(default_factory=list)  # access patterns of the arrays
     _entry: list[str] = field(default_factory=list)
     _row: list[str] = field(default_factory=list)
     _element: list[str] = field(default_factory=list)
@@ -82,14 +82,14 @@ class LoopText:
         self._argument("numbers", AHEAD - 1, "ptr")
 
     def array(self, dtype: DType) -> int:
-        """Take one more array, an argument of the code; return its number."""
+        """Add an array as an argument of the code; return its number."""
         k = len(self._types)
         self._types.append(dtype)
         self._argument(f"a{k}", AHEAD + k, "ptr")
         return k
 
     def load(self, k: int, pattern: AccessPattern, name: str) -> str:
-        """Read an array's element, where its place is first known; return where it lies."""
+        """Read an array's element as soon as its address is known; return the address."""
         lines, index = {"one": (self._entry, "0"), "column": (self._row, "%i")}.get(pattern.name, (self._element, ""))
         at = f"%{name}.at"
         lines += self._place(pattern, name, index)
@@ -103,21 +103,21 @@ class LoopText:
         return at
 
     def compute(self, form: str, name: str, operands: list[str], dtype: DType, *, wide: bool) -> None:
-        """Compute a value of the element; `dtype` is its own, and it is `wide` where each element has one."""
+        """Compute a value of the element, of `dtype`; it is `wide` where each element has its own value."""
         self._element += form.format(*operands, r=f"%{name}").split("\n")
 
     def store(self, k: int, at: str, value: str) -> None:
-        """Write a value where an array's element lies."""
+        """Write a value to the address of an array's element."""
         self._store(self._element, k, at, value)
 
     def full(self, k: int, *, wide: bool) -> str:
-        """Return where the element of an array of the pass's own form lies."""
+        """Return the address of the element in an array with the pass's shape."""
         at = f"%a{k}.at"
         self._element.append(f"{at} = getelementptr {memory_type(self._types[k])}, ptr %a{k}, i64 %ij")
         return at
 
     def add_to(self, k: int, value: str) -> None:
-        """Add a value to the column's sum, which an array has for each column."""
+        """Add a value to the sum of its column, in an array with one sum per column."""
         kind, scope = memory_type(self._types[k]), self._alone(k)
         self._zero += [
             f"%a{k}.zero = getelementptr {kind}, ptr %a{k}, i64 %z",
@@ -160,7 +160,7 @@ class LoopText:
         self._entry += loaded_argument(name, place, kind)
 
     def _place(self, pattern: AccessPattern, name: str, index: str) -> list[str]:
-        """Return what works out an element's place where that is neither its number nor its row or column."""
+        """Return the instructions that compute an element's index where it is not the element's, row's or column's number."""
         if index or pattern.name != "steps":
             return []
         down, along = (self._step(elements) for elements in (pattern.down, pattern.along))
@@ -174,7 +174,7 @@ class LoopText:
         return {"full": "%ij", "row": "%j"}.get(pattern.name, f"%{name}.place")
 
     def _step(self, elements: int) -> str:
-        """Return the code of a step; with 0 and 1 known, several elements are read at once."""
+        """Return the code of a stride; 0 and 1 as constants let several elements be read at once."""
         return str(elements) if elements in (0, 1) else self.number(np.dtype("int64"), elements)
 
     def _store(self, lines: list[str], k: int, at: str, value: str) -> None:
@@ -188,7 +188,7 @@ class LoopText:
         return f", !alias.scope !{3 * k + 2}, !noalias !{3 * k + 3}"
 
     def _scopes(self) -> str:
-        """Return what says of each array that none of the others lies where it does."""
+        """Return the metadata that declares that no array aliases another."""
         count = range(len(self._types))
         lines = ["!0 = distinct !{!0}"]
         for k in count:
@@ -202,7 +202,7 @@ class LoopText:
 
 
 def loaded_argument(name: str, place: int, kind: str) -> list[str]:
-    """Return what reads an argument of the code."""
+    """Return the instructions that read an argument of the code."""
     return [f"%{name}.p = getelementptr i64, ptr %p, i64 {place}", f"%{name} = load {kind}, ptr %{name}.p"]
 
 
@@ -216,7 +216,7 @@ def literal(value: np.generic) -> str:
 
 
 def memory_type(dtype: DType) -> str:
-    """Return the type of an element in memory; raise Untraceable for one that loops do not compute with."""
+    """Return the type of an element in memory; raise Untraceable for a dtype that loops do not support."""
     kind = "i8" if dtype.kind == "b" else type_of(dtype)
     if kind is None:
         raise Untraceable(f"a pass over {dtype}")

@@ -1,7 +1,7 @@
-"""Reductions of short rows, such as softmax takes: functions of our own, where a test shows that they give NumPy's bits.
+"""Reductions of short rows, as in softmax: generated functions, where a test shows that they give NumPy's bits.
 
-NumPy's loop is called row by row, which for ten columns takes longer than what it computes. How it adds up is no promise of
-NumPy's, so each length is tried before it is used: if a single bit differs, NumPy's loop is called.
+NumPy's loop is called row by row, which for ten columns takes longer than the computation. NumPy does not document its order
+of summation, so each length is tested before it is used: if a single bit differs, NumPy's loop is called.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from bpengine_steps.ir import DType, StepNode
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
-LONGEST = 128  # elements of a row: longer ones NumPy halves first
+LONGEST = 128  # the most elements of a row: NumPy sums longer ones in halves
 TRIED = 64  # rows of a test
 _NAMES = {4: "float", 8: "double"}
 _LOWEST = "0xFFF0000000000000"  # minus infinity, in either type
 
 
 class RowReductions(NamedTuple):
-    """Where the functions of `row_reductions.ll` lie, in its order; the fields have the names of NumPy's ufuncs."""
+    """The addresses of the functions of `row_reductions.ll`, in its order; the fields have the names of NumPy's ufuncs."""
 
     add: int
     maximum: int
 
 
 def row_length(node: StepNode) -> int:
-    """Return how many elements a reduction adds up to each of its results."""
+    """Return the number of elements that a reduction combines into each of its results."""
     return node.inputs[0].size // max(node.size, 1)
 
 
 def row_reduction(ufunc: str, dtype: DType, length: int) -> int:
-    """Return the function that reduces rows of so many elements, 0 where NumPy's own loop has to."""
+    """Return the address of the function that reduces rows of so many elements, 0 where NumPy's loop must be used."""
     if source_of(ufunc, dtype, length) is None or not _is_numpys(ufunc, dtype, length):
         return 0
     return int(getattr(_functions(dtype.itemsize), ufunc))

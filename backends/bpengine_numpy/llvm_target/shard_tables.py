@@ -1,4 +1,4 @@
-"""The call table of a step with a loop over shards: tables of shards and of additions, which one call runs in turn."""
+"""The call table of a step with a loop over shards: tables of shards and of additions, which one call runs in order."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from bpengine_numpy.llvm_target.target import LlvmTarget
 
 
 class SumKind(NamedTuple):
-    """An addition of so many vectors as a kind of pass; its result lies over the last of them, or elsewhere."""
+    """The kind of an addition of so many vectors; its result overwrites the last of them, or is written elsewhere."""
 
     sources: int
     in_place: bool
 
 
 class ShardPlan:
-    """A loop over shards planned: a shard of each length, and each kind of addition as a pass over vectors.
+    """The plan of a loop over shards: a shard of each length, and each kind of addition as a pass over vectors.
 
-    Raises Untraceable for what has no form.
+    Raises Untraceable for operations that cannot be compiled.
     """
 
     def __init__(self, node: StepNode) -> None:
@@ -67,12 +67,12 @@ class ShardPlan:
 
 
 def kind_of(turn: Addition) -> SumKind:
-    """Return what kind of addition this is."""
+    """Return the kind of an addition."""
     return SumKind(len(turn.sources), turn.sources[-1] == turn.target)
 
 
 def _pass_of(kind: SumKind, size: int, dtype: DType) -> Loop:
-    """Return the pass that adds vectors, each to what those before it came to."""
+    """Return the pass that adds vectors, each to the sum of those before it."""
     graph = StepGraph()
     total, *others = (graph.add("input", (), (size,), dtype, ("source", k)) for k in range(kind.sources))
     group, last = FusionGroup("pass"), total
@@ -84,7 +84,7 @@ def _pass_of(kind: SumKind, size: int, dtype: DType) -> Loop:
 
 
 class ShardTable(CallTable):
-    """The calls of a shard: `aim` tells which data its rows come from, `cell` counts rows in their order."""
+    """The calls of a shard: `aim_at` sets the data of its rows, `cell` counts rows in their order."""
 
     movable = False  # its arrays are the loop's
 
@@ -101,7 +101,7 @@ class ShardTable(CallTable):
         self.cell = cell
 
     def aim_at(self, data: Sequence[HostArray], order: HostArray | None) -> None:
-        """Write the calls that bring the shard's rows."""
+        """Write the calls that fetch the shard's rows."""
         del self._queues[self._own_queues :]
         step = self._plan.step
         brought = [pair for pair in zip(step.rows, data, strict=True) if pair[0].number in self._memory.places]
@@ -122,16 +122,16 @@ class ShardTable(CallTable):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Turning:
-    """A loop at work: the tables of its shards by (rows, target), those of its additions, and memory that calls name."""
+    """A bound loop: the tables of its shards by (rows, target), those of its additions, and the memory that calls refer to."""
 
     loop: ShardLoop
     shards: dict[tuple[int, int], ShardTable]
     additions: dict[Addition, HostArray]
     turns: HostArray  # (turns, TURN), see `bp_run_turns`
-    held: list[HostArray]  # buffers, the loop's cell, the place of a shard's first row
+    held: list[HostArray]  # buffers, the loop's cell, the position of a shard's first row
 
     def aim_at(self, run: RunArrays) -> None:
-        """Let the shards take their rows from a run's data."""
+        """Make the shards read their rows from a run's data."""
         data = [run.data[k] for k in self.loop.data]
         for shard in self.shards.values():
             shard.aim_at(data, run.order)
@@ -189,7 +189,7 @@ class StepTable(CallTable):
     def _shards(
         self, plan: ShardPlan, node: StepNode, buffers: Mapping[int, HostArray], first: HostArray, cell: HostArray
     ) -> dict[tuple[int, int], ShardTable]:
-        """Return the table of each kind of shard; one runs at a time, so they share their memory."""
+        """Return the table of each kind of shard; only one runs at a time, so they share memory."""
         arena = aligned(max(body.memory.size for body in plan.bodies.values()))
         outer = {("outer", k): array_at(self._address(n), n) for k, n in enumerate(node.inputs)}
         tables: dict[tuple[int, int], ShardTable] = {}
@@ -225,7 +225,7 @@ class StepTable(CallTable):
 
 
 def _parts(body: ExecutionPlan, buffer: HostArray) -> dict[Path, HostArray]:
-    """Return where in a buffer the arrays lie that a shard adds."""
+    """Return the positions in a buffer of the arrays that a shard contributes."""
     places, first = dict[Path, HostArray](), 0
     for path, node in body.step.changed.items():
         places[path] = buffer[first : first + node.size].reshape(node.shape)

@@ -1,4 +1,4 @@
-"""The CPU as a target: what fused loops compute, and what is left to NumPy's own loops, so that NumPy's bits come out."""
+"""The CPU as a target: what fused loops compute, and what is left to NumPy's own loops, so that results have NumPy's bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bpengine_numpy.llvm_target.rows.row_width import RowWidths, takes_row
 
 
 class LlvmTarget:
-    """See `bpengine_steps.target.Target`. Calls run one after another, each on all threads that there are."""
+    """See `bpengine_steps.target.Target`. Calls run one after another, each on all threads."""
 
     two_stage_sums = False
     resident = False
@@ -25,7 +25,7 @@ class LlvmTarget:
         self._widths = RowWidths()
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
-        """Give NumPy's loops operands that lie in one piece; do products of one term each in a pass."""
+        """Give NumPy's loops contiguous operands; compute products of one term in a pass."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
         if node.op == "ufunc" and not self.elementwise(node):
@@ -34,37 +34,37 @@ class LlvmTarget:
         return None
 
     def finished(self, step: RecordedStep) -> RecordedStep:
-        """Change nothing more."""
+        """Change nothing."""
         return step
 
     def require(self, node: StepNode) -> None:
-        """Refuse nothing: what NumPy has no loop for is found when the loop is looked up."""
+        """Refuse nothing: an operation without a loop in NumPy is detected when the loop is looked up."""
 
     def sum_lines(self, rows: int, width: int) -> int:
         """Return 1: sums have one stage."""
         return 1
 
     def elementwise(self, node: StepNode) -> bool:
-        """Say whether fused loops compute the node: algebra that IEEE arithmetic rounds exactly."""
+        """Tell whether fused loops compute the node: algebra that IEEE arithmetic rounds exactly."""
         return node.op == "ufunc" and template(node.info, node.dtype, tuple(n.dtype for n in node.inputs)) is not None
 
     def fuses(self, node: StepNode) -> bool:
-        """Say whether the node is computed in a fused loop."""
+        """Tell whether the node is computed in a fused loop."""
         return self.elementwise(node) or self.fuses_sum(node)
 
     def fuses_sum(self, node: StepNode) -> bool:
-        """Say whether the node is a sum over the first of two axes, or reduces short rows.
+        """Tell whether the node is a sum over the first of two axes, or reduces short rows.
 
-        NumPy adds up the first axis row after row, as a loop does.
+        NumPy sums over the first axis row after row, as a loop does.
         """
         return _adds_rows(node) or takes_row(node)
 
     def follows(self, node: StepNode) -> bool:
-        """Say no: nothing is stored in two forms."""
+        """Return False: nothing is stored in two forms."""
         return False
 
     def joins(self, operand: StepNode, node: StepNode) -> bool:
-        """Say whether `node` can take the elements of `operand`, as they are computed, or the numbers of their rows."""
+        """Tell whether `node` can use the elements of `operand` as they are computed, or the numbers of their rows."""
         if _adds_rows(node):
             return self.elementwise(operand)
         producer = operand.base
@@ -79,9 +79,9 @@ class LlvmTarget:
         return alike and self._widths.of(operand) == self._widths.of(node)
 
     def _of_row(self, operand: StepNode, node: StepNode) -> bool:
-        """Say whether `operand` is a number for each row that `node` is about, or belongs to.
+        """Tell whether `operand` is a number per row of the rows of `node`.
 
-        All that shares a pass has rows of one length, so that a number of two sorts of rows joins one of them alone.
+        All nodes of a pass have rows of one length, so a number per row that fits rows of two lengths joins only one of them.
         """
         producer, rows = operand.base, axes(operand.base.shape)
         if not (self.elementwise(producer) or takes_row(producer)) or len(rows) != 1 or operand.offset:
@@ -93,19 +93,19 @@ class LlvmTarget:
         return pattern == FULL if axes(node.shape) == rows else pattern == COLUMN
 
     def at_end(self, node: StepNode) -> bool:
-        """Say no: reports are read from memory."""
+        """Return False: reports are read from memory."""
         return False
 
     def early(self, group: FusionGroup) -> bool:
-        """Say no: a call is as good later."""
+        """Return False: a call gains nothing by running early."""
         return False
 
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
-        """Say no: a call has all threads for itself."""
+        """Return False: a call uses all threads."""
         return False
 
     def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
-        """Say yes: a loop that does not read the old state, or reads it element by element, can write over it."""
+        """Return True: a loop that does not read the old state, or reads it element by element, can overwrite it."""
         return True
 
 
@@ -114,12 +114,12 @@ def _adds_rows(node: StepNode) -> bool:
 
 
 def _same(operand: StepNode) -> bool:
-    """Say whether an operand is all of its array, in its order."""
+    """Tell whether an operand is its whole array, in its order."""
     return not operand.offset and operand.size == operand.base.size and in_order(operand)
 
 
 def _whole(graph: StepGraph, node: StepNode, shape: tuple[int, ...]) -> StepNode:
-    """Return an operand of NumPy's loop: in C order, of the result's shape, or one number for all elements."""
+    """Return an operand for NumPy's loop: in C order with the result's shape, or one number for all elements."""
     if node.size == 1 or (node.op == "constant" and node.shape == shape):
         return node
     return graph.copied(node, shape)

@@ -1,8 +1,8 @@
-"""NumPy's own inner loops, by address: what a ufunc runs once Python's part of the call is over.
+"""NumPy's inner loops, by address: the native code that a ufunc runs after the Python part of its call.
 
 `ufunc._resolve_dtypes_and_context` and `_get_strided_loop` are NumPy's interface for compilers (NumPy 1.25 and later,
 https://numpy.org/neps/nep-0050-scalar-promotion.html and the release notes); the capsule's layout is part of it.
-A loop is called as loop(context, data pointers, dimensions, strides, auxiliary data). A self-test confirms all that first.
+A loop is called as loop(context, data pointers, dimensions, strides, auxiliary data). A self-test confirms this first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bpengine_numpy.llvm_target.self_test import openblas
 from bpengine_numpy.llvm_target.self_test.trial import CAPSULE
 
 _NAME = CAPSULE.encode()
-_KEPT: list[Any] = []  # a loop lives as long as its capsule
+_KEPT: list[Any] = []  # capsules are kept, since a loop lives only as long as its capsule
 
 
 class _CallInfo(ctypes.Structure):
@@ -41,7 +41,7 @@ class StridedLoop(NamedTuple):
 
 @cache
 def strided_loop(ufunc: str, dtypes: tuple[DType, ...]) -> StridedLoop:
-    """Return NumPy's loop of a ufunc for operands of these dtypes; raise Untraceable where there is none to be had."""
+    """Return NumPy's loop of a ufunc for operands of these dtypes; raise Untraceable where none is available."""
     trouble = openblas.verdict().loops
     if trouble:
         raise Untraceable(f"np.{ufunc}, whose loop cannot be called: {trouble}")
@@ -62,9 +62,9 @@ def strided_loop(ufunc: str, dtypes: tuple[DType, ...]) -> StridedLoop:
 
 @cache
 def sum_piece() -> int:
-    """Return how many numbers NumPy adds up in one call of its loop: as many as its buffer holds (until 2.2), or 0 for all.
+    """Return how many numbers NumPy sums in one call of its loop: as many as its buffer holds (until 2.2), or 0 for all.
 
-    Sums are pairwise within a call, so where a call ends shows in the last bits.
+    Sums are pairwise within a call, so the last bits depend on where a call ends.
     """
     numbers = np.zeros(3 * 8192, np.float32)
     numbers[0], numbers[[12288, 16384]] = (

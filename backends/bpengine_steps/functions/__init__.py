@@ -1,9 +1,9 @@
-"""Compiled functions: pure functions of arrays that are no steps, such as evaluations, recorded and planned as one.
+"""Compiled functions: pure functions of arrays other than steps, such as evaluations, recorded and planned like a step.
 
 function_record    a function as a step
 compiled_function  the function compiled, for each form of its arguments
 
-So all that a target knows of steps serves here as well: fusion, memory, products, graphs.
+So everything that a target does for steps applies here as well: fusion, memory, products, graphs.
 """
 
 from bpengine_steps.functions.compiled_function import CompiledCall, CompiledFunction

@@ -1,4 +1,4 @@
-"""CompiledFunction: a function that is compiled for each form of its arguments, where it can be and is large enough."""
+"""CompiledFunction: a function that is compiled for each form of its arguments, if that is possible and it is large enough."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from bpengine_steps.functions.function_record import RecordedFunction, mapped, r
 from bpengine_steps.ir import Path, Untraceable
 from bpengine_steps.signature import Tree
 
-SMALL = 2**16  # elements of all arguments: with fewer, a function takes a fraction of a ms as it is written
-SHAPES = 16  # forms of arguments that a function is compiled for, each with a program: numbers of rows, most of them
+SMALL = 2**16  # elements of all arguments: with fewer, an uncompiled function takes a fraction of a millisecond
+# the most forms of arguments for which a function is compiled, each a program: mostly different numbers of rows
+SHAPES = 16
 
 
 class CompiledCall(Protocol):
     """A function made for one form of its arguments."""
 
     def compile(self) -> None:
-        """Compile what is missing."""
+        """Compile the missing parts."""
 
     def results(self, arguments: Mapping[Path, Any]) -> list[Any]:
-        """Return new arrays, one for each result, of the arguments by their paths."""
+        """Return new arrays, one for each result, from the arguments by their paths."""
 
 
 Make = Callable[[RecordedFunction], CompiledCall]
@@ -34,16 +35,16 @@ Record = Callable[[Callable[[], RecordedFunction]], RecordedFunction]
 class CompiledFunction:
     """A function of arrays of `kind`, compiled for each form of its arguments when it is first called with it.
 
-    As it is written runs what a target has no form for, what is small (see `SMALL`) and what comes in ever other shapes (see
-    `SHAPES`). So which of the two runs a call depends on the calls before, never on time. What fails to compile, for whatever
-    reason, is said once and runs as it is written; `compiler` is its name in that warning.
+    It runs uncompiled where a target does not support it, for small arguments (see `SMALL`), and after too many different
+    shapes (see `SHAPES`). So the choice for a call depends on earlier calls, never on time. A function that fails to
+    compile, for whatever reason, gives one warning and runs uncompiled; `compiler` is the compiler's name in that warning.
     """
 
     def __init__(self, function: Callable[..., Tree], record: Record, make: Make, *, kind: type, compiler: str) -> None:
         self._function, self._record, self._make, self._kind, self._compiler = function, record, make, kind, compiler
         self._known = LruCache[tuple[CompiledCall, Tree] | None](SHAPES)
         self._seen: set[Any] = set()
-        self._lock = Lock()  # a program has one memory
+        self._lock = Lock()  # a program has one memory, so its calls must not overlap
 
     def __call__(self, *args: Any, **options: Any) -> Tree:
         """Run the function; results are new arrays."""
@@ -83,7 +84,7 @@ class CompiledFunction:
             return program, recorded.form
         except Untraceable:
             pass
-        except Exception as error:  # whatever recording and compiling may raise: the function itself runs without it
+        except Exception as error:  # whatever recording and compiling may raise: the function runs uncompiled
             what = f"{self._compiler} cannot compile an evaluation, which goes on without: {error!r}"
             warnings.warn(localized(what), stacklevel=2)
         return None

@@ -1,4 +1,4 @@
-"""A function recorded as a step whose state are its arguments and its results: it runs once, and only results change."""
+"""A function recorded as a step whose state is its arguments and its results: it runs once, and only results change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULT = "result"  # the first word of the paths of results
 
 @dataclass(frozen=True)
 class RecordedFunction:
-    """A function as a step, and its results as a tree of numbers, which count the step's changed arrays."""
+    """A function as a step, and its results as a tree of numbers of the step's changed arrays."""
 
     step: RecordedStep
     form: Tree
@@ -24,10 +24,10 @@ class RecordedFunction:
 def record_function(
     function: Callable[..., Tree], arguments: Tree, kind: type, dtype: str = "float32"
 ) -> RecordedFunction:
-    """Run a function once on arrays that note what is done to them.
+    """Run a function once on arrays that record the operations on them.
 
-    arguments: (args, options), trees of arrays, which are of `kind`, and of what is no array, which becomes a part of the
-    program. Raises Untraceable for what has no node, and where nothing is computed.
+    arguments: (args, options), trees of arrays of `kind` and of other values, which become constants of the program. Raises
+    Untraceable for an operation without a node, and where nothing is computed.
     """
     graph, inputs = StepGraph(), dict[Path, StepNode]()
 

@@ -20,8 +20,8 @@ OWN_FIT = "own-fit"  # the name of the whole fit of a user's rows
 class FitWorkload:
     """Fits of new models in one process: networks with relu, softmax cross-entropy, Adam, float32.
 
-    sizes: those of the networks, used in turn: inputs, units of each layer, outputs. rows: the number of rows of the data,
-    which are "digits", "drawn" from a teacher, or a user's "own". fits: how many models are fitted. calls: how many calls
+    sizes: those of the networks, used in turn: inputs, units of each layer, outputs. source: the rows are "digits", "drawn"
+    from a teacher, or a user's "own". fits: how many models are fitted. calls: how many calls
     of `epochs` epochs each fit has. With several calls, the measure is the median call from the third on, otherwise the
     time from the start of the process to the last step. own_only: only the engine takes part.
 

@@ -1,7 +1,7 @@
 """The catalogue of a language: finds the template of an English text, and fills its translation.
 
-A text is one sentence of the catalogue, a list of such, or several of them one behind the other. Where more than one template
-gives a text, the one that leaves the least of it in English is taken; of equal ones that with more letters of its own.
+A text is one sentence of the catalogue, a list of sentences, or several in sequence. If more than one template matches a text,
+the one that leaves the fewest letters in English is used; among equals the one with more letters of its own.
 """
 
 from __future__ import annotations
@@ -15,22 +15,23 @@ from typing import Final, NamedTuple
 from bpengine.i18n.catalogue.po_file import Sentence, entries
 from bpengine.i18n.catalogue.template import SLOT, Template, letters
 
-KEPT: Final = 4096  # translations that are remembered
-TRIED: Final = 4  # templates of a text that are compared
-WORK: Final = 200  # searches for a line and the values in it, at most: time is bounded for any text
+KEPT: Final = 4096  # the most translations that are cached
+TRIED: Final = 4  # the most templates of a text that are compared
+WORK: Final = 200  # the most searches for a line and the values in it, which bounds the time for any text
 ENDS: Final = re.compile(r"(?<=[.?!:;,)])[ ]|: |; |, | - ")  # where a sentence or a part of one may end
 JOINTS: Final = re.compile(r", (?:and |or )?| and | or ")
 JOINED: Final = {" and ": " e ", " or ": " ou ", ", and ": ", e ", ", or ": ", ou ", ", ": ", "}
 NOTHING: Final = re.compile(r"[\W\d_]*|'[^']*'|\"[^\"]*\"|[\w.]*\d[\w.]*")  # no words: numbers, a name in quotes
-TWO_PHRASES: Final = re.compile(r"\{([a-z_]\w*)\} \{[a-z_]\w*\}")  # where one ends and the other begins cannot be seen
+# two values in a row, whose boundary cannot be determined
+TWO_PHRASES: Final = re.compile(r"\{([a-z_]\w*)\} \{[a-z_]\w*\}")
 COMMAND: Final = re.compile(r" *(?:pip install|bpengine) ")
 CELL: Final = (
-    "cell"  # the context of entries that are translated where they stand alone, and are names inside of sentences
+    "cell"  # the context of entries that are translated only where they stand alone, and are names inside of sentences
 )
 
 
 class Rendering(NamedTuple):
-    """A translation, and how many letters of it are English still."""
+    """A translation, and the number of its letters that are still English."""
 
     text: str
     left: int
@@ -48,10 +49,10 @@ class Catalogue:
         self._templates = sorted(templates, key=lambda template: -template.weight)
         self._memory: dict[str, Rendering | None] = {}
         self._work = 0
-        self._said: set[str] = set()  # translations that went out: they come back inside of other texts
+        self._said: set[str] = set()  # returned translations, which may come back inside of other texts
 
     def translated(self, text: str) -> str:
-        """Return a text in the language; lines are translated one by one, and what is not known stays as it is."""
+        """Return a text in the language; lines are translated one by one, and unknown text stays unchanged."""
         if len(self._memory) >= KEPT:
             self._memory.clear()
             self._said.clear()
@@ -60,7 +61,7 @@ class Catalogue:
         return translation
 
     def known(self, text: str) -> str | None:
-        """Return the translation of a text that is one sentence of the catalogue; None where it is none."""
+        """Return the translation of a text that is one sentence of the catalogue; None for any other text."""
         self._work = WORK
         rendering = self._whole(text)
         return None if rendering is None or rendering.left else rendering.text
@@ -70,7 +71,7 @@ class Catalogue:
         return line.replace(bare, self._cells.get(bare) or self._rendered(bare).text, 1) if bare else line
 
     def _rendered(self, text: str) -> Rendering:
-        """Return the translation of a text, or of a value inside of one, as far as it is known."""
+        """Return the translation of a text, or of a value inside of one, as far as possible."""
         bare = text.strip()
         rendering = self._whole(bare)
         if rendering is None or rendering.left:
@@ -79,7 +80,7 @@ class Catalogue:
         return Rendering(text.replace(bare, rendering.text, 1), rendering.left) if bare else Rendering(text, 0)
 
     def _whole(self, text: str) -> Rendering | None:
-        """Return the translation of one sentence; None where no template gives it."""
+        """Return the translation of one sentence; None where no template matches."""
         if text in self._said or NOTHING.fullmatch(text):
             return Rendering(text, 0)
         if text in self._exact:
@@ -88,7 +89,7 @@ class Catalogue:
             if self._work <= 0:
                 return None
             self._work -= 1
-            self._memory[text] = None  # while it is looked for
+            self._memory[text] = None  # while the search runs
             self._memory[text] = self._by_template(text)
         return self._memory[text]
 
@@ -111,7 +112,7 @@ class Catalogue:
         return Rendering(template.filled([value.text for value in rendering]), sum(value.left for value in rendering))
 
     def _listed(self, text: str) -> Rendering | None:
-        """Return a list, "a, b and c", item by item; None where it is none. A single word in it is a name."""
+        """Return a list, "a, b and c", translated item by item; None for other text. A single word in it is a name."""
         joints, items = JOINTS.findall(text), JOINTS.split(text)
         words = [Rendering(item, 0) if " " not in item else self._whole(item) for item in items]
         if not joints or any(word is None for word in words):
@@ -123,7 +124,7 @@ class Catalogue:
         return Rendering(joined, sum(word.left for word in words if word is not None))
 
     def _by_parts(self, text: str) -> Rendering:
-        """Return a text of several sentences: the longest at its start that is known, best of all whole, then the rest."""
+        """Return a text of several sentences: the longest known sentence at its start, or the whole text, then the rest."""
         ends = list(ENDS.finditer(text)) if self._work > 0 else []
         in_part = None
         for end in reversed(ends):
@@ -141,12 +142,12 @@ class Catalogue:
 
 
 def _is_composed(value: str) -> bool:
-    """Return whether a value is made of several parts in words."""
+    """Return whether a value consists of several parts that are words."""
     return ENDS.search(value) is not None and not NOTHING.fullmatch(value)
 
 
 def _left(text: str) -> int:
-    """Return the letters of a text that is not known; a single word is a name, and a command is the same in every language."""
+    """Return the number of letters of an unknown text, without single words, which are names, and commands."""
     return 0 if " " not in text.strip() or COMMAND.match(text) else letters(text)
 
 
@@ -155,10 +156,10 @@ def _joined(head: Rendering, between: str, rest: Rendering) -> Rendering:
 
 
 def _variants(entry: Sentence) -> list[tuple[str, str]]:
-    """Return an entry's texts: with and without the comma in front (", on {device}"), with and without a hint behind.
+    """Return an entry's texts: with and without the comma before it (", on {device}"), with and without a hint after it.
 
-    Of two phrases with nothing but a space between them there is a text, too, that takes both for one ("{detail} {cure}").
-    What the system says is also said in the middle of a sentence, in small letters.
+    For two phrases separated only by a space there is also a text that treats both as one ("{detail} {cure}"). Messages of
+    the system also occur in the middle of a sentence, in lower case.
     """
     english, translation = entry.english, entry.translation
     variants = [(english, translation)]

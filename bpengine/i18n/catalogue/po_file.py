@@ -1,4 +1,4 @@
-"""Reads a gettext file of translations (.po): what is needed of it, without a library."""
+"""Reads a gettext file of translations (.po): the needed part of the format, without a library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 class Sentence:
     """A template, its translation ("" while there is none), and its context: "word" for a word that stands alone.
 
-    plural, of_plural: of a counted noun the template for numbers other than 1, and its translation.
+    plural, of_plural: for a counted noun the template for numbers other than 1, and its translation.
     """
 
     english: str

@@ -1,4 +1,4 @@
-"""A template: a sentence with values in braces, and whether a text is such a sentence."""
+"""A template: a sentence with values in braces, and the test whether a text matches it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from functools import cached_property
 
 SLOT = re.compile(r"\{([a-z_]\w*)((?:![rs])?)((?::[^{}]*)?)\}")
 NUMBER = re.compile(r" *(?:\S*\d\S*|\S*nan|\S*inf|\W+) *")
-BEGINNING = re.compile(r"[-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?%?|nan|-?inf")  # a number in front of another value
-CODE = re.compile(r"['\"(\[{<\-\d]|None|True|False|b'|[A-Za-z_.]+\(")  # how a value begins that is written as code
+BEGINNING = re.compile(r"[-+]?[\d,]*\.?\d+(?:e[-+]?\d+)?%?|nan|-?inf")  # a number before another value
+# the beginning of a value that is written as code
+CODE = re.compile(r"['\"(\[{<\-\d]|None|True|False|b'|[A-Za-z_.]+\(")
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-BETWEEN_QUOTES = re.compile(
-    r"(?:[\W\d_]|\b(?:and|or)\b)*"
-)  # what stands beside names in quotes where nothing is said of them
-FEW_LETTERS = 6  # a template of fewer letters says little by itself
+BETWEEN_QUOTES = re.compile(r"(?:[\W\d_]|\b(?:and|or)\b)*")  # punctuation, "and", "or" between quoted names
+FEW_LETTERS = 6  # the fewest letters of a template that is specific by itself
 
 
 def letters(text: str) -> int:
@@ -24,14 +23,14 @@ def letters(text: str) -> int:
 
 @dataclass(frozen=True)
 class Slot:
-    """A value's name; whether it is a phrase, which is translated itself, a number, or a name in quotes."""
+    """A value's name, and whether it is a phrase, which is translated, a number, or a name in quotes."""
 
     name: str
     phrase: bool
     number: bool
 
     def fits(self, value: str) -> bool:
-        """Return whether a value may be this one: a number is one word, and code that is several words begins as code does."""
+        """Return whether a text may be this value: a number is one word, and several words of code begin like code."""
         if self.number:
             return NUMBER.fullmatch(value) is not None
         if self.phrase or " " not in value:
@@ -41,14 +40,14 @@ class Slot:
         return CODE.match(value) is not None
 
     def after(self, text: str, literal: str, place: int, end: int) -> int:
-        """Return where the literal in front of this value stands: before what looks like such a value, if anything does."""
+        """Return the position of the literal before this value: before a text that looks like such a value, if any."""
         at = first = text.find(literal, place, end)
         while at >= 0 and not self.phrase and not (BEGINNING if self.number else CODE).match(text, at + len(literal)):
             at = text.find(literal, at + 1, end)
         return at if at >= 0 else first
 
     def beginning(self, text: str, place: int) -> int:
-        """Return where the value ends that begins at `place`, with another value right behind it."""
+        """Return the end of the value that begins at `place`, with another value directly after it."""
         start = (BEGINNING if self.number else QUOTED).match(text, place) if not self.phrase else None
         return start.end() if start else place
 
@@ -75,23 +74,23 @@ class Template:
 
     @cached_property
     def anchor(self) -> str:
-        """The longest literal: a text without it is no such sentence."""
+        """The longest literal: a text without it does not match."""
         return max(self.literals, key=len)
 
     @cached_property
     def weight(self) -> int:
-        """How many letters the literals have; of two templates that match, the one with more says more."""
+        """The number of letters of the literals; of two matching templates, the one with more is more specific."""
         return sum(map(letters, self.literals))
 
     @property
     def weak(self) -> bool:
-        """Whether the template says little, as "{compared} of {predictor}" does and "error: {text}" does not."""
+        """Whether the template is unspecific, as "{compared} of {predictor}" is and "error: {text}" is not."""
         return self.weight < FEW_LETTERS and not self.literals[0].endswith(": ")
 
     def values(self, text: str) -> list[str] | None:
-        """Return the values with which the template gives the text, None where it does not.
+        """Return the values with which the template gives the text, None where it does not match.
 
-        Each value is the shortest that fits; linear in the length of the text.
+        Each value is the shortest that fits; the time is linear in the length of the text.
         """
         first, *between, last = self.literals
         if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):

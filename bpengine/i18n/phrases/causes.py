@@ -20,7 +20,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "cause_value": (" = {value} ({bad} of {size} values)", " = {value} ({bad} de {size} valores)"),
 }
 
-RULES: dict[str, tuple[str, str]] = {  # what History.stopped_by says
+RULES: dict[str, tuple[str, str]] = {  # the texts of History.stopped_by
     "rule_step_size": ("step size below {value}", "tamanho do passo abaixo de {value}"),
     "rule_loss": ("loss below {value}", "função de perda abaixo de {value}"),
     "rule_validation": (

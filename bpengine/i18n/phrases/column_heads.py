@@ -83,4 +83,4 @@ STARTS: Final[dict[str, tuple[str, str]]] = {
     "validation_": ("validation_{}", "{} de validação"),
     "slope of ": ("slope of {}", "inclinação de {}"),
 }
-"""Columns that are named after another one."""
+"""Columns that are named after another column."""

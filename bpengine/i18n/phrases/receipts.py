@@ -1,4 +1,4 @@
-"""What is said of a receipt: that it follows, or which line does not and why."""
+"""Results of verifying a receipt: that every line follows, or which line does not and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the terms of a sum are called."""
+"""The names of the terms of a sum."""
 
 from __future__ import annotations
 

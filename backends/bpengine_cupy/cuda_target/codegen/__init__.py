@@ -1,8 +1,8 @@
-"""A step's launches as CUDA C: the three forms of a pass, and the text they make together.
+"""A step's launches as CUDA C: the three forms of a pass, and the complete program text.
 
-passes        what the forms have in common
-flat          thread after thread over elements
-rows          rows looked at as a whole
+passes        common parts of the forms
+flat          threads over elements
+rows          whole rows
 columns       sums of columns
 program_text  the whole text, and the calls of a step
 """

@@ -1,4 +1,4 @@
-"""The pass that sums columns: blocks of columns by blocks of rows, the sums over the rows taken on the way."""
+"""The pass that sums columns: blocks of columns by blocks of rows, with the sums over the rows accumulated in the pass."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACROSS, DOWN = 32, 8  # threads of a block
 
 
 class ColumnsWriter:
-    """Writes one pass over (rows, columns) with sums over the rows; block (x, y) has its columns of its rows."""
+    """Writes one pass over (rows, columns) with sums over the rows; block (x, y) has the x-th columns of the y-th rows."""
 
     def __init__(self, group: FusionGroup, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
@@ -43,7 +43,7 @@ class ColumnsWriter:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Blocks across and down: a line of partial sums for each of the latter."""
+        """Numbers of blocks across and down: a line of partial sums for each of the latter."""
         return -(-self.columns // (ACROSS * self.vector)), self.sums[0].shape[0]
 
     def _read(self, node: StepNode, how: AccessPattern) -> None:
@@ -81,7 +81,7 @@ class ColumnsWriter:
         return "\n  ".join([*lines, *self._meet()])
 
     def _meet(self) -> list[str]:
-        """Add up what the threads of a column have, in a fixed order."""
+        """Sum the values of the threads of a column, in a fixed order."""
         vector, lines = self.vector, []
         kinds = sorted({c_type(n.dtype) for n in self.sums})
         lines += [f"__shared__ {kind} room_{kind}[{DOWN}][{ACROSS * vector}];" for kind in kinds]

@@ -1,4 +1,4 @@
-"""The flat pass: thread after thread over elements, 16 bytes at a time where sizes and places allow."""
+"""The flat pass: threads over elements, 16 bytes at a time where sizes and alignment allow."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MOST_INT = 2**31 - 1
 
 @dataclass
 class FlatPass:
-    """Code that runs in `blocks` blocks of its own. P0_, P1_ ... in it stand for `places`, so that like passes share it.
+    """Code that runs in `blocks` separate blocks. P0_, P1_ ... in it stand for `places`, so that similar passes share it.
 
-    `rooms` are the types of which a block needs `room_TYPE`, a number for each of its threads.
+    `rooms` are the types for which a block needs a buffer `room_TYPE`, a number for each of its threads.
     """
 
     blocks: int = 1
@@ -45,7 +45,7 @@ class FlatPass:
 
 
 class FlatWriter:
-    """Writes one flat pass. In the head, single numbers are worked out by each thread, for none has been stored yet."""
+    """Writes one flat pass. In the head, each thread computes single numbers itself, since none has been stored yet."""
 
     def __init__(self, group: FusionGroup, memory: MemoryPlan, head: bool) -> None:
         self.group, self.memory, self.out = group, memory, FlatPass()
@@ -125,7 +125,7 @@ class FlatWriter:
         self.out.blocks = self.sums[0].shape[0] if self.sums else max(1, wanted)
         return lines
 
-    # A pass that starts from sums: eight threads add up each, for 32 neighbours at a time, then one of them goes on.
+    # A pass that starts from sums: eight threads compute each sum, for 32 neighbours at a time, then one of them continues.
 
     def _finish(self) -> list[str]:
         lines = []
@@ -163,7 +163,7 @@ class FlatWriter:
         return lines
 
     def _work_out_early(self) -> None:
-        """Work out the single numbers that an early pass needs, from the step counter and the learning rate."""
+        """Compute the single numbers that an early pass needs, from the step counter and the learning rate."""
         own, seen = self.group.own, set[int]()
 
         def visit(node: StepNode) -> None:

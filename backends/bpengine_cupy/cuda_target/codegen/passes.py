@@ -1,4 +1,4 @@
-"""What the three forms of a pass have in common: the operands they read, and the names that values have in their code.
+"""Common parts of the three forms of a pass: the operands they read, and the names of values in their code.
 
 A value is `v` and its node's number, an operand read from memory `r`, an accumulated sum `a`, a vector to be written `w`.
 """
@@ -14,15 +14,15 @@ from bpengine_steps.ir import FusionGroup, StepNode
 from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
 
 THREADS = 256
-MULTIPROCESSORS = 132  # of a Hopper GPU: grids are a few blocks for each
+MULTIPROCESSORS = 132  # multiprocessors of a Hopper GPU: grids have a few blocks for each
 VECTOR = 16  # bytes that a thread reads at once
 Names = dict[int, str]
 
 
 def operands(group: FusionGroup) -> dict[int, tuple[StepNode, AccessPattern]]:
-    """Return the arrays that a pass reads element by element, and how each lies under it.
+    """Return the arrays that a pass reads element by element, and the access pattern of each.
 
-    Partial sums are not among them: "finish" reads them in its own way.
+    Partial sums are not among them: "finish" reads them differently.
     """
     own, patterns = group.own, {}
     for node in group.nodes:
@@ -39,7 +39,7 @@ def operands(group: FusionGroup) -> dict[int, tuple[StepNode, AccessPattern]]:
 def value(node: StepNode, names: Names) -> str:
     """Return the name of a node's value, or of the array it is a view of, or a constant's literal.
 
-    A view that the pass reads from memory has a name of its own, beside that of its array.
+    A view that the pass reads from memory has a separate name from that of its array.
     """
     for number in (node.number, node.base.number):
         if number in names:
@@ -62,7 +62,7 @@ def declared(node: StepNode, names: Names) -> str:
 
 @dataclass(frozen=True)
 class Load:
-    """How an operand is read: `line` declares what `name` then stands for, once before the loop where `early` is true."""
+    """How an operand is read: `line` declares `name`, once before the loop where `early` is true."""
 
     line: str
     name: str
@@ -70,7 +70,7 @@ class Load:
 
 
 def load(node: StepNode, how: AccessPattern, vector: int, pointer: str) -> Load:
-    """Return how a pass over elements k, at row i and column j, reads an operand, `vector` elements at a time."""
+    """Return the load of an operand in a pass over elements k, at row i and column j, `vector` elements at a time."""
     kind, name = c_type(node.dtype), f"r{node.number}"
     if how == ONE:
         return Load(f"const {kind} {name} = {pointer}[0];", name, early=True)
@@ -89,7 +89,7 @@ def accumulated(target: str, node: StepNode, names: Names) -> str:
 def vector_length(
     group: FusionGroup, read: Sequence[tuple[StepNode, AccessPattern]], stored: set[int], fits: Callable[[int], bool]
 ) -> int:
-    """Return how many elements a thread takes at once: 16 bytes of the widest, or 1 where sizes or places forbid it."""
+    """Return how many elements a thread handles at once: 16 bytes of the widest type, or 1 if sizes or alignment forbid it."""
     sizes = [node.dtype.itemsize for node, how in read if how.name in ("full", "row")]
     sizes += [n.dtype.itemsize for n in group.nodes if n.number in stored and n.op not in ("partial", "finish")]
     length = VECTOR // max(sizes, default=1)
@@ -98,5 +98,5 @@ def vector_length(
 
 
 def indented(lines: Sequence[str], depth: int = 1) -> list[str]:
-    """Return the lines set in by two blanks for each step of depth."""
+    """Return the lines indented by two blanks for each level of depth."""
     return ["  " * depth + line for line in lines]

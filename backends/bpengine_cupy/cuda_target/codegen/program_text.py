@@ -20,10 +20,10 @@ from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct, product_o
 from bpengine_cupy.cuda_target.expressions import c_type, identity
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
-SLOTS = 8  # arrays of rows, and reports, that `struct Run` has room for
+SLOTS = 8  # the most arrays of rows, and of reports, in `struct Run`
 CONSTANTS = (
     48 << 10
-)  # bytes of tables in constant memory, of which a module has 64 KiB; others lie in the device's memory
+)  # bytes of tables in constant memory, of which a module has 64 KiB; other tables are in the device's memory
 WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 
@@ -31,7 +31,7 @@ WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 class StepCall:
     """One entry of a step: a kernel of the text, a matrix product, or a call `outside` of the program.
 
-    `meets`: threads of a block wait for each other.
+    `meets`: threads of a block synchronise.
     """
 
     name: str
@@ -50,9 +50,9 @@ class StepCall:
 
 @dataclass(frozen=True, eq=False)
 class CudaText:
-    """A plan written as CUDA C: the text, and its calls in order. All that is known of a step before a device is seen.
+    """A plan written as CUDA C: the text, and its calls in order. It needs no device.
 
-    `begin` comes once before a run, where the state or the rows have copies in bfloat16.
+    `begin` is called once before a run, if the state or the rows have copies in bfloat16.
     """
 
     plan: ExecutionPlan
@@ -62,7 +62,7 @@ class CudaText:
 
 
 def write_cuda(plan: ExecutionPlan) -> CudaText:
-    """Write a plan as CUDA C. Raises Untraceable for what the target has no form for."""
+    """Write a plan as CUDA C. Raises Untraceable for operations that the target does not support."""
     if len(plan.step.rows) > SLOTS or len(plan.step.reports) > SLOTS:
         raise Untraceable(f"a step with more than {SLOTS} arrays of rows or reports")
     writer = _SourceWriter(plan)
@@ -73,13 +73,13 @@ def write_cuda(plan: ExecutionPlan) -> CudaText:
 
 
 def canonical(code: str) -> str:
-    """Return the code with its names numbered by their order: passes which do the same then have the same text."""
+    """Return the code with its names numbered by their order, so that equivalent passes have the same text."""
     seen: dict[str, str] = {}
     return re.sub(r"\b[rvwea]\d+\b", lambda m: seen.setdefault(m[0], f"{m[0][0]}_{len(seen)}"), code)
 
 
 def words_of(size: int) -> tuple[str, int]:
-    """Return the widest word that divides so many bytes, and how many there are."""
+    """Return the widest word that divides so many bytes, and the number of words."""
     return next((kind, size // width) for kind, width in WORDS if size % width == 0)
 
 
@@ -89,7 +89,7 @@ def _blocks(threads: int, most: int) -> int:
 
 @dataclass
 class _Segment:
-    """Code with blocks of its own inside a flat launch; it numbers them by `b` of `nb`."""
+    """Code with separate blocks inside a flat launch, numbered by `b` of `nb`."""
 
     blocks: int
     code: str
@@ -98,7 +98,7 @@ class _Segment:
 class _SourceWriter:
     def __init__(self, plan: ExecutionPlan) -> None:
         self.step, self.memory, self.ordered = plan.step, plan.memory, plan.ordered
-        self._constants = 0  # bytes of constant memory that tables take
+        self._constants = 0  # bytes of constant memory used by tables
 
     def launch(self, number: int, stage: PlanStage) -> tuple[str, StepCall]:
         """Return a launch's text, empty for a product, and its call."""
@@ -120,7 +120,7 @@ class _SourceWriter:
         return text, StepCall(name=name, stage=stage, grid=columns.grid, block=(ACROSS, DOWN), meets=True)
 
     def begin(self) -> tuple[str, StepCall | None]:
-        """Return the kernel that rounds the state, and rows which stay the same, before a run, if anything is rounded."""
+        """Return the kernel that rounds the state, and constant rows, before a run, if anything is rounded."""
         inputs, rows = self.step.inputs, self.step.rounded_rows
         pairs = [(inputs[path[1:]], copy) for path, copy in inputs.items() if path[0] == COPY]
         pairs += [(self.step.rows[k], copy) for k, copy in rows.items() if not self.ordered]
@@ -155,7 +155,7 @@ class _SourceWriter:
         for code, passes in alike.items():
             segments.append(self._shared(code, passes, f"T{number}_{len(segments)}", tables))
         code, start = self._beside(segments)
-        # one for all passes, of which a block runs one: each with its own would soon be more than a block may have
+        # one buffer for all passes, of which a block runs one: separate buffers would soon exceed a block's limit
         shared = "".join(f"  __shared__ {kind} room_{kind}[{THREADS}];\n" for kind in sorted(rooms))
         body = f"{'HEAD' if stage.head else 'BODY'} (void)step; int b = blockIdx.x; (void)b;\n{shared}{code}"
         meets = any(word in code for word in ("row_", "block_", "warp_"))
@@ -163,7 +163,7 @@ class _SourceWriter:
         return text, StepCall(name=name, stage=stage, grid=(max(start, 1), 1), block=(THREADS, 1), meets=meets)
 
     def _beside(self, segments: Sequence[_Segment]) -> tuple[str, int]:
-        """Return code in which each segment has blocks of its own, and the number of all blocks."""
+        """Return code in which each segment has separate blocks, and the number of all blocks."""
         lines, start = [], 0
         for k, segment in enumerate(segments):
             condition = f"b < {start + segment.blocks}" if k < len(segments) - 1 else "true"
@@ -175,7 +175,7 @@ class _SourceWriter:
         return "\n".join(lines), start
 
     def _shared(self, code: str, passes: Sequence[FlatPass], table: str, tables: list[str]) -> _Segment:
-        """Write passes with the same code once, with a table of their places."""
+        """Write passes with equal code once, with a table of their places."""
         width = len(passes[0].places)
         if len(passes) == 1:
             for k in reversed(range(width)):
@@ -195,11 +195,11 @@ class _SourceWriter:
         return _Segment(start, f"{pick}\n    {code}")
 
     def _head(self) -> list[_Segment]:
-        """Take the step's rows and its learning rate, and say which step it is."""
+        """Write the head: it gathers the step's rows, reads its learning rate and its number."""
         segments = []
         for k, node in enumerate(self.step.rows if self.ordered else ()):
             copy = self.step.rounded_rows.get(k)
-            if not node.size:  # a process whose shards have no rows
+            if not node.size:  # for a process whose shards have no rows
                 continue
             if node.number in self.memory.stored:
                 kind, words = words_of(node.size // node.shape[0] * node.dtype.itemsize)
@@ -213,7 +213,7 @@ class _SourceWriter:
         return [*segments, _Segment(1, code)]
 
     def _taken(self, function: str, kind: str, source: str, node: StepNode, k: int, words: int) -> _Segment:
-        """Bring the step's rows from array `k` of the run, `words` to a row."""
+        """Gather the step's rows from array `k` of the run, `words` to a row."""
         where = f"i8(b) * {THREADS} + threadIdx.x, i8(nb) * {THREADS}"
         take = f"{function}(AT({kind}, {self.memory.at(node)}), (const {source}*)run->data[{k}], (const i4*)run->order"
         code = f"if (live) {take}, step, {node.shape[0]}, {words}, {where});"
@@ -244,7 +244,7 @@ class _SourceWriter:
         return f"for (i8 k = i8(b) * {THREADS} + threadIdx.x; k < {count}; k += i8(nb) * {THREADS})"
 
     def _tail(self, group: FusionGroup) -> str:
-        """Write numbers that only reports need, and the step's end: one warp, whose first thread writes."""
+        """Write the tail: numbers that only reports need, and the step's end, in one warp whose first thread stores."""
         names: Names = {}
         loaded = {
             i.number: i for n in group.nodes for i in n.inputs if i.base.number not in group.own and n.op != "finish"

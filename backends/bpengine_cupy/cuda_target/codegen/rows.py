@@ -1,7 +1,7 @@
-"""The pass over whole rows: threads hold a row, from its first use to its last, with reductions over it in between.
+"""The pass over whole rows: threads hold a row from its first use to its last, with reductions over it in between.
 
-A phase of the pass lies between two reductions. All threads of a block run the loop over rows equally often (`ok` says
-which have a row), because shuffles and barriers need the whole warp or block.
+A phase is the part of the pass between two reductions. All threads of a block run the loop over rows equally often (`ok`
+says which have a row), because shuffles and barriers need the whole warp or block.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bpengine_cupy.cuda_target.codegen.passes import (
 )
 from bpengine_cupy.cuda_target.expressions import c_type, identity
 
-WIDEST = 8192  # numbers of a row: 1024 threads with 8 each
+WIDEST = 8192  # the most numbers of a row: 1024 threads with 8 each
 
 
 def threads_of_row(columns: int) -> int:
-    """Return how many threads hold a row; raise Untraceable for rows that no block can hold."""
+    """Return how many threads hold a row; raise Untraceable for rows that do not fit a block."""
     if columns > WIDEST:
         raise Untraceable(f"rows of {columns} numbers")
     few = (t for t in (4, 8, 16, 32) if columns <= t)
@@ -33,12 +33,12 @@ def threads_of_row(columns: int) -> int:
 
 
 def flat_like(node: StepNode) -> bool:
-    """Say whether the node has one number for each row, or only one."""
+    """Tell whether the node has one number for each row, or only one."""
     return len(axes(node.shape)) < 2
 
 
 class RowsWriter:
-    """Writes one pass over (rows, columns) that looks at rows as a whole."""
+    """Writes one pass over (rows, columns) that handles whole rows."""
 
     def __init__(self, group: FusionGroup, memory: MemoryPlan) -> None:
         self.group, self.memory = group, memory
@@ -114,7 +114,7 @@ class RowsWriter:
         return "\n  ".join(out + [line for node in self.sums for line in self._meet(node)])
 
     def _buffers(self) -> list[str]:
-        """Declare the buffers of a block, one of each type: its sums use it in turn, to add up what its rows have."""
+        """Declare the buffers of a block, one of each type, which its sums over rows use one after the other."""
         wide = {c_type(n.dtype): self.columns for n in self.sums if n.info[1] == "first"}
         sizes = {c_type(n.dtype): 1 for n in self.sums} | wide
         return [
@@ -173,7 +173,7 @@ class RowsWriter:
         return [f"if (ok && lane == 0) AT({c_type(node.dtype)}, {self.memory.at(node)})[i] = v{node.number};"]
 
     def _number_of_row(self, node: StepNode) -> list[str]:
-        """Write what has one number for each row."""
+        """Write a node with one number for each row."""
         kind, number = c_type(node.dtype), node.number
         if node.op == "finish":
             (partials,) = node.inputs
@@ -187,7 +187,7 @@ class RowsWriter:
         return []
 
     def _number_of_element(self, node: StepNode) -> list[str]:
-        """Write what has a number for each element of the row."""
+        """Write a node with a number for each element of the row."""
         number = node.number
         if number in self.full:
             lines = [f"v{number}[u] = {computed(node, self.names)};"]
@@ -204,7 +204,7 @@ class RowsWriter:
         return []
 
     def _meet(self, node: StepNode) -> list[str]:
-        """Write a block's line of a partial sum: what its threads have, added up in a fixed order."""
+        """Write a block's line of a partial sum: the sum of its threads' values in a fixed order."""
         kind, number, place = c_type(node.dtype), node.number, self.memory.at(node)
         threads, together, columns = self.threads, self.together, self.columns
         mine = f"for (int u = 0; u < {self.each}; ++u) if (lane + {threads} * u < {columns})"

@@ -1,6 +1,6 @@
 """Matrix products by cuBLASLt.
 
-products    recorded products in its terms
-library     its functions, by ctypes
-algorithms  which algorithm was chosen for a product, kept for good
+products    recorded products as arguments of cuBLASLt
+library     cuBLASLt's functions, by ctypes
+algorithms  the algorithm chosen for each product, kept on disk
 """

@@ -1,4 +1,4 @@
-"""The algorithm chosen for each product, kept on disk: every later process takes the same one and gets the same bits."""
+"""The algorithm chosen for each product, kept on disk: every later process uses the same one and gets the same bits."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bpengine_steps.disk import sealed, unsealed, write_draft
 
 
 class ChosenAlgorithms:
-    """Choices for one GPU and library, a file each. The first choice counts, also where two processes choose at once.
+    """Choices for one GPU and library, a file each. The first choice is kept, also if two processes choose at once.
 
-    A file that is damaged holds none, and is replaced. `folder` is None where there is none to keep them in.
+    A damaged file counts as missing, and is replaced. `folder` is None where choices cannot be stored.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -29,12 +29,12 @@ class ChosenAlgorithms:
         return self._seen.get(key)
 
     def keep(self, key: str, choice: bytes) -> bytes:
-        """Keep a choice unless there is one; return the one that counts."""
+        """Store a choice unless there is one already; return the stored one."""
         known = self.get(key)
         if known is not None:
             return known
         if self._folder:
-            with contextlib.suppress(OSError):  # what cannot be kept is known to this process alone
+            with contextlib.suppress(OSError):  # a choice that cannot be stored holds only for this process
                 self._link(key, self._path(self._folder, key), sealed(key, choice))
         return self.get(key) or self._seen.setdefault(key, choice)
 
@@ -46,7 +46,7 @@ class ChosenAlgorithms:
                 if unsealed(key, path.read_bytes()) is None:
                     path.unlink()
             with contextlib.suppress(FileExistsError):
-                os.link(draft, path)  # unlike a rename, it never replaces
+                os.link(draft, path)  # a link, unlike a rename, never replaces a file
         finally:
             draft.unlink()
 

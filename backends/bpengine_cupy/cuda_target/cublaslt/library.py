@@ -1,7 +1,7 @@
 """cuBLASLt by ctypes: every product is described once, its algorithm chosen and kept, then launched into any stream.
 
-CuPy refuses its own products while a stream is being captured; cuBLASLt allocates nothing per call and takes the algorithm and
-the workspace as arguments. Enum values are those of cublasLt.h (a test holds them against the library's own).
+CuPy refuses its products while a stream is being captured; cuBLASLt allocates nothing per call and takes the algorithm and
+the workspace as arguments. Enum values are those of cublasLt.h (a test compares them with the library's).
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ EPILOGUE, VECTOR, MASK, MASK_PITCH, VECTOR_TYPE = (
     11,
     12,
     26,
-)  # the same: bias, or its gradient; the auxiliary buffer
+)  # of the same enum: bias, or its gradient; the auxiliary buffer
 EPILOGUES = {"relu_bias": 6, "relu_aux_bias": 134, "drelu": 136, "drelu_bgrad": 152}  # cublasLtEpilogue_t
 MOST_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A = 1, 3, 5  # cublasLtMatmulPreferenceAttributes_t; B, C, D follow A
-ORDERED_REDUCTIONS = 2 | 4  # sums of a split inner length by way of the workspace, in a fixed order; never in place
-WORKSPACE = 32 << 20  # bytes, for each stream
-CANDIDATES = 16  # algorithms that are timed
+# reduction scheme: sums of a split inner length go through the workspace, in a fixed order; never in place
+ORDERED_REDUCTIONS = 2 | 4
+WORKSPACE = 32 << 20  # bytes of workspace for each stream
+CANDIDATES = 16  # number of algorithms that are timed
 ALIGNED = 256
 
 
@@ -66,7 +67,7 @@ class NoAlgorithm(CublasLtError):
 
 
 def load_library(cuda: int = 13) -> ctypes.CDLL:
-    """Return the cuBLASLt of a CUDA, by its first number: the copy that CuPy has mapped already, or that of its package."""
+    """Return the cuBLASLt of a CUDA major version: the copy that CuPy has already loaded, or that of its package."""
     try:
         return ctypes.CDLL(f"libcublasLt.so.{cuda}")
     except OSError:
@@ -76,7 +77,7 @@ def load_library(cuda: int = 13) -> ctypes.CDLL:
 
 
 class CublasLt:
-    """The library with what its calls share."""
+    """The library, its handle and its workspaces."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self.library, self.handle = library, c_void_p()
@@ -87,7 +88,7 @@ class CublasLt:
         return self
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call a function; raise CublasLtError unless it answers 0."""
+        """Call a function; raise CublasLtError unless it returns 0."""
         status = getattr(self.library, f"cublasLt{name}")(*arguments)
         if status:
             raise CublasLtError(f"cublasLt{name} answered with status {status}")
@@ -100,7 +101,7 @@ class CublasLt:
 
 
 class DescribedProduct:
-    """A product described to cuBLASLt, on operands counted from the address `base`."""
+    """A product described to cuBLASLt, with operands at offsets from the address `base`."""
 
     def __init__(self, lt: CublasLt, product: MatrixProduct, base: int, precision: str) -> None:
         self.lt, self.product, self.precision = lt, product, precision
@@ -147,7 +148,7 @@ class DescribedProduct:
 
     @property
     def key(self) -> str:
-        """What the choice of an algorithm depends on."""
+        """The properties on which the choice of an algorithm depends."""
         p = self.product
         sides = "".join(f" {'T' if o.transposed else 'N'}{o.leading}" for o in (p.a, p.b))
         aligned = [min(ALIGNED, a.value & -a.value) for a in self.addresses if a.value]
@@ -156,7 +157,7 @@ class DescribedProduct:
         return f"{self.precision} {dtype} {p.m}x{p.n}x{p.k}{sides} {aligned}{epilogue}"
 
     def candidates(self) -> list[Algorithm]:
-        """Return algorithms that can do the product, the library's favourite first. Not while a stream is captured."""
+        """Return algorithms for the product, the library's preferred one first. Not allowed while a stream is captured."""
         preference = c_void_p()
         self.lt.call("MatmulPreferenceCreate", byref(preference))
         candidates, count = (Candidate * CANDIDATES)(), c_int()
@@ -191,9 +192,9 @@ class DescribedProduct:
     def choose(
         self, chosen: ChosenAlgorithms, time: Callable[[Callable[[], None]], float], stream: int, workspace: int
     ) -> None:
-        """Take the algorithm that was chosen before, or the fastest of the library's candidates, and keep that choice.
+        """Use the algorithm that was chosen before, or the fastest of the library's candidates, and store that choice.
 
-        The library's own order splits the inner length of small products, which costs a second kernel.
+        The library's preferred algorithm splits the inner length of small products, which costs a second kernel.
         """
         kept = chosen.get(self.key)
         if kept is None:
@@ -207,7 +208,7 @@ class DescribedProduct:
     def _seconds(
         self, algorithm: Algorithm, time: Callable[[Callable[[], None]], float], stream: int, workspace: int
     ) -> float:
-        """Return how long the product takes, for ever where the library proposes an algorithm that it then refuses."""
+        """Return the seconds of the product; infinity if the library proposes an algorithm that it then refuses."""
         self.algorithm = algorithm
         try:
             return time(lambda: self.launch(stream, workspace))
@@ -215,7 +216,7 @@ class DescribedProduct:
             return math.inf
 
     def launch(self, stream: int, workspace: int) -> None:
-        """Put the product into a stream; `workspace` is the address of memory that no other stream uses."""
+        """Launch the product in a stream; `workspace` is the address of memory that no other stream uses."""
         a, b, d = self.addresses
         la, lb, ld = self.layouts
         algorithm, space = byref(self.algorithm or Algorithm()), (c_void_p(workspace), c_size_t(WORKSPACE))

@@ -1,6 +1,6 @@
-"""Matrix products in cuBLASLt's terms.
+"""Matrix products as arguments of cuBLASLt.
 
-A row-major D = A B is the column-major transposed D' = B' A': cuBLASLt's A is our right operand, its B the left one.
+A row-major D = A B is the column-major transpose D' = B' A': cuBLASLt's A is our right operand, its B the left one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bpengine_cupy.cuda_target.epilogues import BIAS_GRADIENT, MASK, mask_pitch
 
 @dataclass(frozen=True)
 class Operand:
-    """A column-major matrix: its place in bytes, whether it is read transposed, and the distance between its columns."""
+    """A column-major matrix: its offset in bytes, whether it is read transposed, and the distance between its columns."""
 
     place: int
     transposed: bool
@@ -26,7 +26,7 @@ class Operand:
 
 @dataclass(frozen=True, kw_only=True)
 class Epilogue:
-    """What a product does besides (see `epilogues`): the places of a bias or its gradient (m,), and of a mask.
+    """The epilogue of a product (see `epilogues`): the offsets of a bias or its gradient (m,), and of a mask.
 
     A column of the mask takes `pitch` bits.
     """
@@ -53,9 +53,9 @@ class MatrixProduct:
 
 
 def product_of(node: StepNode, memory: MemoryPlan, sides: Sequence[StepNode] = ()) -> MatrixProduct:
-    """Return a recorded product in cuBLASLt's terms; raise Untraceable for operands that it cannot read.
+    """Return a recorded product as arguments of cuBLASLt; raise Untraceable for operands that it cannot read.
 
-    sides: what it leaves beside its result.
+    sides: its second results.
     """
     left, right, *further = node.inputs
     (rows, inner), columns = left.shape, right.shape[1]
@@ -69,7 +69,7 @@ def product_of(node: StepNode, memory: MemoryPlan, sides: Sequence[StepNode] = (
 
 
 def _epilogue(node: StepNode, further: Sequence[StepNode], memory: MemoryPlan) -> Epilogue:
-    """Return an epilogue with the places of what it reads or writes: a bias, its gradient, a mask."""
+    """Return an epilogue with the offsets of the arrays that it reads or writes: a bias, its gradient, a mask."""
     places = {str(each.info) if each.op == "side" else "bias": memory.at(each) for each in further}
     vector = places.get("bias", places.get(BIAS_GRADIENT))
     pitch = mask_pitch(node.shape[1]) if MASK in places else 0

@@ -1,6 +1,6 @@
-"""Building: LLVM's instructions as text to machine code. The code stands by itself: it calls nothing but what it is told.
+"""Building: LLVM's instructions as text to machine code. It calls only addresses in its arguments and what `Code` names.
 
-A text's functions are called from outside under the names `symbols` says; others are part of them.
+A text's functions are called from outside under the names in `Code.symbols`; others are internal.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import llvmlite.binding as llvm
 
 from bpengine_numpy.llvm_target.object_code.machine_code import Code, target_machine
 
-PREFIX = "@bp_"  # of the functions that are called from outside, in the order of the text
+PREFIX = "@bp_"  # names of the functions that are called from outside, in the order of the text
 UNROLLED = "; unrolled\n"  # the first line of a text whose loops are short, and become instructions one after another
 _SPEED = 3  # the optimiser's level
 
 
 def build(source: str, prefix: str) -> Code:
-    """Compile a text; the symbols of its functions begin with `prefix`. Raises RuntimeError for a text that is wrong."""
+    """Compile a text; the symbols of its functions begin with `prefix`. Raises RuntimeError for an invalid text."""
     machine = target_machine()
     module = llvm.parse_assembly(source.replace(PREFIX, f"@{prefix}_"))
     module.triple, module.data_layout = llvm.get_process_triple(), str(machine.target_data)

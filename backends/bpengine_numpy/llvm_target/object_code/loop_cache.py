@@ -1,7 +1,7 @@
-"""Object code: kept on disk in files of our own, compiled where it is not there, brought into the process by LLVM.
+"""Object code: kept in files on disk, compiled if missing, loaded into the process by LLVM.
 
-LLVM trusts what it is given, so `bpengine_steps.disk` checks every file first. A file's key says all that its code depends
-on: the text, the versions that compiled it, and the processor.
+LLVM does not check object files, so `bpengine_steps.disk` checks every file first. A file's key has everything that its
+code depends on: the text, the versions of the compiler, and the processor.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from bpengine_steps.ir import Untraceable
 from bpengine_numpy.llvm_target.object_code.llvm_build import build
 from bpengine_numpy.llvm_target.object_code.machine_code import Code, features, target_machine
 
-ExecutionEngine: TypeAlias = Any  # of llvmlite, which states no types
-FORMAT = 1  # of what a file holds
-OWN_FILES = (  # what all object code is made by, or made of
+ExecutionEngine: TypeAlias = Any  # of llvmlite, which has no type annotations
+FORMAT = 1  # version of the content of a file
+OWN_FILES = (  # versions on which all object code depends
     "object_code/llvm_build.py",
     "object_code/machine_code.py",
 )
 
 
 def addresses(source: str) -> tuple[int, ...]:
-    """Return where the functions lie that a text names FUNCTIONS, compiled now unless that was done before."""
+    """Return the addresses of the functions that a text calls FUNCTIONS, compiled now unless done before."""
     key = key_of(source)
     with one_at_a_time(key):
         if key not in _loaded:
@@ -45,18 +45,18 @@ def addresses(source: str) -> tuple[int, ...]:
 
 
 def on_disk(source: str) -> bool:
-    """Say whether a text has been compiled here before."""
+    """Tell whether a text has been compiled on this machine."""
     key = key_of(source)
     return key in _loaded or store().has(key)
 
 
 def store() -> Cache:
-    """Return the cache that object code is kept in."""
+    """Return the cache of object code."""
     return user_cache("loops")
 
 
 def key_of(source: str) -> str:
-    """Return all that the code of a text depends on."""
+    """Return the key of a text's code: everything that it depends on."""
     return f"{_surroundings()}\n{source}"
 
 
@@ -71,7 +71,7 @@ def _surroundings() -> str:
 
 
 def _kept(key: str) -> tuple[int, ...] | None:
-    """Return the functions of what is on disk, None when that is nothing, damaged, or calls what is not there."""
+    """Return the functions of code on disk, None if it is missing or damaged, or calls a missing function."""
     content = store().get(key)
     return None if content is None else _load(Code.unpacked(content))
 
@@ -86,7 +86,7 @@ def _built(source: str, key: str) -> tuple[int, ...]:
 
 
 def _load(code: Code) -> tuple[int, ...] | None:
-    """Bring code into the process; return None when what it calls is not there: LLVM would end the process."""
+    """Load code into the process; return None when a function that it calls is missing: LLVM would end the process."""
     with _linking:
         engine = _engine()
         if any(llvm.address_of_symbol(name) is None for name in code.needs):
@@ -103,13 +103,14 @@ def _engine() -> ExecutionEngine:
 
 
 _loaded: dict[str, tuple[int, ...]] = {}
-_locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()  # as long as someone holds one, or waits for it
+# locks exist as long as a thread holds one or waits for it
+_locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()
 _linking, _registering = Lock(), Lock()
 
 
 @contextmanager
 def one_at_a_time(key: str) -> Iterator[None]:
-    """Let one thread at a time do what a key names, and the others that want it wait."""
+    """Let one thread at a time work on a key, while other threads for that key wait."""
     with _registering:
         lock = _locks.setdefault(key, Lock())
     with lock:
@@ -117,7 +118,7 @@ def one_at_a_time(key: str) -> Iterator[None]:
 
 
 def _unlock() -> None:
-    """Give a forked process locks of its own: those that other threads held would never be given back."""
+    """Give a forked process new locks: locks that other threads held would never be released."""
     global _linking, _registering
     _locks.clear()
     _linking, _registering = Lock(), Lock()

@@ -1,4 +1,4 @@
-"""Machine code: what is kept of a compiled text, and the processor that it is made for."""
+"""Machine code: the stored form of a compiled text, and the processor for which it is made."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import Any, NamedTuple, TypeAlias
 
 import llvmlite.binding as llvm
 
-TargetMachine: TypeAlias = Any  # of llvmlite, which states no types
+TargetMachine: TypeAlias = Any  # of llvmlite, which has no type annotations
 _LENGTH = struct.Struct("<Q")
 
 
 class Code(NamedTuple):
-    """Machine code: the names of its functions, the names of what it calls, and the object file."""
+    """Machine code: the names of its functions, the names of the functions that it calls, and the object file."""
 
     symbols: tuple[str, ...]
     needs: tuple[str, ...]
     binary: bytes
 
     def packed(self) -> bytes:
-        """Return it as it is kept."""
+        """Return its stored form."""
         about = json.dumps({"symbols": self.symbols, "needs": self.needs}).encode()
         return _LENGTH.pack(len(about)) + about + self.binary
 
     @classmethod
     def unpacked(cls, content: bytes) -> Code:
-        """Return what was packed."""
+        """Return the code from its stored form."""
         (length,) = _LENGTH.unpack_from(content)
         about = json.loads(content[_LENGTH.size : _LENGTH.size + length])
         return cls(tuple(about["symbols"]), tuple(about["needs"]), content[_LENGTH.size + length :])
 
 
 def target_machine() -> TargetMachine:
-    """Return LLVM's description of this processor, with the settings for code to run at once."""
+    """Return LLVM's description of this processor, with the settings for just-in-time code."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()
@@ -49,7 +49,7 @@ def target_machine() -> TargetMachine:
 
 
 def features() -> str:
-    """Return what this processor can do, "" where LLVM does not know."""
+    """Return the features of this processor, "" where LLVM does not know them."""
     try:
         return str(llvm.get_host_cpu_features().flatten())
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""Narrow products: many rows times a small matrix, or the transposed of one narrow matrix times another.
+"""Narrow products: many rows times a small matrix, or the transpose of one narrow matrix times another.
 
-A library packs and blocks what it multiplies, which for two columns takes longer than to multiply. Here a row of the result is
-a vector; of many terms, each number of the result is a register. Only where the library adds up one term after another, each
-rounded with its sum, has this its bits.
+A library packs and blocks its operands, which for two columns takes longer than the multiplication. Here a row of the result
+is a vector; with many terms, each number of the result is a register. This gives the library's bits only where the library
+adds one term after another, each by a fused multiply-add.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from bpengine_numpy.llvm_target.loop_text import lines_of, loaded_argument
 from bpengine_numpy.llvm_target.products.product_orders import ProductForm, order_of
 from bpengine_numpy.llvm_target.rows.row_forms import repeated, vector
 
-NARROW = 16  # rows, terms or columns of what lies in registers
-SMALL = 40  # numbers of the small matrix, or of the small result
-FEWEST = 16  # rows, or terms, of a product that is worth a function of its own
+NARROW = 16  # the most rows, terms or columns held in registers
+SMALL = 40  # the most numbers of the small matrix, or of the small result
+FEWEST = 16  # the fewest rows, or terms, for which a separate function pays
 MOST = 2**17  # terms of all numbers together: OpenBLAS multiplies twice as many in one thread, so its order is the same
 _TEXT = """declare {row} @llvm.fma.v{n}f{bits}({row}, {row}, {row})
 
@@ -42,7 +42,7 @@ over:
 
 
 def narrow_form(node: StepNode) -> ProductForm | None:
-    """Return the form of a product that can be one of these functions, else None."""
+    """Return the form of a product that can be such a function, else None."""
     form = ProductForm.of(node) if node.op == "matmul" else None
     return form if form and form.dtype == "<f4" and (_many_rows(form) or _many_terms(form)) else None
 
@@ -68,7 +68,7 @@ def _many_terms(form: ProductForm) -> bool:
 
 
 class _ProductWriter:
-    """The instructions of a function, called as NumPy's loop: p = (loop, context, auxiliary, a, b, y, products, sizes ...)."""
+    """The instructions of a function, called like NumPy's loop: p = (loop, context, auxiliary, a, b, y, products, sizes)."""
 
     def __init__(self, form: ProductForm, count: int) -> None:
         self.columns, self.kind = form.sizes[2], type_of(np.dtype(form.dtype)) or ""
@@ -87,7 +87,7 @@ class _ProductWriter:
         lines.append(f"%{name} = load {self.kind}, ptr %{name}.at, align 4")
 
     def all_of(self, name: str) -> str:
-        """Make a row of one number."""
+        """Broadcast a number to a row."""
         self.body += repeated(f"%{name}", self.kind, self.columns)
         return f"%{name}.wide"
 
@@ -110,7 +110,7 @@ class _ProductWriter:
 
 
 def _rows_text(form: ProductForm) -> str:
-    """Write many rows times a small matrix, which stays in registers: p[6 + 1] says how many."""
+    """Write many rows times a small matrix, which stays in registers: p[6 + 1] is the number of rows."""
     _, terms, columns = form.sizes
     writer = _ProductWriter(form, 7)
     for k in range(terms):
@@ -132,7 +132,7 @@ def _rows_text(form: ProductForm) -> str:
 
 
 def _terms_text(form: ProductForm) -> str:
-    """Write a small result of many terms, which stays in registers until the last: p[6 + 2] says how many."""
+    """Write a small result of many terms, which stays in registers until the last term: p[6 + 2] is the number of terms."""
     rows, _, columns = form.sizes
     writer = _ProductWriter(form, 8)
     writer.body.append(f"%b.place = mul nuw nsw i64 %i, {columns}")

@@ -1,7 +1,7 @@
-"""The order in which NumPy's BLAS adds up a tiny product, found out by a test for each shape.
+"""The order in which NumPy's BLAS sums a tiny product, determined by a test for each shape.
 
-A library may add up in any order, and take another one for another shape. So a product is written out only where one of the
-orders known here gave NumPy's bits in every trial; else NumPy's loop is called. The verdict is kept on disk, with the
+A library may sum in any order, and in another order for another shape. So code is generated only where one of the known
+orders gave NumPy's bits in every trial; otherwise NumPy's loop is called. The result of the test is kept on disk, with the
 fingerprint of NumPy, BLAS and processor.
 """
 
@@ -19,13 +19,14 @@ from bpengine_steps.ir import DType, HostArray, StepNode
 from bpengine_numpy.llvm_target.self_test.verdicts import is_kept, verdict
 
 Term = TypeVar("Term")
-TRIALS, NUMBERS = 24, 512  # products of random numbers, zeros of both signs among them: fewer where each has many
-_SHIFTS = 16  # places where a factor may begin: a library could look at the alignment
+# number of trial products of random numbers, including zeros of both signs: fewer where each has many terms
+TRIALS, NUMBERS = 24, 512
+_SHIFTS = 16  # start offsets of a factor: a library could depend on the alignment
 MOST = 256  # terms, of all numbers together, of a product that is tested in exact arithmetic
 
 
 class ProductForm(NamedTuple):
-    """What an order may depend on: dtype, sizes (rows, terms, columns), and how both factors lie, in elements."""
+    """The properties that an order may depend on: dtype, sizes (rows, terms, columns), and the strides of both factors."""
 
     dtype: str
     sizes: tuple[int, int, int]
@@ -34,13 +35,13 @@ class ProductForm(NamedTuple):
 
     @classmethod
     def of(cls, node: StepNode) -> ProductForm | None:
-        """Return the form of a product, None for one that is too large to be tested, or of other dtypes."""
+        """Return the form of a product, None for one that is too large to be tested or has another dtype."""
         left, right = node.inputs
         if len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
             return None
         sizes = (left.shape[0], left.shape[1], right.shape[1])
         one = (left.strides[0], left.strides[1]), (right.strides[0], right.strides[1])
-        few = np.prod(sizes) <= MOST or node.dtype.itemsize == 4  # whose products a double holds exactly
+        few = np.prod(sizes) <= MOST or node.dtype.itemsize == 4  # products of float32 numbers are exact in float64
         return cls(node.dtype.str, sizes, *one) if few and all(sizes) else None
 
 
@@ -53,14 +54,14 @@ class Arithmetic(NamedTuple, Generic[Term]):
 
 
 class Order(Protocol):
-    """The sum of the products of terms, added up in one order."""
+    """One order of summing the products of terms."""
 
     def __call__(self, arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
         """Return the sum of a[k] * b[k]."""
 
 
 def _chain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
-    """Add up one term after another to 0, each rounded with its sum."""
+    """Add one term after another to 0 by fused multiply-add."""
     total = zero
     for x, y in zip(a, b, strict=True):
         total = arithmetic.fused(x, y, total)
@@ -68,7 +69,7 @@ def _chain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], z
 
 
 def _plain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
-    """Add up rounded terms, one after another, to 0."""
+    """Add rounded terms one after another to 0."""
     total = zero
     for x, y in zip(a, b, strict=True):
         total = arithmetic.add(total, arithmetic.multiply(x, y))
@@ -76,7 +77,7 @@ def _plain(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], z
 
 
 def _fours(arithmetic: Arithmetic[Term], a: Sequence[Term], b: Sequence[Term], zero: Term) -> Term:
-    """Add up four terms at a time, in two pairs; what is left, in a pair and one by one."""
+    """Add four terms at a time, in two pairs; the remaining terms in a pair and one by one."""
     total, k = zero, 0
 
     def pair(at: int) -> Term:
@@ -93,7 +94,7 @@ ORDERS: dict[str, Order] = {"chain": _chain, "plain": _plain, "fours": _fours}
 
 
 def is_known(form: ProductForm) -> bool:
-    """Say whether a product was tested on this machine."""
+    """Tell whether a product was tested on this machine."""
     return is_kept(_subject(form))
 
 
@@ -126,7 +127,7 @@ def _factors(form: ProductForm, draw: np.random.Generator) -> tuple[HostArray, H
 
 
 def _factor(shape: tuple[int, int], strides: tuple[int, int], dtype: DType, draw: np.random.Generator) -> HostArray:
-    """Return random numbers of very different size that lie as a factor does."""
+    """Return random numbers of very different sizes with the memory layout of a factor."""
     room = sum((n - 1) * abs(step) for n, step in zip(shape, strides, strict=True)) + 1
     room += _SHIFTS
     memory = (draw.normal(size=room) * 2.0 ** draw.integers(-6, 7, room)).astype(dtype)

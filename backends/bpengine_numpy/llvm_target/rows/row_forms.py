@@ -1,6 +1,6 @@
 """Instructions for all elements of a row at once, as vectors of LLVM's; and reductions of a row in NumPy's order.
 
-An instruction on vectors computes each element as the same one on numbers does, so the bits are those of `expressions`.
+A vector instruction computes each element like the scalar instruction, so the bits are those of `expressions`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def vector(kind: str, width: int) -> str:
 
 
 def vectored(instruction: str, width: int, single: Collection[str]) -> str:
-    """Return an instruction for all elements of a row; `single` numbers are the same for all (see `repeated`)."""
+    """Return an instruction for all elements of a row; `single` numbers are equal for all elements (see `repeated`)."""
     kind, out = "", []
     for token in _TOKENS.findall(instruction):
         if _TYPE.fullmatch(token):
@@ -62,7 +62,7 @@ def vectored(instruction: str, width: int, single: Collection[str]) -> str:
 
 
 def repeated(name: str, kind: str, width: int) -> list[str]:
-    """Return what makes a row of one number, as NAME.wide."""
+    """Return the instructions that broadcast a number to a row, NAME.wide."""
     row = vector(kind, width)
     return [
         f"{name}.head = insertelement {row} poison, {kind} {name}, i64 0",
@@ -80,10 +80,10 @@ def intrinsics(width: int) -> str:
 
 
 def row_sum(name: str, value: str, kind: str, width: int) -> list[str]:
-    """Return what adds up a row in NumPy's pairwise order (numpy/_core/src/umath/loops_utils.h.src).
+    """Return the instructions that sum a row in NumPy's pairwise order (numpy/_core/src/umath/loops_utils.h.src).
 
-    Eight sums, each of every eighth element, added in pairs; then what is left, one by one; fewer than eight elements one by
-    one from -0.
+    Eight sums, each of every eighth element, are added in pairs, then the remaining elements one by one; fewer than eight
+    elements are added one by one to -0.
     """
     whole, lines, total = width // LANES * LANES, list[str](), "-0.0"
     if whole:
@@ -112,9 +112,9 @@ def row_sum(name: str, value: str, kind: str, width: int) -> list[str]:
 
 
 def row_maximum(name: str, value: str, kind: str, width: int, *, loop: str, room: str, size: int) -> list[str]:
-    """Return what finds the largest element of a row; NumPy's loop, LOOP.loop, does where that is 0 or there are NaNs.
+    """Return the instructions for the largest element of a row; NumPy's loop, LOOP.loop, is called if it is 0 or NaN occurs.
 
-    The row is written to `room` for it.
+    For that call the row is written to `room`.
     """
     lines, most = _largest(name, value, kind, width)
     label, row = name[1:], vector(kind, width)
@@ -138,12 +138,12 @@ def row_maximum(name: str, value: str, kind: str, width: int, *, loop: str, room
 
 
 def numpys(kind: str, width: int, size: int) -> str:
-    """Return the function that `row_maximum` calls where NumPy's order decides."""
+    """Return the function that `row_maximum` calls where the result depends on NumPy's order."""
     return _NUMPYS.format(t=kind, others=width - 1, size=size)
 
 
 def _largest(name: str, value: str, kind: str, width: int) -> tuple[list[str], str]:
-    """Return what compares all elements, those that are seen twice among them, and the name of the largest."""
+    """Return the instructions that compare all elements, some of them twice, and the name of the largest."""
     lines, count = list[str](), 1 << (min(width, LANES).bit_length() - 1)
     begins = [min(begin, width - count) for begin in range(0, width, count)]
     lines = [_some(f"{name}.x{begin}", value, kind, width, range(begin, begin + count)) for begin in begins]
@@ -167,7 +167,7 @@ def _larger(lines: list[str], name: str, a: str, b: str, row: str, count: int) -
 
 
 def _some(name: str, value: str, kind: str, width: int, places: Iterable[int]) -> str:
-    """Return the instruction that takes some elements of a row."""
+    """Return the instruction that selects some elements of a row."""
     chosen = ", ".join(f"i32 {place}" for place in places)
     count, row = chosen.count(",") + 1, vector(kind, width)
     return f"{name} = shufflevector {row} {value}, {row} poison, <{count} x i32> <{chosen}>"

@@ -1,7 +1,7 @@
-"""A pass that takes a row at a time, as LLVM's instructions: one loop over rows, whose columns are a vector.
+"""A pass that processes a row at a time, as LLVM's instructions: one loop over rows, whose columns are a vector.
 
-How many columns there are is a part of the code. A number of a row is computed once for it. Everything that a row needs is
-read before anything of it is written, and a sum over rows stays in a register until the last.
+The number of columns is a constant in the code. A number per row is computed once per row. All operands of a row are read
+before any result of it is written, and a sum over rows stays in a register until the last row.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ _LOOP = ("loop", "context", "auxiliary")
 
 @dataclass(kw_only=True)
 class RowText(LoopText):
-    """The text of such a pass over rows of `columns` elements. See `LoopText`; `loops` are NumPy's that it may call."""
+    """The text of such a pass over rows of `columns` elements. See `LoopText`; `loops` are those of NumPy that it may call."""
 
     columns: int
     _sums: list[str] = field(default_factory=list)
     _written: list[str] = field(default_factory=list)
     _last: list[str] = field(default_factory=list)
     _own: dict[str, str] = field(default_factory=dict)  # functions of the text, by name
-    _single: dict[str, str] = field(default_factory=dict)  # the type of each number that is the same for a whole row
+    _single: dict[str, str] = field(default_factory=dict)  # the type of each number that is equal for a whole row
     _repeated: set[str] = field(default_factory=set)
 
     def load(self, k: int, pattern: AccessPattern, name: str) -> str:
-        """Read a row, or the number of a row; return where it lies."""
+        """Read a row, or the number of a row; return its address."""
         lines = self._entry if pattern.name in ("one", "row") else self._row
         at, kind = f"%{name}.at", memory_type(self._types[k])
         index = {"full": "%begin", "column": "%i", "steps": f"%{name}.place"}.get(pattern.name, "0")
@@ -103,11 +103,11 @@ class RowText(LoopText):
         return name
 
     def store(self, k: int, at: str, value: str) -> None:
-        """Write a row, or the number of a row, where it lies."""
+        """Write a row, or the number of a row, to its address."""
         self._put(self._written, k, at, value, 0 if value in self._single else self.columns)
 
     def full(self, k: int, *, wide: bool) -> str:
-        """Return where the row of an array of the pass's own form lies, or the number of a row."""
+        """Return the address of the row, or of the number of a row, in an array with the pass's shape."""
         at = f"%a{k}.at"
         place = "%begin" if wide else "%i"
         self._written.append(f"{at} = getelementptr {memory_type(self._types[k])}, ptr %a{k}, i64 {place}")
@@ -153,14 +153,14 @@ class RowText(LoopText):
         )
 
     def _repeat(self, operands: list[str]) -> None:
-        """Make rows of numbers, once for each."""
+        """Broadcast numbers to rows, once for each number."""
         for name in operands:
             if name in self._single and name not in self._repeated:
                 self._repeated.add(name)
                 self._element += repeated(name, self._single[name], self.columns)
 
     def _numpys(self, ufunc: str, dtype: DType) -> str:
-        """Take NumPy's loop of a ufunc, which a row may need, as arguments behind the arrays; return their name."""
+        """Add NumPy's loop of a ufunc, which a row may need, as arguments after the arrays; return their name."""
         kind = memory_type(dtype)
         if kind not in self._own:
             self._own[kind] = numpys(kind, self.columns, dtype.itemsize)
@@ -169,7 +169,7 @@ class RowText(LoopText):
         return f"%{ufunc}.{kind}"
 
     def _read(self, dtype: DType, name: str, at: str, width: int) -> list[str]:
-        """Return what reads a row at a place, or with width 0 a number."""
+        """Return the instructions that read a row at an address, or with width 0 a number."""
         kind, loaded = memory_type(dtype), f"%{name}"
         row = vector(kind, width) if width else kind
         if dtype.kind != "b":
@@ -188,7 +188,7 @@ class RowText(LoopText):
         lines.append(f"store {row} {value}, ptr {at}, align {dtype.itemsize}")
 
     def _gathered(self, k: int, pattern: AccessPattern, name: str) -> list[str]:
-        """Return what reads a row element by element."""
+        """Return the instructions that read a row element by element."""
         dtype = self._types[k]
         kind, register = memory_type(dtype), type_of(dtype) or ""
         row, before, lines = vector(register, self.columns), "poison", list[str]()

@@ -1,7 +1,7 @@
-"""What belongs to a row: which of its reductions a pass takes on its way, and which numbers of a row stay with it.
+"""Rows in a pass: which row reductions a pass can include, and the row length that each number per row belongs to.
 
-A row's sum has the bits that NumPy gives only in NumPy's order, which is no promise of NumPy's. So each length is tried before
-a pass adds up such rows: where a single bit differs, NumPy's loop is called.
+A row's sum has NumPy's bits only in NumPy's order, which NumPy does not document. So each length is tested before a pass sums
+such rows: if a single bit differs, NumPy's loop is called.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from bpengine_steps.ir import DType, HostArray, StepNode, axes, in_order
 
-LONGEST = 128  # elements of a row: longer ones NumPy halves first
-LANES = 8  # sums that NumPy adds up side by side
-LARGEST = 2**17  # bytes of an array whose rows are reduced in a pass; larger ones are cut for threads, pass by pass
+LONGEST = 128  # the most elements of a row: NumPy sums longer ones in halves
+LANES = 8  # number of partial sums that NumPy keeps in parallel
+# the most bytes of an array whose rows are reduced in a pass; larger arrays are divided among threads, pass by pass
+LARGEST = 2**17
 NARROW = (
-    16  # columns up to which a pass takes a row at a time anyway: a loop over so few has more to prepare than to do
+    16  # the most columns with which a pass always processes a row at a time: a loop over so few is mostly overhead
 )
 TRIED = 64  # rows of a test
 
 
 def takes_row(node: StepNode) -> bool:
-    """Say whether a pass can reduce the rows of its operand as NumPy does."""
+    """Tell whether a pass can reduce the rows of its operand with NumPy's bits."""
     if node.op != "reduce" or node.info not in (("add", "last"), ("maximum", "last")):
         return False
     (source,), (ufunc, _) = node.inputs, node.info
@@ -35,7 +36,7 @@ def takes_row(node: StepNode) -> bool:
 
 @cache
 def adds_in_this_order(dtype: DType, length: int) -> bool:
-    """Add up rows of very different numbers, with zeros and infinities, by hand; compare every bit with NumPy's sums."""
+    """Sum rows of very different numbers, with zeros and infinities, in this order; compare every bit with NumPy's sums."""
     draw = np.random.default_rng(length)
     rows = (draw.normal(size=(TRIED, length)) * 10.0 ** draw.integers(-6, 7, (TRIED, length))).astype(dtype)
     rows[draw.random(rows.shape) < 0.1] *= 0.0
@@ -63,9 +64,9 @@ def _row_sums(rows: HostArray) -> HostArray:
 
 
 class RowWidths:
-    """For each node the length of the rows that it belongs to: its own columns, or those that its number of a row sums up.
+    """For each node the length of its rows: its number of columns, or that of the rows that its number per row summarises.
 
-    None for what belongs to no row: single numbers, columns that come from memory.
+    None for nodes without rows: single numbers, and columns read from memory.
     """
 
     def __init__(self) -> None:
@@ -85,7 +86,7 @@ class RowWidths:
         return self._known[node]
 
     def _sources(self, node: StepNode) -> list[StepNode]:
-        """Return the operands that give a number of a row its row."""
+        """Return the operands that determine the row length of a number per row."""
         if node.op != "ufunc" or len(axes(node.shape)) != 1:
             return []
         return [n.base for n in node.inputs if not n.offset and axes(n.base.shape) == axes(node.shape)]

@@ -1,7 +1,7 @@
-"""What is called by its layout in memory, not by its manual, is tried once in a process of its own before it is used.
+"""Self-tests: interfaces with an undocumented memory layout are tried once in a separate process before they are used.
 
 openblas     OpenBLAS's queue of jobs, and whether it may be used
-trial        the self-test: its process, its verdict, kept on disk
-trial_child  what that process runs
-verdicts     what tests of NumPy's and BLAS's bits found, kept on disk
+trial        the self-test: its process and its result, kept on disk
+trial_child  the program of that process
+verdicts     results of tests of NumPy's and BLAS's bits, kept on disk
 """

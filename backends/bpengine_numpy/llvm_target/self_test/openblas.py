@@ -1,8 +1,8 @@
 """OpenBLAS's queue of jobs, where NumPy multiplies with OpenBLAS, and whether it may be used.
 
-It is not in OpenBLAS's manual, but its form is the same in every 0.3 (common_thread.h and driver/others/blas_server.c of its
-source). That form is what a self-test confirms before the first use. Its symbol is public unless a build hides it, as those in
-NumPy's wheels do from 2.5 on: there, as with any other library, compiled loops have one thread.
+It is not documented, but its layout is the same in every version 0.3 (common_thread.h and driver/others/blas_server.c of the
+source). A self-test confirms this layout before the first use. Its symbol is public unless a build hides it, as NumPy's wheels
+do from 2.5 on: there, as with any other library, compiled loops use one thread.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from bpengine_numpy.llvm_target.object_code.loop_cache import one_at_a_time, sto
 from bpengine_numpy.llvm_target.self_test import trial
 from bpengine_numpy.llvm_target.self_test.trial import TrialVerdict
 
-ForeignFunction: TypeAlias = Any  # of a shared library: ctypes makes its class when the library is loaded
+# a function of a shared library, whose class ctypes creates when the library is loaded
+ForeignFunction: TypeAlias = Any
 KNOWN = "OpenBLAS 0.3."
 JOB = 32  # integers per job: room for its lock, condition, mode and status, which OpenBLAS fills in
-ROUTINE, ARGUMENTS, NEXT = 0, 3, 8  # where a job keeps them; all else is 0
-_PTHREADS = 1  # what openblas_get_parallel says: 0 no threads, 2 OpenMP
-_NAMES = [(prefix, suffix) for prefix in ("scipy_", "") for suffix in ("64_", "_64", "")]  # how builds decorate them
+ROUTINE, ARGUMENTS, NEXT = 0, 3, 8  # positions of a job's fields; all others are 0
+_PTHREADS = 1  # values of openblas_get_parallel: 0 no threads, 2 OpenMP
+# prefixes and suffixes of symbols in different builds
+_NAMES = [(prefix, suffix) for prefix in ("scipy_", "") for suffix in ("64_", "_64", "")]
 _TRIED = 16  # jobs of a trial, at most
 
 
 class Library(NamedTuple):
-    """Where `exec_blas` lies, a function that gives the number of threads, and what a trial is told."""
+    """The address of `exec_blas`, a function that returns the number of threads, and the settings of a trial."""
 
     execute: int
     threads: ForeignFunction
@@ -37,9 +39,9 @@ class Library(NamedTuple):
 
 @cache
 def library() -> Library | None:
-    """Return what is needed of the OpenBLAS that NumPy multiplies with, None if it is another library or hides it."""
+    """Return the interface of the OpenBLAS that NumPy multiplies with, None for another library or a hidden symbol."""
     core = import_module("numpy._core._multiarray_umath").__file__
-    loaded = ctypes.CDLL(core)  # a symbol is looked for in all that it was linked with
+    loaded = ctypes.CDLL(core)  # symbols are also searched in the libraries it was linked with
     configuration, parallel = _function(loaded, "get_config"), _function(loaded, "get_parallel")
     threads, limit = _function(loaded, "get_num_threads"), _function(loaded, "set_num_threads")
     if not (configuration and parallel and threads and hasattr(loaded, "exec_blas")):
@@ -59,23 +61,23 @@ def library() -> Library | None:
 
 @cache
 def verdict() -> TrialVerdict:
-    """Return the verdict of the self-test, which is run unless it was before."""
+    """Return the result of the self-test, which is run unless it was run before."""
     with one_at_a_time("trial"):
         return trial.tried(_settings(), store())
 
 
 def fingerprint() -> str:
-    """Return what a test of NumPy or OpenBLAS on this machine holds for."""
+    """Return the fingerprint for which a test of NumPy or OpenBLAS on this machine is valid."""
     return trial.fingerprint(_settings())
 
 
 def is_tested() -> bool:
-    """Say whether there is a verdict: then it is at hand, and no process is started for it."""
+    """Tell whether there is a result, so that no process has to be started for it."""
     return verdict.cache_info().currsize > 0 or trial.kept(fingerprint(), store()) is not None
 
 
 def notes() -> Notes:
-    """Return the verdict in words, of what was tested on this machine before and is kept."""
+    """Return the stored results of tests on this machine as text."""
     openblas, known = library(), trial.kept(fingerprint(), store())
     if known is None and store().state().trouble:
         return (("self-test", "its result cannot be stored: every process that compiles training runs it"),)
@@ -95,6 +97,6 @@ def _settings() -> dict[str, Any]:
 
 
 def _function(loaded: ctypes.CDLL, name: str) -> ForeignFunction | None:
-    """Return one of OpenBLAS's functions, under whichever name a build gives it."""
+    """Return one of OpenBLAS's functions, under the name that this build uses."""
     names = (f"{prefix}openblas_{name}{suffix}" for prefix, suffix in _NAMES)
     return next((getattr(loaded, name) for name in names if hasattr(loaded, name)), None)

@@ -1,8 +1,8 @@
 """Trial: a self-test of undocumented interfaces: the layout of NumPy's strided loops and of OpenBLAS's queue of jobs.
 
 A layout other than the expected one would end the process or give wrong numbers. So the installed libraries are tried once in
-a process of their own, and the result is kept on disk with their fingerprint. If no process can be started, or the trial
-fails, the loops are not called (the step runs as it is written), and OpenBLAS's threads are not used.
+a separate process, and the result is kept on disk with their fingerprint. If no process can be started, or the trial fails,
+the loops are not called (the step runs uncompiled), and OpenBLAS's threads are not used.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from bpengine_steps.disk import Cache
 
-SECONDS = 20.0  # for a process that takes 0.3
+SECONDS = 20.0  # seconds allowed for a process that takes 0.3
 PARTS = ("loops", "queue")
-INSIDE = "BPENGINE_TRIAL"  # set in the process of a trial, which must not start another
+INSIDE = "BPENGINE_TRIAL"  # set in the process of a trial, which must not start another trial
 CHILD = Path(__file__).with_name("trial_child.py")
 CAPSULE = "numpy_1.24_ufunc_call_info"
 LOOPS = {
@@ -34,7 +34,7 @@ LOOPS = {
 
 
 class TrialVerdict(NamedTuple):
-    """What is wrong with the loops and with the queue, "" for nothing; `lasting` where trying again would say the same."""
+    """The faults of the loops and of the queue, "" for none; `lasting` where a repetition would have the same result."""
 
     loops: str
     queue: str
@@ -42,7 +42,7 @@ class TrialVerdict(NamedTuple):
 
 
 def tried(settings: dict[str, Any], cache: Cache) -> TrialVerdict:
-    """Return the verdict on the libraries that `settings` name, from disk where it was found before."""
+    """Return the result for the libraries that `settings` name, from disk if it is there."""
     key = fingerprint(settings)
     known = kept(key, cache)
     if known:
@@ -54,17 +54,17 @@ def tried(settings: dict[str, Any], cache: Cache) -> TrialVerdict:
 
 
 def kept(key: str, cache: Cache) -> TrialVerdict | None:
-    """Return the verdict that is on disk, None when there is none."""
+    """Return the result that is on disk, None when there is none."""
     content = cache.get(key)
     return None if content is None else TrialVerdict(*json.loads(content))
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
-    """Return what a verdict holds for: NumPy, its files and BLAS's, and the test."""
+    """Return the fingerprint for which a result is valid: NumPy, its files and BLAS's, and the test."""
     queue = settings.get("queue") or {}
     libraries = [_file(path) for path in (np.__file__, queue.get("library"), queue.get("file")) if path]
     test = hashlib.sha256(CHILD.read_bytes()).hexdigest()
-    known = {**settings, "queue": {**queue, "jobs": 0}}  # how many threads there are now changes nothing
+    known = {**settings, "queue": {**queue, "jobs": 0}}  # the present number of threads does not matter
     return json.dumps(["trial", sys.version, np.__version__, libraries, known, test], sort_keys=True)
 
 
@@ -104,7 +104,7 @@ def _judged(said: bytes, how: str) -> TrialVerdict:
     for line in said.decode(errors="replace").splitlines():
         try:
             what, trouble = json.loads(line)
-        except (ValueError, TypeError):  # what a module that starts with every Python prints
+        except (ValueError, TypeError):  # output of a module that is loaded at every start of Python
             continue
         answers[str(what)] = str(trouble)
     if "started" not in answers:
@@ -118,7 +118,7 @@ def _all(trouble: str, *, lasting: bool) -> TrialVerdict:
 
 
 def interpreter() -> str | None:
-    """Return the Python that a trial is run with, None where there is none: in a program that holds Python inside itself."""
+    """Return the Python interpreter for a trial, None where there is none: in a program that embeds Python."""
     inside = getattr(sys, "frozen", False) or os.environ.get(INSIDE)
     named = sys.executable and Path(sys.executable).name.lower().startswith(("python", "pypy"))
     return sys.executable if named and not inside else None
@@ -126,7 +126,7 @@ def interpreter() -> str | None:
 
 @cache
 def home(address: int) -> str | None:
-    """Return the path of the library that an address lies in, None where the system does not say."""
+    """Return the path of the library that contains an address, None where the system does not report it."""
 
     class Info(ctypes.Structure):
         _fields_ = (

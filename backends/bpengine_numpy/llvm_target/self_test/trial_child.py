@@ -1,6 +1,6 @@
-"""What a self-test runs in a process of its own, see `trial`: NumPy and ctypes only, so that it starts fast.
+"""The program of a self-test in a separate process, see `trial`: NumPy and ctypes only, so that it starts fast.
 
-`python trial_child.py SETTINGS`, as JSON. Prints a line for each part that is done; one that fails says why.
+`python trial_child.py SETTINGS`, as JSON. Prints a line for each finished part; for a failure with the reason.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def main() -> None:
     """Run both parts."""
     settings = json.loads(sys.argv[1])
     sys.path[:] = settings["path"]
-    import_module("numpy")  # that it can be imported is the first thing to say
+    import_module("numpy")  # first report that it can be imported
     _say("started", "")
     for name, part in (("loops", loops), ("queue", queue)):
         if settings.get(name):
@@ -31,7 +31,7 @@ def main() -> None:
                 _say(name, part(settings[name]))
             except Exception as error:
                 _say(name, f"{type(error).__name__}: {error}")
-    os._exit(0)  # threads of the library may be anywhere
+    os._exit(0)  # threads of the library may still be running
 
 
 def _say(what: str, trouble: str) -> None:
@@ -39,7 +39,7 @@ def _say(what: str, trouble: str) -> None:
 
 
 def loops(settings: dict[str, Any]) -> str:
-    """Call NumPy's loops by address; return what is wrong with the numbers, "" for nothing."""
+    """Call NumPy's loops by address; return what is wrong with the results, "" if nothing is."""
     import numpy as np
 
     for dtype in ("float32", "float64"):
@@ -96,7 +96,7 @@ def _call(settings: dict[str, Any], name: str, arrays: list[HostArray], dims: li
 
 
 def queue(settings: dict[str, Any]) -> str:
-    """Hand jobs to the library's threads between products; return what is wrong, "" for nothing."""
+    """Give jobs to the library's threads between products; return what is wrong, "" if nothing is."""
     import numpy as np
 
     library = ctypes.CDLL(settings["library"])

@@ -1,4 +1,4 @@
-"""What a test of NumPy's or BLAS's bits found, kept on disk with the fingerprint of the libraries and the processor."""
+"""Results of tests of NumPy's or BLAS's bits, kept on disk with the fingerprint of the libraries and the processor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHOOSE = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP
 
 
 def verdict(of: str, known: tuple[str, ...], test: Callable[[], str]) -> str:
-    """Return what a test says, one of `known`: from disk where it was run before, else by running it now."""
+    """Return the result of a test, one of `known`: from disk if it was run before, else by running it now."""
     key = _key(of)
     with one_at_a_time(key):
         kept = store().get(key)
@@ -28,7 +28,7 @@ def verdict(of: str, known: tuple[str, ...], test: Callable[[], str]) -> str:
 
 
 def is_kept(of: str) -> bool:
-    """Say whether there is something on disk, whatever it says."""
+    """Tell whether there is a result on disk."""
     return store().has(_key(of))
 
 
@@ -38,7 +38,8 @@ def _key(of: str) -> str:
 
 @cache
 def _surroundings() -> str:
-    features = import_module("numpy._core._multiarray_umath").__cpu_features__  # which of its loops NumPy chooses by
+    # the processor features by which NumPy chooses its loops
+    features = import_module("numpy._core._multiarray_umath").__cpu_features__
     chosen = {name: os.environ.get(name) for name in _CHOOSE}
     return json.dumps([openblas.fingerprint(), sorted(name for name, on in features.items() if on), chosen]) + key_of(
         ""

@@ -1,6 +1,6 @@
-"""Networks of a handful of units: the calls of a whole step as one function, with the sizes of everything in its code.
+"""Networks of a handful of units: the calls of a whole step as one function, with all sizes as constants in its code.
 
-exponential      exp in NumPy's way, where a test shows its bits
+exponential      exp by NumPy's method, where a test shows NumPy's bits
 step_text        the function as LLVM's instructions
-step_function    whether a step is small enough, and whether a table of calls is the one that its function was made for
+step_function    whether a step is small enough, and whether a call table is the one for which its function was made
 """

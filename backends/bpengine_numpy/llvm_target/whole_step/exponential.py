@@ -17,10 +17,11 @@ from bpengine_steps.ir import HostArray
 from bpengine_numpy.llvm_target.expressions import hexadecimal
 from bpengine_numpy.llvm_target.self_test.verdicts import is_kept, verdict
 
-FARTHEST = 87.0  # exp(-87) is 1.6e-38, a normal number yet
+FARTHEST = 87.0  # exp(-87) is 1.6e-38, still a normal number
 TRIED = (
     2**17
-)  # numbers of a test, twice: another method differs in one of a hundred, a last bit of one coefficient in 1e-6
+    # numbers of a test, used twice: another method differs in one of a hundred, a last bit of one coefficient in 1e-6 of them
+)
 _LOG2E, _MAGIC = 1.442695040888963407359924681001892137, float.fromhex("0x1.8p23")  # adding it rounds to an integer
 _HIGH, _LOW = -6.93145752e-1, -1.42860677e-6  # of -log 2, in two parts
 _ABOVE = (
@@ -68,17 +69,17 @@ _AFTER = """  %y.there = load ptr, ptr %y.p
 
 @cache
 def is_numpys() -> bool:
-    """Say whether these are the bits that NumPy gives."""
+    """Tell whether this method gives NumPy's bits."""
     return verdict(_SUBJECT, ("yes", "no"), lambda: "yes" if tested() else "no") == "yes"
 
 
 def is_known() -> bool:
-    """Say whether that was tested on this machine."""
+    """Tell whether this was tested on this machine."""
     return is_kept(_SUBJECT)
 
 
 def tested() -> bool:
-    """Compare every bit of numbers of every size, of both signs."""
+    """Compare every bit of exp of numbers of all sizes and both signs with NumPy's."""
     draw = np.random.default_rng(0)
     small = draw.normal(size=TRIED) * 10.0 ** draw.integers(-30, 2, TRIED)
     x = np.concatenate([small, draw.uniform(-FARTHEST, FARTHEST, TRIED), [0.0, -0.0, FARTHEST, -FARTHEST]])
@@ -87,7 +88,7 @@ def tested() -> bool:
 
 
 def exponentials(x: HostArray) -> HostArray:
-    """Return exp of float32 numbers up to `FARTHEST`, as the instructions compute it."""
+    """Return exp of float32 numbers up to `FARTHEST`, computed like the instructions."""
     number, magic = np.float32, np.float32(_MAGIC)
 
     def fused(a: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> HostArray:
@@ -139,7 +140,7 @@ def call(k: int, rows: int, columns: int, elsewhere: Container[str] = ()) -> str
 
 
 def _read(rows: int, columns: int) -> list[str]:
-    """Return what reads rows as one vector, %v."""
+    """Return the instructions that read rows as one vector, %v."""
     n, part, whole, lines = rows * columns, f"<{columns} x float>", "poison", list[str]()
     for i in range(rows):
         places = ", ".join(f"i32 {j}" if j < columns else "i32 poison" for j in range(n))
@@ -156,7 +157,7 @@ def _read(rows: int, columns: int) -> list[str]:
 
 
 def _written(rows: int, columns: int) -> list[str]:
-    """Return what writes %result row by row."""
+    """Return the instructions that write %result row by row."""
     n, lines = rows * columns, list[str]()
     for i in range(rows):
         places = ", ".join(f"i32 {i * columns + j}" for j in range(columns))
@@ -169,7 +170,7 @@ def _written(rows: int, columns: int) -> list[str]:
 
 
 def declarations(n: int) -> list[str]:
-    """Return the declarations of what `call` calls."""
+    """Return the declarations of the functions that `call` uses."""
     row = f"<{n} x float>"
     return [
         f"declare {row} @llvm.{name}.v{n}f32({', '.join([row] * count)})\n" for name, count in (("fma", 3), ("fabs", 1))

@@ -1,4 +1,4 @@
-"""Whether a step is small enough to be one function, and whether a table of calls is the one that it was made for."""
+"""Decide whether a step is small enough to be one function, and whether a call table is the one for which it was made."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bpengine_numpy.llvm_target.rows.row_width import adds_in_this_order
 from bpengine_numpy.llvm_target.whole_step import exponential
 from bpengine_numpy.llvm_target.whole_step.step_text import StepText
 
-LARGEST = 64  # elements of an array of a step that becomes one function: with more, calls are a small part of a step
-LONGEST = 64  # calls of such a step
+LARGEST = 64  # the most elements of an array of such a step: with more, calls are a small part of a step
+LONGEST = 64  # the most calls of such a step
 WORTH = 0.25  # seconds of native work after which the function is compiled, which takes about as long
-ANY = -1  # in place of an address: whatever the table calls there
+ANY = -1  # in place of an address: any function that the table calls there
 
 
 class StepFunction:
-    """The function of a step: its text, and what a table of calls has to call, row by row. Made once it is needed."""
+    """The function of a step: its text, and the calls that a table must have, row by row. Created when it is needed."""
 
     def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
         self._plan, self._loops = plan, loops
@@ -39,7 +39,7 @@ class StepFunction:
 
     @property
     def source(self) -> str:
-        """The function's text, for which NumPy's products are tested unless they were before."""
+        """The function's text; NumPy's products are tested for it unless they were tested before."""
         self._written = self._written or _StepWriter(self._plan, self._loops).written()
         return self._written.source
 
@@ -53,13 +53,13 @@ class StepFunction:
         yield None
 
     def spend(self, seconds: float, beside: Beside) -> None:
-        """Count native work without the function; once there was enough of it, compile `beside` the fit."""
+        """Add to the time of native work without the function; once that is enough, compile `beside` the fit."""
         self._spent += seconds
         if not self._address and self._job is None and self._spent >= WORTH:
             self._job = beside.start(self.pieces())
 
     def load(self) -> None:
-        """Bring the function into the process where it was compiled before."""
+        """Load the function into the process if it was compiled before."""
         nodes = [group.nodes[0] for group in self._plan.groups if group.kind == "single"]
         forms = [form for node in nodes if (form := _tiny_form(node))]
         tested = all(map(is_known, forms)) and (exponential.is_known() or not any(map(_is_exponential, nodes)))
@@ -92,14 +92,14 @@ def step_function(plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> Ste
 
 
 class WrittenStep(NamedTuple):
-    """A step's function as text, and what a table has to call in each row: an address, a loop, or ANY."""
+    """A step's function as text, and the call that a table must have in each row: an address, a loop, or ANY."""
 
     source: str
     expected: list[int | Loop]
 
 
 class _StepWriter:
-    """Writes the calls of a step in the order of `CallTable`, and what each of them has to be."""
+    """Writes the calls of a step in the order of `CallTable`, and the required call of each row."""
 
     def __init__(self, plan: ExecutionPlan, loops: Mapping[FusionGroup, Loop]) -> None:
         self._plan, self._loops, self._text = plan, loops, StepText(own=plan.memory.size)
@@ -168,7 +168,7 @@ class _StepWriter:
                 self._other()
 
     def _numpys(self, node: StepNode) -> None:
-        """Write out what is known to have NumPy's bits; else call NumPy's loop."""
+        """Write an operation as instructions if they are known to give NumPy's bits; otherwise call NumPy's loop."""
         product = _written_product(node)
         if product:
             a, b = node.inputs
@@ -181,7 +181,7 @@ class _StepWriter:
         self._expected.append(ANY if node.op == "matmul" else NUMPY_LOOP)
 
     def _number(self, node: StepNode, function: int, *, brings: bool) -> None:
-        """Copy a number; anything else is copied by the function that the table calls."""
+        """Write the copy of a single number; anything else is copied by the function that the table calls."""
         if node.size == 1:
             places = self._places(target=node) if brings else self._places(source=node)
             self._text.number(node.dtype.itemsize, places, brings=brings)
@@ -217,18 +217,18 @@ def _is_written_total(node: StepNode) -> bool:
 
 
 def _tiny_form(node: StepNode) -> ProductForm | None:
-    """Return the form of a product that can be written out, else None."""
+    """Return the form of a product that can be written as instructions, else None."""
     form = ProductForm.of(node) if node.op == "matmul" else None
     return form if form and prod(form.sizes) <= MOST else None
 
 
 def _is_exponential(node: StepNode) -> bool:
-    """Say whether a node is exp of float32 numbers, each of one of its own."""
+    """Tell whether a node is exp of float32 numbers, element by element."""
     single = node.op == "ufunc" and node.info == "exp" and node.dtype == np.dtype(np.float32)
     return single and node.inputs[0].size == node.size
 
 
 def _is_total(node: StepNode) -> bool:
-    """Say whether a node is the sum of all numbers of an array."""
+    """Tell whether a node is the sum of all numbers of an array."""
     known = node.dtype.itemsize in (4, 8) and node.dtype.isnative
     return node.op == "reduce" and node.info == ("add", "all") and known

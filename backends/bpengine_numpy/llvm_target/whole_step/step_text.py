@@ -1,8 +1,8 @@
 """A whole step as LLVM's instructions: its table of calls, one after another, as one function.
 
-The function is called as the interpreter is, with the same table, in which its arguments lie. Loops and products are part of
-it, with their sizes; what else the table calls it calls by address. Arrays that only its own parts use lie in memory of the
-function, most of which LLVM makes registers: what is written need not be read again from the cache by the next part.
+The function is called like the interpreter, with the same table, which holds its arguments. Loops and products are part of
+it, with constant sizes; all other functions of the table are called by address. Arrays that only its own parts use are in the
+function's own memory, most of which LLVM turns into registers: the next part need not read from the cache what the last wrote.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _NUMBERED, _DECLARED = re.compile(r"!(\d+)"), re.compile(r"^declare .*\n", re.MU
 
 @dataclass
 class StepText:
-    """The text of a step's function, which grows call by call, in the table's order.
+    """The text of a step's function, built call by call, in the table's order.
 
     The function has `own` bytes of memory. Calls are told where their arrays lie in it, by the names of the arrays; those
     that are not named lie where the table says.
@@ -86,7 +86,7 @@ class StepText:
     _scopes: int = 0
 
     def loop(self, source: str, rows: int, length: int, columns: int, places: Mapping[str, int]) -> None:
-        """Call a pass, whose code becomes a part of the function."""
+        """Add a pass, whose code becomes a part of the function."""
         k = len(self._calls)
         self._declared |= dict.fromkeys(_DECLARED.findall(source))
         text = _NUMBERED.sub(lambda number: f"!{int(number[1]) + self._scopes}", _DECLARED.sub("", source))
@@ -100,16 +100,16 @@ class StepText:
         self._own(text, places)
 
     def product(self, form: ProductForm, order: str, places: Mapping[str, int]) -> None:
-        """Compute a product "y" of "a" and "b", term by term."""
+        """Add a product "y" of "a" and "b", computed term by term."""
         self._own(_PRODUCT.format(k=len(self._calls), lines="\n".join(_Product(form, order).lines())), places)
 
     def exponentials(self, rows: int, columns: int, places: Mapping[str, int]) -> None:
-        """Compute exp "y" of so many float32 numbers "x", which are read and written as passes do: row by row."""
+        """Add exp "y" of so many float32 numbers "x", which are read and written row by row, as in passes."""
         self._declared |= dict.fromkeys(exponential.declarations(rows * columns))
         self._own(exponential.call(len(self._calls), rows, columns, elsewhere=places.keys()), places)
 
     def total(self, dtype: DType, length: int, places: Mapping[str, int]) -> None:
-        """Add up the numbers of an array, the "source", in the order of a row's."""
+        """Add the sum of the numbers of an array, the "source", in the order of a row's sum."""
         k, kind = len(self._calls), type_of(dtype) or ""
         lines = [f"%row = load {vector(kind, length)}, ptr %source, align {dtype.itemsize}"]
         lines += row_sum("%total", "%row", kind, length)
@@ -118,7 +118,7 @@ class StepText:
         )
 
     def number(self, bytes_each: int, places: Mapping[str, int], *, brings: bool) -> None:
-        """Copy a number of the step from a run's array to "target" (`take_rows`), or from "source" to one (`put_report`)."""
+        """Add the copy of a number of the step from a run's array to "target" (`take_rows`), or from "source" to one (`put_report`)."""
         bits = 8 * bytes_each
         target, source = (_PLACE.format(bits=bits, array=name) for name in ("target", "source"))
         plain = "getelementptr i8, ptr %{}, i64 0"
@@ -128,11 +128,11 @@ class StepText:
         )
 
     def numpys(self) -> None:
-        """Call one of NumPy's loops."""
+        """Add the call of one of NumPy's loops."""
         self._calls.append(self._given() + f"  call void @strided(ptr %c{len(self._calls)})\n")
 
     def other(self) -> None:
-        """Call a function of the interpreter."""
+        """Add the call of a function of the interpreter."""
         k = len(self._calls)
         by_address = _BY_ADDRESS.format(k=k, place=k * ROW)
         self._calls.append(self._given() + by_address + f"  call void %f{k}(ptr %c{k})\n")
@@ -177,7 +177,7 @@ class _Product:
         self._kind, self._size = type_of(dtype) or "", dtype.itemsize
 
     def lines(self) -> Sequence[str]:
-        """Return them: both factors are read, then each number is worked out, then all are written."""
+        """Return the instructions: both factors are read, then each number is computed, then all are written."""
         rows, terms, columns = self._form.sizes
         a = [
             [self._read("a", i * self._form.left[0] + k * self._form.left[1]) for k in range(terms)]
@@ -189,7 +189,7 @@ class _Product:
         ]
         arithmetic = Arithmetic(self._multiply, self._add, self._fused)
         totals = [ORDERS[self._order](arithmetic, row, column, "0.0") for row in a for column in b]
-        # written at once: what reads several numbers would wait until as many stores had reached the cache
+        # written by one store: a load of several numbers would have to wait for several stores to reach the cache
         row, whole = f"<{len(totals)} x {self._kind}>", "poison"
         for place, total in enumerate(totals):
             whole = self._new(f"insertelement {row} {whole}, {self._kind} {total}, i64 {place}")
