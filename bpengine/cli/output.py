@@ -6,11 +6,12 @@ Texts are escaped before a table is laid out: an escape is wider than the charac
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich import box
@@ -24,6 +25,8 @@ from bpengine.i18n.language import localized
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import check_target
 
+WIDEST: Final = 1000  # characters of a table's line in a file or pipe
+
 
 def show(*parts: Table | Text | str) -> None:
     """Print tables and text, in the language that is set, on stdout; in a file or pipe without colours and trailing blanks."""
@@ -31,12 +34,19 @@ def show(*parts: Table | Text | str) -> None:
     with console.capture() as captured:
         for part in parts:
             whole = isinstance(part, str) and not console.is_terminal  # a path in a line must stay in one piece
-            console.print(_translated(part), soft_wrap=whole)
+            console.print(_translated(part), soft_wrap=whole, width=_needed(console, part))
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
     stream: Any = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
     typer.echo(text, file=stream, nl=False, color=True)
+
+
+def _needed(console: Console, part: Table | Text | str) -> int | None:
+    """Return the width of a table with a head in a file or pipe: no cell is cut there, unless COLUMNS says how wide it is."""
+    if console.is_terminal or "COLUMNS" in os.environ or not isinstance(part, Table) or part.box is None:
+        return None
+    return max(console.width, console.measure(part, options=console.options.update(max_width=WIDEST)).maximum)
 
 
 def _translated(part: Table | Text | str) -> Table | Text | str:
