@@ -31,10 +31,12 @@ WIDEST: Final = 1000  # characters of a table's line in a file or pipe
 def show(*parts: Table | Text | str) -> None:
     """Print tables and text, in the language that is set, on stdout; in a file or pipe without colours and trailing blanks."""
     console = Console(highlight=False, markup=False, emoji=False)
+    usual = console.width
     with console.capture() as captured:
         for part in parts:
             whole = isinstance(part, str) and not console.is_terminal  # a path in a line must stay in one piece
-            console.print(_translated(part), soft_wrap=whole, width=_needed(console, part))
+            console.width = _needed(console, part, usual)
+            console.print(_translated(part), soft_wrap=whole)
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
@@ -42,11 +44,11 @@ def show(*parts: Table | Text | str) -> None:
     typer.echo(text, file=stream, nl=False, color=True)
 
 
-def _needed(console: Console, part: Table | Text | str) -> int | None:
-    """Return the width of a table with a head in a file or pipe: no cell is cut there, unless COLUMNS says how wide it is."""
+def _needed(console: Console, part: Table | Text | str, usual: int) -> int:
+    """Return the width for a part: a table with a head is not cut in a file or pipe, unless COLUMNS says how wide that is."""
     if console.is_terminal or "COLUMNS" in os.environ or not isinstance(part, Table) or part.box is None:
-        return None
-    return max(console.width, console.measure(part, options=console.options.update(max_width=WIDEST)).maximum)
+        return usual
+    return max(usual, console.measure(part, options=console.options.update(max_width=WIDEST)).maximum)
 
 
 def _translated(part: Table | Text | str) -> Table | Text | str:

@@ -233,7 +233,7 @@ def test_a_gpu_is_held_to_goals_of_its_own_in_each_precision() -> None:
     results = a_record(**seconds)["fits"][0]["results"]
     record_of_gpu = {
         "device": "gpu",
-        "contenders": dict.fromkeys(seconds, {}),
+        "contenders": {name: {} for name in seconds},
         "fits": [],
         "workloads": [{"name": name, "results": {n: {**r, "seconds": seconds[n]} for n, r in results.items()}}
                       for name in ("small", "huge")],

@@ -63,8 +63,9 @@ class Goal:
         return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
 
     def asked(self, record: Record) -> bool:
-        """Return whether a record is of this goal's device and has all its workloads; on a GPU, whose runs are cut into parts
-        by precision, also whether both contenders took part.
+        """Return whether a record is of this goal's device and has all its workloads.
+
+        Runs on a GPU are cut into parts by precision: there both contenders must have taken part.
         """
         device = record.get("device", "cpu")
         if device != self.device or (device == "gpu" and not {self.own, self.rival} <= record["contenders"].keys()):
@@ -128,7 +129,7 @@ def _goals() -> Iterator[Goal]:
 
 
 def _gpu_goals() -> Iterator[Goal]:
-    """Yield those of the compiled step on an NVIDIA GPU: ahead of the others in the same precision, level where products rule."""
+    """Yield those of the compiled step on an NVIDIA GPU: ahead of others in the same precision, level where products rule."""
     for suffix in ("", *(f"-{precision}" for precision in REDUCED)):
         for work in (work for work in SUITES["gpu"] if work.batch <= MOST_ROWS):
             for rival in (f"torch-graph{suffix}", f"{SCAN}{suffix}"):
