@@ -6,11 +6,12 @@ Texts are escaped before a table is laid out: an escape is wider than the charac
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 from rich import box
@@ -24,19 +25,30 @@ from bpengine.i18n.language import localized
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import check_target
 
+WIDEST: Final = 1000  # characters of a table's line in a file or pipe
+
 
 def show(*parts: Table | Text | str) -> None:
     """Print tables and text, in the language that is set, on stdout; to a file or pipe without colours and trailing blanks."""
     console = Console(highlight=False, markup=False, emoji=False)
+    usual = console.width
     with console.capture() as captured:
         for part in parts:
             whole = isinstance(part, str) and not console.is_terminal  # a path must not be broken across lines
+            console.width = _needed(console, part, usual)
             console.print(_translated(part), soft_wrap=whole)
     text = captured.get()
     if not console.is_terminal:
         text = "\n".join(line.rstrip() for line in text.split("\n"))
     stream: Any = sys.stdout.own if isinstance(sys.stdout, Guard) else sys.stdout
     typer.echo(text, file=stream, nl=False, color=True)
+
+
+def _needed(console: Console, part: Table | Text | str, usual: int) -> int:
+    """Return the width for a part: a table with a head is not cut in a file or pipe, unless COLUMNS says how wide that is."""
+    if console.is_terminal or "COLUMNS" in os.environ or not isinstance(part, Table) or part.box is None:
+        return usual
+    return max(usual, console.measure(part, options=console.options.update(max_width=WIDEST)).maximum)
 
 
 def _translated(part: Table | Text | str) -> Table | Text | str:

@@ -226,3 +226,23 @@ def test_a_workload_of_whole_fits_is_checked() -> None:
         replace(TINY, source="elsewhere")
     with pytest.raises(ConfigError, match="same inputs and outputs"):
         replace(TINY, sizes=((4, 3), (5, 3)))
+
+
+def test_a_gpu_is_held_to_goals_of_its_own_in_each_precision() -> None:
+    seconds = {"cupy-tf32": [1.0, 2.0, 3.0], "torch-graph-tf32": [2.0, 3.0, 3.0], "numpy+fast": [1.0, 1.0, 1.0]}
+    results = a_record(**seconds)["fits"][0]["results"]
+    record_of_gpu = {
+        "device": "gpu",
+        "contenders": {name: {} for name in seconds},
+        "fits": [],
+        "workloads": [{"name": name, "results": {n: {**r, "seconds": seconds[n]} for n, r in results.items()}}
+                      for name in ("small", "huge")],
+    }  # fmt: skip
+    _, lines = goals.goal_table(record_of_gpu)
+    assert lines == [
+        ["steps, small", "cupy-tf32", "torch-graph-tf32", "speed >= 1", "1.5", "yes"],
+        ["steps, huge", "cupy-tf32", "torch-graph-tf32", "speed >= 0.97", "1.5", "yes"],
+    ]
+    on_cpu = {line[1] for line in goals.goal_table({**record_of_gpu, "device": "cpu"})[1]}
+    assert "numpy+fast" in on_cpu
+    assert not any(name.startswith("cupy") for name in on_cpu)

@@ -191,3 +191,14 @@ def test_stream_guard_of_a_closed_stream_prints_nothing(monkeypatch: pytest.Monk
     del guard
     gc.collect()
     assert not unraisable
+
+
+def test_no_cell_is_cut_in_a_pipe_unless_its_width_is_named(capsys, monkeypatch):
+    heads, row = [f"head {i}" for i in range(9)], [f"contender-number-{i}" for i in range(9)]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show(columns(heads, [row]))
+    _, _, line = capsys.readouterr().out.splitlines()
+    assert line.split() == row
+    monkeypatch.setenv("COLUMNS", "60")
+    show(columns(heads, [row]))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 60

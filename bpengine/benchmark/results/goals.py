@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from bpengine.backend import REDUCED
 from bpengine.benchmark.fits.fit_workloads import FITS
 from bpengine.benchmark.results.numbers import figures
-from bpengine.benchmark.workloads import MAIN, WIDTHS, XOR, Workload
+from bpengine.benchmark.workloads import HUGE, MAIN, SUITES, WIDTHS, XOR, Workload
 
 Record = dict[str, Any]
 FASTEST = "the fastest peer"
 FAST, COLD, JAX, SCAN = "numpy+fast", "numpy+fast, empty cache", "jax", "jax-scan"
 NARROW = tuple(work for work in WIDTHS if work.sizes[0] <= 16)
+MOST_ROWS = 8192  # of a batch, up to which the compiled step on a GPU is held to be ahead
 GOAL_STEPS: tuple[Workload, ...] = (*MAIN, *NARROW, XOR)
 
 
@@ -24,7 +26,7 @@ class Goal:
 
     works: the workloads; for several, the mean of the speeds. rival: a contender, `FASTEST`, or "" for seconds. part: "turn",
     the workload's own measure; "fits", the fits without the start of their process; "later", those after the first of each
-    network. at_most, at_least: the limit, of time or of speed.
+    network. at_most, at_least: the limit, of time or of speed. device: the kind of device for which the goal is set.
 
     >>> goal = Goal("a whole fit", ("fit-large",), "numpy+fast", FASTEST, at_most=1.0)
     >>> goal.wanted, goal.reached({"fits": [], "workloads": []})
@@ -39,6 +41,7 @@ class Goal:
     part: str = "turn"
     at_most: float | None = None
     at_least: float | None = None
+    device: str = "cpu"
 
     @property
     def wanted(self) -> str:
@@ -59,7 +62,13 @@ class Goal:
         return value >= self.at_least if self.at_least is not None else value <= (self.at_most or 0.0)
 
     def asked(self, record: Record) -> bool:
-        """Return whether a record has all workloads of this goal."""
+        """Return whether a record is of this goal's device and has all its workloads.
+
+        Runs on a GPU are cut into parts by precision: there both contenders must have taken part.
+        """
+        device = record.get("device", "cpu")
+        if device != self.device or (device == "gpu" and not {self.own, self.rival} <= record["contenders"].keys()):
+            return False
         return set(self.works) <= {work["name"] for work in _works(record)}
 
     def _reached(self, record: Record, name: str) -> float | None:
@@ -89,7 +98,7 @@ class Goal:
 def goal_table(record: Record) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of the table of goals: those whose workloads the record has; a dash where one was not measured."""
     lines = []
-    for goal in (goal for goal in GOALS if goal.asked(record)):
+    for goal in (goal for goal in (*GOALS, *GPU_GOALS) if goal.asked(record)):
         value = goal.reached(record)
         cells = ["-", "not measured"] if value is None else [figures(value), "yes" if goal.is_met(value) else "no"]
         lines.append([goal.what, goal.own, goal.rival, goal.wanted, *cells])
@@ -118,5 +127,15 @@ def _goals() -> Iterator[Goal]:
         yield Goal(f"steps, {work.name}", (work.name,), FAST, SCAN, at_least=0.95)
 
 
+def _gpu_goals() -> Iterator[Goal]:
+    """Yield those of the compiled step on an NVIDIA GPU: ahead of others in the same precision, level where products rule."""
+    for suffix in ("", *(f"-{precision}" for precision in REDUCED)):
+        for work in (work for work in SUITES["gpu"] if work.batch <= MOST_ROWS):
+            for rival in (f"torch-graph{suffix}", f"{SCAN}{suffix}"):
+                limit = 0.97 if work is HUGE else 1.0
+                yield Goal(f"steps, {work.name}", (work.name,), f"cupy{suffix}", rival, at_least=limit, device="gpu")
+
+
 GOALS = tuple(_goals())
+GPU_GOALS = tuple(_gpu_goals())
 assert {name for goal in GOALS for name in goal.works} <= {*FITS, *(work.name for work in GOAL_STEPS)}

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import array_api_compat
 import array_api_compat.numpy
 import numpy as np
-import pytest
 from bpengine_cupy import availability
 
 from bpengine.backend import Availability
 from bpengine.system.process_caches import clear_caches
 from tests.backends.cuda_host.player import Player
+
+if TYPE_CHECKING:
+    import pytest
 
 FREE = 1 << 36
 
@@ -55,6 +59,26 @@ class PlayedDevice:
         self._quiet.__exit__(None, None, None)
 
 
+class PlayedEvent:
+    """A point in time: the played stream has run all of its work when a call returns."""
+
+    def record(self, stream: object = None) -> None:
+        self._at = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Return at once."""
+
+    def milliseconds(self, end: PlayedEvent) -> float:
+        return 1e3 * (end._at - self._at)
+
+
+def driver(precision: str, make: Callable[[], Player] = Player) -> Player:
+    """Return a player for the programs of a precision."""
+    player = make()
+    player.tf32 = precision == "tf32"
+    return player
+
+
 def module(free: Callable[[], int], devices: int = 1) -> Any:
     """Return what the backend uses of CuPy."""
     runtime = SimpleNamespace(
@@ -66,13 +90,17 @@ def module(free: Callable[[], int], devices: int = 1) -> Any:
         CUDARuntimeError=PlayedError,
     )
     stream = SimpleNamespace(synchronize=lambda: None, ptr=0)
-    driver = SimpleNamespace(CUDADriverError=PlayedError)
-    cuda = SimpleNamespace(Device=PlayedDevice, runtime=runtime, driver=driver, get_current_stream=lambda: stream)
+    errors = SimpleNamespace(CUDADriverError=PlayedError)
+    cuda = SimpleNamespace(
+        Device=PlayedDevice, runtime=runtime, driver=errors, get_current_stream=lambda: stream,
+        Event=PlayedEvent, get_elapsed_time=PlayedEvent.milliseconds,
+    )  # fmt: skip
     pool = SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_bytes=lambda: 0)
     played: Any = ModuleType("cupy")
     played.__dict__.update(
         ndarray=np.ndarray, array=np.array, asarray=np.asarray, asnumpy=np.array, take=np.take, uint8=np.uint8,
         empty=np.empty, cuda=cuda, __version__="played", get_default_memory_pool=lambda: pool,
+        random=np.random, matmul=np.matmul, _core=SimpleNamespace(set_compute_type=lambda dtype, kind: None),
     )  # fmt: skip
     return played
 
@@ -88,12 +116,6 @@ def play(
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", array_api_compat.numpy)
     monkeypatch.setattr(array_api_compat, "cupy", array_api_compat.numpy, raising=False)
     monkeypatch.setattr(availability, "check", lambda: Availability("ready", "played"))
-
-    def driver(precision: str) -> Player:
-        player = make()
-        player.tf32 = precision == "tf32"
-        return player
-
-    monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", driver)
+    monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", partial(driver, make=make))
     monkeypatch.setattr(_here, "number", 0, raising=False)
     clear_caches()
