@@ -190,6 +190,13 @@ def test_loss_curve_draws_the_history() -> None:
     np.testing.assert_array_equal(drawn[label][1], history.loss)
 
 
+def test_loss_curve_names_a_limit_of_steps_or_epochs_as_one() -> None:
+    model, x, y = xor()
+    words = texts(figures.loss_curve({"a": model.fit(x, y, steps=3), "b": model.fit(x, y, epochs=1)}))
+    for label in ("a; stopped after 3 steps by: limit of 3 steps", "b; stopped after 1 step by: limit of 1 epoch"):
+        assert label in words
+
+
 def test_loss_curve_scale_follows_the_losses() -> None:
     *_, history = descended()
     assert figures.loss_curve(history).axes[0].get_yscale() == "log"
@@ -300,6 +307,27 @@ def test_sweep_of_two_parameters_draws_the_trajectory() -> None:
     assert figure.axes[1].get_ylabel() == "loss"
     with pytest.raises(ConfigError, match="at least 2 values of each parameter, got 1 x 5"):
         figures.sweep(bp.sweep(model, x, y, names, [[0.0], grid[1]]))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6])
+def test_the_numbers_of_a_scale_of_colours_differ(spread: float) -> None:
+    _, x, y = xor()
+    layer = bp.Dense(1, weight_init=[[spread], [spread]], bias_init=[0.5])
+    model = bp.Model(bp.Network(2, [layer], "half_sum_squares"), dtype="float64")
+    swept = bp.sweep(model, x, y + 1.0, ["0.weight[0,0]", "0.weight[1,0]"], [np.linspace(0, spread, 4)] * 2)
+    for figure in (figures.sweep(swept), figures.decision_boundary(model, x, y)):
+        texts(figure)  # draws it
+        bar = figure.axes[1]
+        shown = [bar.yaxis.get_major_formatter()(tick) for tick in bar.get_yticks()]
+        assert len(set(shown)) == len(shown) > 2
+
+
+def test_the_mark_of_the_model_at_the_edge_of_a_sweep_is_whole() -> None:
+    model, x, y = xor()
+    values = [np.linspace(0.0, value, 3) for value in (float(model.parameters["0.weight"][0, i]) for i in (0, 1))]
+    figure = figures.sweep(bp.sweep(model, x, y, ["0.weight[0,0]", "0.weight[0,1]"], values))
+    (mark,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
+    assert not mark.get_clip_on()
 
 
 def test_a_long_title_is_broken_not_cut_off() -> None:
