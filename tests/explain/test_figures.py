@@ -108,6 +108,37 @@ def test_network_draws_one_line_for_each_weight_and_none_twice(rng: np.random.Ge
     assert any("Row 3 of 4" in t for t in texts(figure))
 
 
+def spots(text: Any, renderer: Any) -> tuple[np.ndarray, Any]:
+    """Return points of a text, and what says how many of some points lie on it."""
+    turn, middle = np.deg2rad(text.get_rotation()), text.get_transform().transform(text.get_position())
+    text.set_rotation(0.0)
+    box = text.get_window_extent(renderer)
+    text.set_rotation(np.rad2deg(turn))
+    half = np.array([box.width, box.height]) / 2 * [1.0, 0.6]  # letters fill 0.6 of the height of a line
+    turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 12), np.linspace(-1, 1, 4)), -1).reshape(-1, 2)
+    return middle + grid * half @ turned, lambda points: int((abs((points - middle) @ turned.T) < half).all(1).sum())
+
+
+@pytest.mark.parametrize("units", [2, 3, 4])
+def test_network_writes_no_number_of_a_line_over_another_text(units: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    _, x, y = xor()
+    layers = [bp.Dense(units, "sigmoid"), bp.Dense(1, "sigmoid")]
+    figure = figures.network(bp.Model(bp.Network(2, layers, "half_sum_squares"), dtype="float64"), x, y)
+    written = [text for text in figure.axes[0].texts if text.get_text()]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    places = [(text, *spots(text, renderer)) for text in written]
+    covered = [
+        (one.get_text(), other.get_text())
+        for one, points, _ in places
+        for other, _, on in places
+        if one is not other and one.get_rotation() and on(points)
+    ]
+    assert covered == []
+
+
 @pytest.mark.parametrize("bias", [True, False, "column", "column-first"])
 def test_network_joins_each_weight_to_its_own_circles(bias: Any) -> None:
     dense = bp.Dense(2, bias=bias)

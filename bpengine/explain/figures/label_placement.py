@@ -10,7 +10,7 @@ from bpengine.backend import HostArray
 from bpengine.explain.figures.network_layout import Line, Weighted
 
 RADIUS = 0.4  # of a circle, in inches
-CLEAR, LONG, ENOUGH = 0.78, 0.4, 0.36  # space around a circle's middle, half a text's length, distance that is enough
+CLEAR, LONG, ENOUGH = 0.72, 0.4, 0.36  # space around a circle's middle, half a text's length, distance that is enough
 ROUNDS, CHOICES = 5, 41
 WORSE = 3.0  # how much worse it is to lie on a text than on a line
 
