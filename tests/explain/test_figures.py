@@ -108,6 +108,37 @@ def test_network_draws_one_line_for_each_weight_and_none_twice(rng: np.random.Ge
     assert any("Row 3 of 4" in t for t in texts(figure))
 
 
+def spots(text: Any, renderer: Any) -> tuple[np.ndarray, Any]:
+    """Return points of a text, and what says how many of some points lie on it."""
+    turn, middle = np.deg2rad(text.get_rotation()), text.get_transform().transform(text.get_position())
+    text.set_rotation(0.0)
+    box = text.get_window_extent(renderer)
+    text.set_rotation(np.rad2deg(turn))
+    half = np.array([box.width, box.height]) / 2 * [1.0, 0.6]  # letters fill 0.6 of the height of a line
+    turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    grid = np.stack(np.meshgrid(np.linspace(-1, 1, 12), np.linspace(-1, 1, 4)), -1).reshape(-1, 2)
+    return middle + grid * half @ turned, lambda points: int((abs((points - middle) @ turned.T) < half).all(1).sum())
+
+
+@pytest.mark.parametrize("units", [2, 3, 4])
+def test_network_writes_no_number_of_a_line_over_another_text(units: int) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    _, x, y = xor()
+    layers = [bp.Dense(units, "sigmoid"), bp.Dense(1, "sigmoid")]
+    figure = figures.network(bp.Model(bp.Network(2, layers, "half_sum_squares"), dtype="float64"), x, y)
+    written = [text for text in figure.axes[0].texts if text.get_text()]
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    places = [(text, *spots(text, renderer)) for text in written]
+    covered = [
+        (one.get_text(), other.get_text())
+        for one, points, _ in places
+        for other, _, on in places
+        if one is not other and one.get_rotation() and on(points)
+    ]
+    assert covered == []
+
+
 @pytest.mark.parametrize("bias", [True, False, "column", "column-first"])
 def test_network_joins_each_weight_to_its_own_circles(bias: Any) -> None:
     dense = bp.Dense(2, bias=bias)
@@ -188,6 +219,13 @@ def test_loss_curve_draws_the_history() -> None:
     assert f"stopped after {history.steps} steps by: {history.stopped_by}" in label
     np.testing.assert_array_equal(drawn[label][0], np.arange(history.steps))
     np.testing.assert_array_equal(drawn[label][1], history.loss)
+
+
+def test_loss_curve_names_a_limit_of_steps_or_epochs_as_one() -> None:
+    model, x, y = xor()
+    words = texts(figures.loss_curve({"a": model.fit(x, y, steps=3), "b": model.fit(x, y, epochs=1)}))
+    for label in ("a; stopped after 3 steps by: limit of 3 steps", "b; stopped after 1 step by: limit of 1 epoch"):
+        assert label in words
 
 
 def test_loss_curve_scale_follows_the_losses() -> None:
@@ -300,6 +338,27 @@ def test_sweep_of_two_parameters_draws_the_trajectory() -> None:
     assert figure.axes[1].get_ylabel() == "loss"
     with pytest.raises(ConfigError, match="at least 2 values of each parameter, got 1 x 5"):
         figures.sweep(bp.sweep(model, x, y, names, [[0.0], grid[1]]))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3, 1e-6])
+def test_the_numbers_of_a_scale_of_colours_differ(spread: float) -> None:
+    _, x, y = xor()
+    layer = bp.Dense(1, weight_init=[[spread], [spread]], bias_init=[0.5])
+    model = bp.Model(bp.Network(2, [layer], "half_sum_squares"), dtype="float64")
+    swept = bp.sweep(model, x, y + 1.0, ["0.weight[0,0]", "0.weight[1,0]"], [np.linspace(0, spread, 4)] * 2)
+    for figure in (figures.sweep(swept), figures.decision_boundary(model, x, y)):
+        texts(figure)  # draws it
+        bar = figure.axes[1]
+        shown = [bar.yaxis.get_major_formatter()(tick) for tick in bar.get_yticks()]
+        assert len(set(shown)) == len(shown) > 2
+
+
+def test_the_mark_of_the_model_at_the_edge_of_a_sweep_is_whole() -> None:
+    model, x, y = xor()
+    values = [np.linspace(0.0, value, 3) for value in (float(model.parameters["0.weight"][0, i]) for i in (0, 1))]
+    figure = figures.sweep(bp.sweep(model, x, y, ["0.weight[0,0]", "0.weight[0,1]"], values))
+    (mark,) = [line for line in figure.axes[0].get_lines() if line.get_marker() == "*"]
+    assert not mark.get_clip_on()
 
 
 def test_a_long_title_is_broken_not_cut_off() -> None:

@@ -7,6 +7,7 @@ style or a word always gives the same information as a colour.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from importlib import import_module
 from types import ModuleType
@@ -23,6 +24,8 @@ from bpengine.output.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colorbar import Colorbar
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -140,6 +143,26 @@ def legend(figure: Figure, axes: Axes, columns: int = 2) -> None:
 def number(value: float, digits: int = 4) -> str:
     """Return a number for a figure, with a minus sign as wide as a plus; one that is not finite is marked."""
     return format_number(value, digits).replace("-", "\N{MINUS SIGN}")
+
+
+def digits_between(low: float, high: float) -> int:
+    """Return how many digits numbers from low to high need so that those of a scale differ.
+
+    >>> from bpengine.explain.figures.canvas import digits_between
+    >>> digits_between(0.1, 0.9), digits_between(0.4987, 0.5012)
+    (3, 5)
+    """
+    largest = max(abs(low), abs(high))
+    return 3 if not 0 < high - low < largest else min(12, 3 + int(math.log10(largest / (high - low))))
+
+
+def colour_bar(figure: Figure, axes: Axes, shaded: ScalarMappable, label: str, ends: tuple[float, float]) -> Colorbar:
+    """Draw the scale of the colours beside the axes, its numbers from one end to the other all different."""
+    digits = digits_between(*ends)
+    bar = figure.colorbar(shaded, ax=axes, format=lambda value, _: number(value, digits))
+    bar.set_label(label, fontsize=LABEL, color=INK)
+    bar.ax.tick_params(labelsize=TEXT, colors=INK)
+    return bar
 
 
 def spans_decades(values: HostArray) -> bool:

@@ -117,10 +117,8 @@ def _one_output(
     reach = max(float(np.abs(shown - threshold).max()), 1e-12)
     norm = canvas.library("colors").Normalize(threshold - reach, threshold + reach)
     mesh = axes.pcolormesh(*sides, shown, cmap=shades, norm=norm, shading="gouraud", rasterized=True)
-    bar = figure.colorbar(mesh, ax=axes, format=lambda v, _: canvas.number(v, 3))
-    bar.set_label(translate("colourbar"), fontsize=canvas.LABEL, color=canvas.INK)
-    bar.ax.tick_params(labelsize=canvas.TEXT, colors=canvas.INK)
     low, high = float(shown.min()), float(shown.max())
+    bar = canvas.colour_bar(figure, axes, mesh, translate("colourbar"), (low, high))
     bar.ax.set_ylim(low, high) if low < high else None
     if low < threshold < high:
         axes.contour(*sides, shown, levels=[threshold], colors=canvas.INK, linewidths=2.4)

@@ -35,9 +35,7 @@ def surface(figure: Figure, axes: Axes, swept: Sweep, translate: Translate) -> N
     if levels is not None:
         filled = axes.contourf(x, y, shown, levels=levels, cmap="cividis", norm=_norm(loss))
         axes.contour(x, y, shown, levels=levels, colors="white", linewidths=0.6, norm=_norm(loss))
-        bar = figure.colorbar(filled, ax=axes, format=lambda v, _: canvas.number(v, 3))
-        bar.set_label(translate("loss_axis"), fontsize=canvas.LABEL, color=canvas.INK)
-        bar.ax.tick_params(labelsize=canvas.TEXT, colors=canvas.INK)
+        canvas.colour_bar(figure, axes, filled, translate("loss_axis"), (levels[0], levels[-1]))
     bad = np.argwhere(~np.isfinite(loss))
     if bad.size:
         where = ", ".join(canvas.number(float(v)) for v in (x[bad[0, 1]], y[bad[0, 0]]))
@@ -65,7 +63,7 @@ def _norm(loss: HostArray) -> LogNorm | None:
 def _walk(axes: Axes, swept: Sweep, translate: Translate) -> None:
     """Draw the path of two parameters, or the point of the model's own values."""
     descent = swept.descent
-    style: canvas.Style = {"color": canvas.VERMILION, "markeredgecolor": "white", "zorder": 4}
+    style: canvas.Style = {"color": canvas.VERMILION, "markeredgecolor": "white", "zorder": 4, "clip_on": False}
     if descent is None or not descent.points:
         value = ", ".join(map(canvas.number, swept.at))
         axes.plot(

@@ -75,7 +75,7 @@ def diagram(traced: Trace, row: int) -> Diagram:
     check_size(traced.network.sizes, layers)
     drawn = columns(traced, detailed=False)
     height = max(len(column.marks) for column in drawn) * ROW
-    gaps = [2.5 + 0.1 * parameters(layer) for layer in layers]  # the more texts between two columns, the more room
+    gaps = [3.0 + 0.1 * parameters(layer) for layer in layers]  # the more texts between two columns, the more room
     places = list(beside([0.0] * len(drawn), gaps))
     values = [(traced.x[row], None), *((layer.a[row], layer.dz[row]) for layer in layers)]
     marks = [_marks(column, x, height, *of) for column, x, of in zip(drawn, places, values, strict=True)]

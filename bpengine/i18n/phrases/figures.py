@@ -14,6 +14,11 @@ FIGURES: dict[str, tuple[str, str]] = {
     "the_end": ("where the fit ended", "onde o treinamento terminou"),
     "stopped_at_one": ("stopped after 1 step by: {rule}", "parou após 1 passo por: {rule}"),
     "stopped_at": ("stopped after {count} steps by: {rule}", "parou após {count} passos por: {rule}"),
+    # behind "stopped after {count} steps by:", where "{value} steps" says nothing
+    "rule_steps": ("limit of {value} steps", "limite de {value} passos"),
+    "rule_step": ("limit of {value} step", "limite de {value} passo"),
+    "rule_epochs": ("limit of {value} epochs", "limite de {value} épocas"),
+    "rule_epoch": ("limit of {value} epoch", "limite de {value} época"),
     "not_finite": ("not finite: {count}, first at {where}", "não finitos: {count}, o primeiro em {where}"),
     "sweep": ("Loss as a function of {names}, all else frozen", "Função de perda ao variar {names}, o resto congelado"),
     "curve": ("loss", "função de perda"),
