@@ -9,8 +9,8 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.figures.network_layout import Line, Weighted
 
-RADIUS = 0.4  # of a circle, in inches
-CLEAR, LONG, ENOUGH = 0.72, 0.4, 0.36  # space around a circle's middle, half a text's length, distance that is enough
+RADIUS = 0.4  # radius of a circle, in inches
+CLEAR, LONG, ENOUGH = 0.72, 0.4, 0.36  # space around a circle's middle, half a text's length, sufficient distance
 ROUNDS, CHOICES = 5, 41
 WORSE = 3.0  # cost of covering a text, relative to covering a line
 
