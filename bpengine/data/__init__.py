@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from bpengine.data.dataset import Dataset
 from bpengine.data.features.encoding import Encoded
 from bpengine.data.features.feature_set import Features, as_table
-from bpengine.data.mmap.pages import drop_pages, prefetch_rows
-from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
+from bpengine.data.mmap.row_file import RowFile, drop_pages, in_memory, prefetch_rows, runs_of
 from bpengine.data.table import Table, TableColumn
 from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, table_of
 from bpengine.data.validation.class_names import ClassName, check_class_names

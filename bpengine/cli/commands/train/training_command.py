@@ -16,12 +16,18 @@ from rich.table import Table
 
 import bpengine as bp
 from bpengine.cli import data_options, network_options
-from bpengine.cli.commands.train.log_options import Logs
 from bpengine.cli.commands.train.row_parts import SplitRows, split_rows
 from bpengine.cli.commands.train.score_table import Scores
 from bpengine.cli.commands.train.seed_options import SeedChoice
 from bpengine.cli.commands.train.several_seeds import fit_seeds
-from bpengine.cli.commands.train.training_options import FileChoice, LimitChoice, NetworkChoice, RowChoice, StepChoice
+from bpengine.cli.commands.train.training_options import (
+    FileChoice,
+    LimitChoice,
+    Logs,
+    NetworkChoice,
+    RowChoice,
+    StepChoice,
+)
 from bpengine.cli.commands.train.training_run import FitOptions, TrainingRun, summary_lines
 from bpengine.cli.data_options import naming
 from bpengine.cli.output import columns, key_value_table, print_json, show
