@@ -10,8 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bpengine.data.mmap.pages import drop_pages, prefetch_rows
-from bpengine.data.mmap.row_file import RowFile, in_memory, runs_of
+from bpengine.data.mmap.row_file import RowFile, drop_pages, in_memory, prefetch_rows, runs_of
 from bpengine.data.table import Table, TableColumn
 from bpengine.data.validation.class_names import ClassName, check_class_names
 from bpengine.data.validation.features import check_features, check_same_length, check_weights

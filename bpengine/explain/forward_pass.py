@@ -11,8 +11,7 @@ from bpengine.errors import number
 from bpengine.explain.decisions import Decision, decisions
 from bpengine.explain.lookup import check_row
 from bpengine.explain.result import ExplainResult, translator_for
-from bpengine.explain.terms.dataflow import Dataflow
-from bpengine.explain.terms.forward_terms import own_forward
+from bpengine.explain.terms.dataflow import Dataflow, own_forward
 from bpengine.explain.terms.sums import Sums
 from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.nonfinite import NonFiniteValue

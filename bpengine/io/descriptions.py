@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
 from bpengine.errors import ModelFileError, nearest
 from bpengine.io.own import Own
-from bpengine.io.settings import settings_of
 from bpengine.layers import LAYERS, Activation, CustomActivation, Dense, Layer, Residual, contract, initializers
 from bpengine.layers.chain import extent
 from bpengine.layers.sharing import walk
@@ -246,3 +247,32 @@ def difference(wanted: object, stored: object, where: str = "network") -> str | 
             None,
         )
     return None if wanted == stored else f"{where}: {wanted!r} here, {stored!r} in the file"
+
+
+def settings_of(value: DataclassInstance) -> dict[str, Any]:
+    """Return the constructor arguments of a dataclass, by name.
+
+    Raises ModelFileError where an equal object could not be made from a file: for settings that are not fields, and for
+    fields whose values a file cannot hold.
+    """
+    who, names = type(value).__name__, [f.name for f in fields(value) if f.init]
+    for name, parameter in inspect.signature(type(value)).parameters.items():
+        if name not in names and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ModelFileError(
+                f"a model file requires the settings of {who} as fields of a frozen dataclass, got {name!r} in its __init__. "
+                f"Write @dataclass(frozen=True) above the class, and {name!r} as a field into it."
+            )
+    for name in names:
+        if not _is_held(getattr(value, name)):
+            raise ModelFileError(
+                f"a model file requires the setting {name!r} of {who} to be a number, text, None, a layer, or a list of such, "
+                f"got {type(getattr(value, name)).__name__}."
+            )
+    return {name: getattr(value, name) for name in names}
+
+
+def _is_held(setting: object) -> bool:
+    if isinstance(setting, (list, tuple)):
+        return all(map(_is_held, setting))
+    plain = setting.item() if isinstance(setting, np.generic) else setting
+    return plain is None or isinstance(plain, (bool, int, float, str)) or hasattr(plain, "__dataclass_fields__")

@@ -16,7 +16,7 @@ from bpengine.data import (
     drop_pages,
     prefetch_rows,
 )
-from bpengine.data.mmap import pages
+from bpengine.data.mmap import row_file
 from bpengine.errors import BpError, DataError, ShapeError
 
 NAN, INF = float("nan"), float("inf")
@@ -150,7 +150,7 @@ def test_only_the_pages_of_announced_rows_are_asked_for(tmp_path, monkeypatch):
     with open(tmp_path / "x.npy", "rb") as file:
         opened = Advised(file.fileno(), 0, access=mmap.ACCESS_READ)
     x = np.frombuffer(opened, np.float32, offset=128).reshape(100, 4096)
-    monkeypatch.setattr(pages, "_pages", lambda array: opened)
+    monkeypatch.setattr(row_file, "_pages", lambda array: opened)
     prefetch_rows(x[10:], np.array([0, 4, 9, 20, 21, 89], np.int32))
     prefetch_rows(x, np.array([], np.int32))
     prefetch_rows(x[::-1], np.array([1], np.int32))

@@ -100,6 +100,7 @@ def test_gradients_agree_with_autodiff_in_training_and_outside(x: Any, jax: Any)
 def test_running_statistics_inside_a_residual_are_named_by_their_place(x: Any) -> None:
     model = bp.Model(net(bp.Residual([bp.BatchNorm(), bp.Residual([bp.BatchNorm()])]), bp.Dense(1)))
     assert list(model.running) == ["0.0.mean", "0.0.variance", "0.1.0.mean", "0.1.0.variance"]
+    model.parameters = {"0.0.beta": [1.0, 1.0, 1.0]}  # so that the mean of the second batch norm's inputs is not 0
     model.fit(x, np.zeros(12), steps=1)
     assert all(value.all() for value in model.running.values())
 

@@ -12,7 +12,7 @@ import numpy as np
 from bpengine.data.features import shared_file
 from bpengine.data.features.learned_columns import LearnedColumn
 from bpengine.data.features.shared_file import RowTarget
-from bpengine.data.mmap.pages import drop_pages
+from bpengine.data.mmap.row_file import drop_pages
 from bpengine.data.table import Array, Table
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.errors import DataError, in_english

@@ -16,7 +16,7 @@ from bpengine.data.features.encoding import Encoded, encode, require_matching
 from bpengine.data.features.learned_columns import LearnedColumn, LeftOutColumn, NumberColumn
 from bpengine.data.features.learning import LearningRules, learn_column, names_rows, text_counts
 from bpengine.data.features.target_kinds import ClassTarget, LearnedTarget, ValueTarget, learn_values
-from bpengine.data.mmap.pages import drop_pages
+from bpengine.data.mmap.row_file import drop_pages
 from bpengine.data.table import Array, Table, TableColumn, one_line
 from bpengine.data.tables import kept_reading
 from bpengine.data.tables.data_frames import is_frame, is_series, is_table_like, names_of, table_of, values_of

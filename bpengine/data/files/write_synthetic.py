@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpengine.data.files.pair_stamps import Stamp
-from bpengine.data.mmap.pages import drop_pages
-from bpengine.data.mmap.row_file import BLOCK_BYTES
+from bpengine.data.mmap.row_file import BLOCK_BYTES, drop_pages
 from bpengine.data.synthetic.generate import BLOCK, bind, empty_arrays, floating, recipe
 from bpengine.data.table import Array
 from bpengine.data.validation.options import whole

@@ -1,1 +1,1 @@
-"""Arrays mapped from files: pages (which of them are in memory) and row_file (rows read from the file behind a map)."""
+"""Arrays mapped from files. row_file: rows read from the file behind a map, and which pages of a map are in memory."""

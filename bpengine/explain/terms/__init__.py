@@ -1,7 +1,6 @@
 """Gradients and outputs as sums of terms, from the numbers of a trace.
 
 sums               Sums, Term: a number as a sum, exact summation, and whether it adds up
-dataflow           which calls produced and consumed which arrays, and each gradient as the sum of its contributions
+dataflow           which calls produced and consumed which arrays; each gradient, and the z of a unit, as a sum of terms
 local_derivatives  dy/dx of one call, route by route, from the kernel's row
-forward_terms      a unit's z as terms, from the kernel's row
 """

@@ -1,4 +1,4 @@
-"""Which calls consumed which arrays, and each gradient as the sum of its contributions."""
+"""Which calls consumed which arrays; each gradient as the sum of its contributions, and the z of a unit as its terms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.terms.local_derivatives import is_transposed, local_derivatives, parameter_factors
 from bpengine.explain.terms.sums import Sums, as_float64, concatenated
+from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels._kernel import LocalDerivative
 from bpengine.network import foreign
@@ -187,4 +188,33 @@ def _outside(sums: Sums, place: str, unit: int) -> Sums:
         unit=number,
         row=each,
         eps=sums.eps,
+    )
+
+
+def own_forward(flow: Dataflow, layer: LayerTrace, unit: int) -> Sums | None:
+    """Return a unit's sum (z) written out, for a layer whose last sum is a known kernel call."""
+    position = flow.producers.get(id(layer.z))
+    if position is None or flow.trace.calls[position].place != layer.place:
+        return None
+    return _forward_sums(flow.trace.calls[position], unit, flow.eps)
+
+
+def _forward_sums(call: Call, unit: int, eps: float) -> Sums | None:
+    """Return a unit's output of a layer's forward call as sums, one for each row: the terms that the kernel's row gives."""
+    if call.kernel.forward_terms is None:
+        return None
+    y, residual = call.result
+    terms = call.kernel.forward_terms(np, residual, unit, *call.args, **call.options)
+    right = np.atleast_2d(as_float64(terms.right))
+    n, rows = len(terms.routes), np.arange(len(y))[:, np.newaxis]
+    return Sums(
+        value=as_float64(y[:, unit]),
+        left=as_float64(terms.left),
+        right=right,
+        kernel=(call.kernel.name,) * n,
+        place=(call.place,) * n,
+        route=terms.routes,
+        unit=np.array(terms.units)[np.newaxis],
+        row=rows,
+        eps=eps,
     )

@@ -8,8 +8,7 @@ from typing import Any
 
 from bpengine.backend import ArrayLike, HostArray
 from bpengine.explain.lookup import check_row, find_layer, find_unit
-from bpengine.explain.terms.dataflow import Dataflow, Use
-from bpengine.explain.terms.forward_terms import own_forward
+from bpengine.explain.terms.dataflow import Dataflow, Use, own_forward
 from bpengine.explain.terms.sums import Sums, as_float64, concatenated
 from bpengine.explain.trace.layers import LayerTrace, is_tied
 from bpengine.explain.trace.trace import Trace

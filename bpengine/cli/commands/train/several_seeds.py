@@ -13,14 +13,13 @@ from rich.table import Table as RichTable
 import bpengine as bp
 from bpengine.cli.commands.train.score_table import Scores, require_scorable
 from bpengine.cli.commands.train.seed_options import model_file
-from bpengine.cli.commands.train.training_run import TrainingRun
+from bpengine.cli.commands.train.training_run import FitOptions, TrainingRun
 from bpengine.cli.exit_codes import Interrupted
 from bpengine.cli.output import columns
 from bpengine.cli.score_options import score_text, score_title
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.many.many_fits import spread_of
 from bpengine.output.json_values import json_object
-from bpengine.training import NoImprovement, Optimizer
 
 NONE = "-"  # shown in place of the score of a failed fit, and of the spread of a single score
 
@@ -129,15 +128,7 @@ class SeedFits:
 
 
 def fit_seeds(
-    run: TrainingRun,
-    seeds: Sequence[int],
-    epochs: int,
-    *,
-    optimizer: Optimizer,
-    clip_norm: float | None,
-    rule: NoImprovement | None,
-    monitor: str,
-    folder: Path | None,
+    run: TrainingRun, options: FitOptions, seeds: Sequence[int], *, monitor: str, folder: Path | None
 ) -> SeedFits:
     """Train the network of a run with each seed and score every model; after an interruption, finished models are saved.
 
@@ -150,15 +141,15 @@ def fit_seeds(
         training.x,
         training.y,
         seeds=seeds,
-        optimizers=optimizer,
+        optimizers=options.optimizer,
         weights=run.weights,
         batch_size=run.batch,
-        epochs=epochs,
+        epochs=options.epochs,
         validation=None if watched is None else (watched.x, watched.y),
         metrics=() if watched is None else run.metrics,
         monitor=monitor,
-        clip_norm=clip_norm,
-        stop=rule,
+        clip_norm=options.clip_norm,
+        stop=options.rule,
         backend=run.model.backend,
         dtype=run.model.dtype,
         features=run.model.features,

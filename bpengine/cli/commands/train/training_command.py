@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,21 +15,22 @@ import typer
 from rich.table import Table
 
 import bpengine as bp
-from bpengine.backend import HostArray
 from bpengine.cli import data_options, network_options
-from bpengine.cli.commands.train.log_options import Logs
-from bpengine.cli.commands.train.row_parts import (
-    RowParts,
-    balanced_weights,
-    fraction_or_file,
-    split_rows,
-    validation_part,
-)
+from bpengine.cli.commands.train.row_parts import SplitRows, split_rows
+from bpengine.cli.commands.train.score_table import Scores
 from bpengine.cli.commands.train.seed_options import SeedChoice
 from bpengine.cli.commands.train.several_seeds import fit_seeds
-from bpengine.cli.commands.train.training_run import TrainingRun
+from bpengine.cli.commands.train.training_options import (
+    FileChoice,
+    LimitChoice,
+    Logs,
+    NetworkChoice,
+    RowChoice,
+    StepChoice,
+)
+from bpengine.cli.commands.train.training_run import FitOptions, TrainingRun, summary_lines
 from bpengine.cli.data_options import naming
-from bpengine.cli.output import columns, key_value_table, print_json, require_writable, show
+from bpengine.cli.output import columns, key_value_table, print_json, show
 from bpengine.cli.processes.shards import Shards, shards_for
 from bpengine.cli.score_options import Scoring
 from bpengine.cli.size_limits import copies
@@ -37,10 +40,10 @@ from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.data import Dataset
 from bpengine.data.features.learned_columns import NumberColumn
-from bpengine.errors import ConfigError
-from bpengine.i18n.counted_nouns import count_of
+from bpengine.distributed import Comm
 from bpengine.i18n.language import localized
-from bpengine.training.stopping import default_epochs
+from bpengine.layers import Layer
+from bpengine.training import Optimizer
 
 HELP = """\
 Train a network on a data set or a file, score it on rows held out, and save it.
@@ -77,17 +80,66 @@ Examples:
   bpengine train digits --validation 0.1 --log run --tensorboard runs --log-layers
 """
 SHOWN = 40  # columns of a table that are listed one by one
-RATE = 3e-3  # training on small tables has converged after these steps; bench/README.md says how the number was chosen
-DECAY, DECAY_ROWS, DECAYED = 0.03, 6.0, 10  # largest strength of the penalty; its strength times the rows; fewest rows
 APART = 100.0  # ratio of the spreads of two columns above which a warning is given
-Figure = Annotated[
-    Path | None,
-    typer.Option(
-        "--figure",
-        metavar="FILE",
-        help="Draw the loss while training into this file (.png, .svg, .pdf).  [default: not drawn]",
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """What the options say, checked before any row is read.
+
+    validated, held_out: the rows to validate and to test with, each a share of all, a file or None.
+    """
+
+    network: NetworkChoice
+    limits: LimitChoice
+    use: ColumnUse
+    seed: int
+    validated: float | str | None
+    held_out: float | str | None
+    update: Optimizer
+    hidden: list[Layer]
+    loss: bp.Loss | None
+
+    @classmethod
+    def of(
+        cls, network: NetworkChoice, steps: StepChoice, rows: RowChoice, limits: LimitChoice, use: ColumnUse
+    ) -> TrainingPlan:
+        """Return the plan; raise ConfigError for options that make no sense."""
+        validated, held_out = rows.parts(stopping=limits.stops)
+        return cls(
+            network=network, limits=limits, use=use, seed=rows.seed, validated=validated, held_out=held_out,
+            update=steps.rule(), hidden=limits.hidden_layers(network), loss=network.named_loss(),
+        )  # fmt: skip
+
+    def read(self, source: str, target: str | None, options: dict[str, Any]) -> tuple[Dataset, SplitRows]:
+        """Return the data, and their rows to train on, to validate and to test with."""
+
+        def load(name: str) -> Dataset:
+            data = data_options.load(name, target, self.loss, task=self.use.task, raw=True, options=options)
+            return self.use.used(data)
+
+        whole = load(source)
+        return whole, split_rows(whole, self.validated, self.held_out, load, self.seed)
+
+    def model(self, whole: Dataset, split: SplitRows, source: str, *, fits: int, comm: Comm) -> bp.Model:
+        """Return the untrained model, with what the columns are as learned from the training rows.
+
+        Raises ConfigError where the parameters of so many fits do not fit into memory.
+        """
+        last = network_options.last_layer(whole, self.loss, self.network.output_activation)
+        with naming(source):
+            features = self.use.fitted(split.training, scale_target=last.open, comm=comm)
+        _warn(split.training, features, standardized=self.use.standardize)
+        network = network_options.network(
+            whole, self.hidden, last, inputs=features.inputs, l1=self.limits.l1,
+            l2=self.limits.decay(split.training.rows),
+        )  # fmt: skip
+        model = network_options.model(
+            network, self.network.backend, self.network.dtype, self.seed, copies=copies(self.update) * fits,
+            threads=self.network.threads,
+        )  # fmt: skip
+        model.features = features
+        return model
 
 
 @grouped
@@ -100,191 +152,90 @@ def train(
     logs: Logs,
     choice: SeedChoice,
     target: data_options.Target = None,
-    layers: network_options.Layers = "64,32",
-    activation: network_options.Activation = "relu",
-    output_activation: network_options.OutputActivation = None,
-    loss: network_options.LossName = None,
-    backend: network_options.BackendName = "numpy",
-    dtype: network_options.Dtype = "float32",
-    threads: network_options.Threads = None,
-    optimizer: network_options.OptimizerName = "adam",
-    learning_rate: network_options.LearningRate = RATE,
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows per step; all rows when there are fewer.")] = 128,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Times that every training row is seen, at most.  [default: 200 for up to 10,000 rows, fewer for more, at "
-            "least 20, and 400 steps]",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the split, initial weights, order of rows, dropout.")] = 0,
-    validation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SHARE|FILE",
-            help="Rows scored after each epoch, for --early-stopping.  [default: none; 0.1 with --early-stopping]",
-        ),
-    ] = None,
-    test: Annotated[
-        str,
-        typer.Option(
-            "--test", "--test-fraction", metavar="SHARE|FILE", help="Rows held out for the score; 0 for none."
-        ),
-    ] = "0.2",
-    class_weight: Annotated[
-        str | None,
-        typer.Option(metavar="RULE", help="balanced: every class counts the same.  [default: every row does]"),
-    ] = None,
-    dropout: Annotated[float, typer.Option(help="Share of each hidden layer's outputs that is dropped.")] = 0.0,
-    batch_norm: Annotated[
-        bool, typer.Option("--batch-norm", help="Normalise each hidden layer.  [default: no]")
-    ] = False,
-    l1: Annotated[float, typer.Option(help="Strength of the penalty strength * sum of absolute weights.")] = 0.0,
-    l2: Annotated[
-        float | None,
-        typer.Option(
-            help="Strength of the penalty strength/2 * sum of squared weights.  [default: 6 divided by the training rows, at "
-            "most 0.03; none below 10 rows, as those of textbooks]"
-        ),
-    ] = None,
-    clip_norm: Annotated[
-        float | None, typer.Option(help="Largest norm of all gradients together.  [default: no limit]")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            "--early-stopping",
-            "--patience",
-            min=1,
-            help="Stop after this many epochs without a lower loss, or a better --monitor, on the validation rows and go back "
-            "to the best. Rows held out to test never choose the epoch.  [default: never]",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Save the model here (safetensors).  [default: not saved]")
-    ] = None,
-    figure: Figure = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            "--checkpoint",
-            metavar="FOLDER",
-            help="Write checkpoints there; a run that is killed goes on from them with --resume.  [default: none]",
-        ),
-    ] = None,
-    every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between two checkpoints.  [default: one every 300 seconds]")
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on from the newest checkpoint in the folder; from the start without one."),
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the files given by --out, --figure and --log.")
-    ] = False,
+    network: NetworkChoice,
+    steps: StepChoice,
+    rows: RowChoice,
+    limits: LimitChoice,
+    files: FileChoice,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
     shards: Shards = None,
 ) -> None:
     """Train a network and print a summary."""
     comm = bp.world()
-    alone = {"--checkpoint": checkpoint is not None, **logs.asked, "--shards": shards is not None}
-    choice.check(alone, out, processes=comm.size, force=force)
-    _check_files(out, figure, force=force or resume)
-    logs.check(force=force or resume)
-    folder = _run_folder(checkpoint, every, resume=resume)
+    alone = {"--checkpoint": files.checkpoint is not None, **logs.asked, "--shards": shards is not None}
+    choice.check(alone, files.out, processes=comm.size, force=files.force)
+    files.check()
+    logs.check(force=files.replaces)
+    folder = files.run_folder()
     use.check()
-    validates = fraction_or_file(validation, "--validation") is not None
-    scoring.check(stopping=patience is not None, choosing=bool(choice.numbers) and validates)
-    held_out = fraction_or_file(test, "--test")
-    validated = validation_part(validation, stopping=patience is not None)
-    if class_weight not in (None, "balanced"):
-        raise ConfigError(f"--class-weight requires 'balanced', got {class_weight!r}.")
-    update = network_options.optimizer(optimizer, learning_rate)
-    hidden = network_options.hidden_layers(layers, activation, dropout, batch_norm=batch_norm)
-    named_loss = bp.Loss(loss) if loss is not None else None
-    options = written.options_for(source)
-
-    def load(name: str) -> Dataset:
-        data = data_options.load(name, target, named_loss, task=use.task, raw=True, options=options)
-        return use.used(data)
-
-    whole = load(source)
-    chosen = network_options.last_layer(whole, named_loss, output_activation)
-    split = split_rows(whole, validated, held_out, load, seed)
-    with naming(source):
-        features = use.fitted(split.training, scale_target=chosen.open, comm=comm)
-    _warn(split.training, features, standardized=use.standardize)
-    decay = default_decay(split.training.rows) if l2 is None else l2
-    network = network_options.network(whole, hidden, chosen, inputs=features.inputs, l1=l1, l2=decay)
-    kept = copies(update) * max(1, len(choice.numbers))
-    model = network_options.model(network, backend, dtype, seed, copies=kept, threads=threads)
-    model.features = features
-    parts = split.encoded(features, dtype, comm)
-    first_lines: list[Table | str] = [] if as_json or comm.rank else [_column_lines(features), f"\n{split.sentence}\n"]
-    if (
-        first_lines and sys.stdout.isatty()
-    ):  # on a terminal it is shown before the work; in a pipe nothing is written if the work fails
-        show(*first_lines)
-        first_lines = []
+    validates = rows.validates
+    scoring.check(stopping=limits.stops, choosing=bool(choice.numbers) and validates)
+    plan = TrainingPlan.of(network, steps, rows, limits, use)
+    whole, split = plan.read(source, target, written.options_for(source))
+    model = plan.model(whole, split, source, fits=max(1, len(choice.numbers)), comm=comm)
+    assert model.features is not None
+    parts = split.encoded(model.features, network.dtype, comm)
+    printer = _Printer(as_json=as_json, comm=comm)
+    printer.before(model.features, split.sentence)
     run = TrainingRun(
-        whole=whole, parts=parts, model=model, batch=min(batch_size, parts.training.rows), out=out, figure=figure,
-        weights=_weights(class_weight, parts, features), metrics=scoring.chosen(model),
-        comm=comm, shards=shards_for(shards, comm),
+        whole=whole, parts=parts, model=model, batch=steps.batch(parts.training.rows), out=files.out, figure=files.figure,
+        weights=rows.weights(parts, model.features), metrics=scoring.chosen(model), comm=comm,
+        shards=shards_for(shards, comm),
     )  # fmt: skip
-    rule = None if patience is None else bp.NoImprovement(patience, monitor=scoring.monitor or "loss")
-    length = epochs or default_epochs(parts.training.rows, run.batch)
+    monitor = scoring.monitor or "loss"
+    settings = FitOptions(
+        epochs=steps.length(parts.training.rows),
+        optimizer=plan.update,
+        clip_norm=limits.clip_norm,
+        rule=limits.rule(monitor),
+    )
     if choice.numbers:
-        fits = fit_seeds(
-            run, choice.numbers, length, optimizer=update, clip_norm=clip_norm, rule=rule, folder=choice.out_each,
-            monitor=scoring.monitor or "loss",
-        )  # fmt: skip
+        fits = fit_seeds(run, settings, choice.numbers, folder=choice.out_each, monitor=monitor)
         fits.save()
-        summary, scores = fits.summary()
-        compared, first_lines = fits.to_json(), [*first_lines, *fits.tables(), ""]
-    else:
-        history, seconds = run.fit(
-            length,
-            optimizer=update,
-            clip_norm=clip_norm,
-            rule=rule,
-            folder=folder,
-            resume=resume,
-            callbacks=logs.callbacks(parts.training) if comm.rank == 0 else [],
-        )
-        run.save(history)
-        summary, scores = run.summary(history, seconds)
-        compared = {}
-    if comm.rank:
+        printer.after(*fits.summary(), more=fits.to_json(), tables=fits.tables())
         return
-    if as_json:
-        print_json({**summary, **scores.to_json(), **compared})
-    else:
-        show(*first_lines, key_value_table(_lines(summary)), "", *scores.tables())
+    history, seconds = run.fit(
+        settings, folder=folder, resume=files.resume, callbacks=logs.callbacks(parts.training) if comm.rank == 0 else []
+    )
+    run.save(history)
+    printer.after(*run.summary(history, seconds))
 
 
-def _run_folder(checkpoint: Path | None, every: int | None, *, resume: bool) -> bp.RunFolder | None:
-    """Return the folder of checkpoints, None for none; raise ConfigError for options that need --checkpoint."""
-    if checkpoint is not None:
-        return bp.RunFolder(checkpoint, every=every)
-    if resume or every is not None:
-        raise ConfigError(f"{'--resume' if resume else '--every'} requires --checkpoint FOLDER, got none.")
-    return None
+class _Printer:
+    """Prints what is known before the work, and the summary after it; process 0 alone does.
 
+    On a terminal the columns are shown before the work; in a pipe nothing is written if the work fails.
+    """
 
-def default_decay(rows: int) -> float:
-    """Return the default strength of the penalty on weights: few rows need a stronger one."""
-    return min(DECAY, DECAY_ROWS / rows) if rows >= DECAYED else 0.0
+    def __init__(self, *, as_json: bool, comm: Comm) -> None:
+        self._as_json, self._quiet = as_json, comm.rank != 0
+        self._waiting: list[Table | str] = []
 
+    def before(self, features: bp.Features, sentence: str) -> None:
+        """Print what the columns are, and how many rows each part has."""
+        if self._as_json or self._quiet:
+            return
+        self._waiting = [_column_lines(features), f"\n{sentence}\n"]
+        if sys.stdout.isatty():
+            show(*self._waiting)
+            self._waiting = []
 
-def _weights(rule: str | None, parts: RowParts, features: bp.Features) -> HostArray | None:
-    if rule is None:
-        return None
-    if features.classes is None:
-        raise ConfigError(
-            "--class-weight requires classes, got values to predict. Drop it, or say --task classification."
-        )
-    return balanced_weights(parts.training.y, len(features.classes))
+    def after(
+        self,
+        summary: dict[str, Any],
+        scores: Scores,
+        *,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        tables: Sequence[Table | str] = (),
+    ) -> None:
+        """Print the summary and the scores; more: of several fits, for JSON, tables: for a person."""
+        if self._quiet:
+            return
+        if self._as_json:
+            print_json({**summary, **scores.to_json(), **more})
+            return
+        several = [*tables, ""] if tables else []
+        show(*self._waiting, *several, key_value_table(summary_lines(summary)), "", *scores.tables())
 
 
 def _column_lines(features: bp.Features) -> Table:
@@ -338,57 +289,3 @@ def _looks_like_identifier(data: Dataset) -> bool:
     if y.shape[1] != 1 or len(y) < 20 or y.dtype.kind not in "iu":
         return False
     return bool((np.diff(np.sort(y[:, 0])) >= 1).all() and math.isclose(float(np.ptp(y)), len(y), rel_tol=1.0))
-
-
-def _check_files(out: Path | None, figure: Path | None, *, force: bool) -> None:
-    """Raise ConfigError, before any work, for a model file or picture that could not be written, with the reason."""
-    if out is not None:
-        require_writable(out, force=force)
-    if figure is None:
-        return
-    from bpengine.explain import figures  # imported only with --figure: it loads all of explain
-
-    figures.require_matplotlib()
-    figures.check_target(figure, force=True)
-    require_writable(figure, force=force, option="--figure")
-    if out is not None and figure.resolve() == out.resolve():
-        raise ConfigError(f"--figure and --out require two files, got {str(figure)!r} for both.")
-
-
-def _processes(summary: dict[str, Any]) -> str:
-    """Return how many processes and shards there were, "" for one process without shards."""
-    if summary["shards"] is None:
-        return ""
-    count = summary["processes"]
-    return f", {count_of(count, 'process')}, {count_of(summary['shards'], 'shard')}"
-
-
-def _lengths(summary: dict[str, Any]) -> str:
-    epochs, steps, rows = (
-        count_of(summary[key], noun, ",")
-        for key, noun in (("epochs", "epoch"), ("steps", "step"), ("batch_size", "row"))
-    )
-    return f"{epochs}, {steps} of {rows}"
-
-
-def _kept(summary: dict[str, Any]) -> str:
-    """Return the epoch of the model, and the rule that chose it."""
-    best = "the lowest" if summary["monitor"] == "loss" else "the best"
-    shown = f"epoch {summary['best_epoch']:,} of {summary['epochs']:,}"
-    return f"{shown}, which has {best} {summary['monitor']} on the validation rows"
-
-
-def _lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the summary as lines of text."""
-    shape = "-".join(map(str, summary["network"]))
-    return [
-        ("data", f"{summary['data']}: {count_of(summary['features'], 'feature', ',')}"),
-        ("network", f"{shape}, {count_of(summary['parameters'], 'parameter', ',')}, {summary['loss']}"),
-        ("training", _lengths(summary)),
-        ("stopped by", summary["stopped_by"]),
-        *([("kept", _kept(summary))] if summary["best_epoch"] else []),
-        ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),
-        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}{_processes(summary)}"),
-        ("saved", summary["saved"] or "no (--out model.safetensors would)"),
-        *([("figure", summary["figure"])] if summary["figure"] else []),
-    ]

@@ -20,6 +20,16 @@ from bpengine.training.callbacks import Callback
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitOptions:
+    """How long and by which rules a run trains; by every seed alike."""
+
+    epochs: int
+    optimizer: Optimizer
+    clip_norm: float | None
+    rule: NoImprovement | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingRun:
     """One training run: the data, whole and in parts, the model, the rows per step, the files of the model and the figure.
 
@@ -39,11 +49,8 @@ class TrainingRun:
 
     def fit(
         self,
-        epochs: int,
+        options: FitOptions,
         *,
-        optimizer: Optimizer,
-        clip_norm: float | None,
-        rule: NoImprovement | None,
         folder: bp.RunFolder | None,
         resume: bool,
         callbacks: Sequence[Callback] = (),
@@ -59,13 +66,13 @@ class TrainingRun:
             training.x,
             training.y,
             weights=self.weights,
-            optimizer=optimizer,
+            optimizer=options.optimizer,
             batch_size=self.batch,
-            epochs=epochs,
+            epochs=options.epochs,
             validation=None if watched is None else (watched.x, watched.y),
-            clip_norm=clip_norm,
+            clip_norm=options.clip_norm,
             metrics=() if watched is None else self.metrics,
-            stop=rule,
+            stop=options.rule,
             progress=True,
             run=folder,
             resume=resume,
@@ -141,3 +148,42 @@ class TrainingRun:
             "figure": None if self.figure is None else str(self.figure),
         }
         return summary, scores
+
+
+def _processes(summary: dict[str, Any]) -> str:
+    """Return how many processes and shards there were, "" for one process without shards."""
+    if summary["shards"] is None:
+        return ""
+    count = summary["processes"]
+    return f", {count_of(count, 'process')}, {count_of(summary['shards'], 'shard')}"
+
+
+def _lengths(summary: dict[str, Any]) -> str:
+    epochs, steps, rows = (
+        count_of(summary[key], noun, ",")
+        for key, noun in (("epochs", "epoch"), ("steps", "step"), ("batch_size", "row"))
+    )
+    return f"{epochs}, {steps} of {rows}"
+
+
+def _kept(summary: dict[str, Any]) -> str:
+    """Return the epoch of the model, and the rule that chose it."""
+    best = "the lowest" if summary["monitor"] == "loss" else "the best"
+    shown = f"epoch {summary['best_epoch']:,} of {summary['epochs']:,}"
+    return f"{shown}, which has {best} {summary['monitor']} on the validation rows"
+
+
+def summary_lines(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the summary as lines of text."""
+    shape = "-".join(map(str, summary["network"]))
+    return [
+        ("data", f"{summary['data']}: {count_of(summary['features'], 'feature', ',')}"),
+        ("network", f"{shape}, {count_of(summary['parameters'], 'parameter', ',')}, {summary['loss']}"),
+        ("training", _lengths(summary)),
+        ("stopped by", summary["stopped_by"]),
+        *([("kept", _kept(summary))] if summary["best_epoch"] else []),
+        ("time", f"{summary['seconds']:.2f} s, {summary['samples_per_second']:,.0f} samples/s"),
+        ("ran on", f"{summary['backend']} ({summary['device']}), {summary['dtype']}{_processes(summary)}"),
+        ("saved", summary["saved"] or "no (--out model.safetensors would)"),
+        *([("figure", summary["figure"])] if summary["figure"] else []),
+    ]
