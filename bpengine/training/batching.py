@@ -49,7 +49,7 @@ class Segment:
         With weights it is that of this process's rows alone.
         """
         if self.weights is None:
-            return np.full(self.steps, float(self.batch))
+            return np.broadcast_to(np.float64(self.batch), self.steps)
         if self.order is None:
             return np.full(self.steps, np.sum(self.weights, dtype=np.float64))
         return np.asarray(np.sum(self.weights[self.order], axis=1, dtype=np.float64))

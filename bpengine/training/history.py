@@ -391,16 +391,20 @@ class Recorder:
         return len(self._reports["loss"])
 
     def add(self, reports: dict[str, HostArray], rates: HostArray, batch: int, shares: HostArray) -> None:
-        """Add the reports of a run of steps, the rates they were given, their number of rows and `Segment.shares`."""
+        """Add the reports of a run of steps, the rates they were given, their number of rows and `Segment.shares`.
+
+        Reports and rates are nobody else's.
+        """
         taken = len(reports["loss"])
         self._open.append((batch * taken, shares[:taken]))
-        self._reports["rate"].extend(rates[:taken])
+        self._reports["rate"].adopt(rates if taken == len(rates) else rates[:taken])
         for name in (
             "step_size",
             "loss",
         ):  # the losses determine the number of steps: `cut` drops an interrupted one
             if name in reports:
-                self._reports[name].extend(reports[name].reshape(taken))
+                values = reports[name]
+                self._reports[name].adopt(values if values.ndim == 1 else values.reshape(taken))
 
     def cut(self, steps: int) -> None:
         """Drop the steps from `steps` on, and the epochs that end after it."""

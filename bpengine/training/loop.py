@@ -31,7 +31,7 @@ from bpengine.training.metrics.choice import AnyMetric, lowered
 from bpengine.training.metrics.known_metrics import LOSS
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.progress import Progress
-from bpengine.training.schedules import Schedule
+from bpengine.training.schedules import Constant, Schedule
 from bpengine.training.stopping import Rules
 
 if TYPE_CHECKING:
@@ -237,7 +237,10 @@ class Trainer:
         self.stopped_by = self._fired(reports)
 
     def _run(self, segment: Segment, state: State, first: int) -> tuple[State, dict[str, HostArray], HostArray]:
-        rates = self.schedule(np.arange(first, first + segment.steps))
+        if type(self.schedule) is Constant:
+            rates = np.full(segment.steps, float(self.schedule.value))
+        else:  # a copy, for a schedule of one's own may keep its array
+            rates = np.array(self.schedule(np.arange(first, first + segment.steps)))
         cast = rates.astype(self.backend.dtype)
         return *self._run_epoch(segment, state, cast), rates
 

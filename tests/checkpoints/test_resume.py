@@ -276,11 +276,11 @@ def test_other_settings_and_data_are_refused_with_the_first_difference(tmp_path:
 
 
 def test_other_versions_warn_and_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bpengine.training import fit
+    from bpengine.training.checkpoints import fit_identity
 
     expected = fitted(model("numpy"), epochs=4)
     with monkeypatch.context() as patched:
-        patched.setattr(fit, "circumstances", lambda backend: {"numpy": "1.0"})
+        patched.setattr(fit_identity, "circumstances", lambda backend: {"numpy": "1.0"})
         fitted(model("numpy"), epochs=2, run=tmp_path)
     with pytest.warns(
         UserWarning, match=r"is .* here and .* in the checkpoint: the fit goes on, but its last bits may"

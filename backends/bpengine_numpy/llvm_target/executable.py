@@ -183,7 +183,7 @@ class Executable:
             if kept.outlives or kept.is_whole():
                 self._kept.append(kept)
             ended = state if after is leaf_at else rebuilt(state, after)
-            return ended, {name: values[:done] for name, values in reports.items()}
+            return ended, {name: values if done == len(lr) else values[:done] for name, values in reports.items()}
 
         return run
 
