@@ -118,7 +118,7 @@ class StepText:
         )
 
     def number(self, bytes_each: int, places: Mapping[str, int], *, brings: bool) -> None:
-        """Add a copy of one number of the step: from a run to "target" (`take_rows`), or from "source" to it (`put_report`)."""
+        """Copy one number of the step: from a run to "target" (`take_rows`), or from "source" to it (`put_report`)."""
         bits = 8 * bytes_each
         target, source = (_PLACE.format(bits=bits, array=name) for name in ("target", "source"))
         plain = "getelementptr i8, ptr %{}, i64 0"
