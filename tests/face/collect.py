@@ -13,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import typer
@@ -210,7 +211,8 @@ def _keys(value: Any, before: str = "") -> list[str]:
 
 def command_lines() -> Iterator[str]:
     """Yield what command lines print, and their exit codes."""
-    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+    with tempfile.TemporaryDirectory() as folder, chdir(folder), patch.dict(os.environ):
+        os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and tables would be cut
         for line in COMMANDS:
             printed = io.StringIO()
             with redirect_stdout(printed), redirect_stderr(printed):
