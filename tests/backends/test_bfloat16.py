@@ -155,7 +155,7 @@ def test_cublaslt_gets_the_compute_type_and_operand_types(
 
 
 @pytest.mark.usefixtures("nvrtc")
-def test_it_compiles_without_a_spill() -> None:
+def test_step_in_bfloat16_compiles_without_register_spills() -> None:
     from tests.backends.test_cuda_program import training_text
 
     text = training_text("mlp", "float32", precision="bfloat16")

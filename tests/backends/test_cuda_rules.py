@@ -283,7 +283,7 @@ def test_cublaslt_is_that_of_cupys_cuda(cuda: int, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("nvrtc")
-def test_sums_that_go_on_in_many_ways_share_a_blocks_memory() -> None:
+def test_sums_with_different_continuations_share_the_memory_of_a_block() -> None:
     """Each way is a code of its own in the last launch; with a room for each, a block would need more than 48 KiB."""
 
     def step(state: Any, rows: Any, lr: Any) -> Any:

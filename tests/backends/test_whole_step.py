@@ -140,7 +140,7 @@ def test_exp_of_extreme_numbers_and_nan_calls_numpys_loop(calls: list[int]) -> N
     assert all(calls)
 
 
-def test_the_function_ends_where_a_rule_says(calls: list[int]) -> None:
+def test_function_of_the_whole_step_stops_at_the_step_of_a_stopping_rule(calls: list[int]) -> None:
     layers = [bp.Dense(3, "tanh"), bp.Dense(1)]
     model = bp.Model(bp.Network(2, layers, "sigmoid_cross_entropy"), Watched(), seed=1)
     history = model.fit(*XOR, optimizer=bp.SGD(1.0), steps=2000, stop=bp.LossBelow(0.5))

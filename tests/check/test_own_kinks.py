@@ -156,7 +156,7 @@ SEEDS = range(20)
         ("clip", 0.0, True), ("clip", 1.0, True), ("clip", 1.5, False), ("clip", -0.1, False),
     ],
 )  # fmt: skip
-def test_at_a_kink_the_interval_between_the_slopes_is_right_and_no_more(
+def test_only_values_between_the_one_sided_slopes_pass_at_a_kink(
     kind: str, value: float, right: bool, oracles: str, jax: Any
 ) -> None:
     kernel, x = at_the_kink(kind, value), np.full((2, 2), 1.0 if kind == "clip" else 0.0)

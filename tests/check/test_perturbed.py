@@ -239,7 +239,7 @@ def test_all_zero_networks_and_perfect_fits_raise_no_false_alarm(
     assert report.passed, str(report)
 
 
-def test_in_a_perfect_fit_a_wrong_convention_is_no_rounding(rng: Any, jax: Any) -> None:
+def test_wrong_convention_in_a_perfect_fit_is_not_excused_as_rounding(rng: Any, jax: Any) -> None:
     from bpengine_numpy import NumpyBackend
 
     right = KERNELS["mean_absolute_error"].backward

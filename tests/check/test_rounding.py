@@ -66,7 +66,7 @@ def test_result_within_rounding_is_marked_uninformative(rng: Any) -> None:
     assert "0, 32 ill conditioned" in str(report)
 
 
-def test_rounding_is_no_excuse_for_more_than_rounding(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differences_larger_than_rounding_are_not_excused(rng: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a model that fits its rows, every gradient is a rounding: no tolerance relative to them says anything."""
     model, x = bp.Model(NET), rng.normal(size=(6, 3))
     y, right = model.forward(x), model.loss_and_gradients

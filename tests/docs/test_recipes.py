@@ -156,7 +156,7 @@ def with_kernel(folder: Path, *, listed: bool = True) -> list[Path]:
     return [folder, folder / "backends"]
 
 
-def test_a_kernel_is_its_file_and_its_line_in_the_table(tmp_path: Path) -> None:
+def test_new_kernel_needs_its_file_and_a_line_in_the_table_alone(tmp_path: Path) -> None:
     assert run(USES_KERNEL, *with_kernel(tmp_path)).strip().endswith("all of it works")
 
 
@@ -165,7 +165,7 @@ def test_a_kernel_that_is_not_in_the_table_is_not_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("announced", [True, False])
-def test_a_backend_is_a_package_with_an_entry_point(tmp_path: Path, announced: bool) -> None:
+def test_new_backend_needs_a_package_with_an_entry_point_alone(tmp_path: Path, announced: bool) -> None:
     (tmp_path / "my_package.py").write_text(BACKEND, encoding="utf-8")
     about = tmp_path / "mylib-1.0.dist-info"
     about.mkdir()

@@ -122,7 +122,7 @@ def test_float64_stays_where_jax_is_not_set_to_it(trip: Callable[[Any], Any], ja
 @pytest.mark.thorough(keep=1)
 @EACH_TRIP
 @EACH_BACKEND
-def test_a_loop_of_ones_own_goes_on(trip: Callable[[Any], Any], backend: str) -> None:
+def test_own_training_loop_continues_with_the_same_bits_after_a_copy(trip: Callable[[Any], Any], backend: str) -> None:
     model = model_of(backend)
     model.apply_gradients(model.loss_and_gradients(X, Y)[1])
     other = trip(model)

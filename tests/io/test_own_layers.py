@@ -98,7 +98,7 @@ def test_tuples_and_lists_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("items", [{}, {"items": 3}, {"items": [], "more": 1}])
-def test_a_tuple_in_a_file_is_its_items(items: Any) -> None:
+def test_tuple_described_by_anything_but_its_items_is_refused(items: Any) -> None:
     description = {"type": "Gates", "spans": {"type": "Tuple", **items}}
     with pytest.raises(bp.ModelFileError, match="describes a Tuple by its items"):
         build(description, Own(layers={"Gates": Gates}))

@@ -156,7 +156,7 @@ def test_counted_nouns_have_a_singular_in_both_languages(english: str, translati
     assert language.localized(english) == translation
 
 
-def test_a_plural_of_the_file_is_that_of_the_program() -> None:
+def test_plurals_of_the_catalogue_are_those_of_the_counted_nouns() -> None:
     pairs = {entry.english: entry.plural for entry in catalogue() if entry.plural}
     assert pairs == {f"{{n:,}} {noun}": f"{{n:,}} {plural}" for noun, plural in NOUNS.items()}
     assert [count_of(n, noun) for n, noun in ((1, "class"), (0, "row"), (2, "process"))] == [

@@ -64,7 +64,7 @@ def test_an_option_that_is_no_number_is_refused(alpha: Any) -> None:
         bp.Activation("leaky_relu", alpha=alpha)
 
 
-def test_an_activation_is_a_value() -> None:
+def test_activations_compare_and_hash_by_name_and_options() -> None:
     assert bp.Activation("elu", alpha=0.5) == bp.Activation("elu", alpha=0.5) != bp.Activation("elu", alpha=0.6)
     assert hash(bp.Activation("elu", alpha=0.5)) == hash(bp.Activation("elu", alpha=0.5))
 

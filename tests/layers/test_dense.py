@@ -136,7 +136,7 @@ def test_numpy_numbers_count_as_numbers() -> None:
     assert type(bp.Dense(np.int64(3)).units) is int
 
 
-def test_a_layer_is_a_value() -> None:
+def test_layers_compare_and_hash_by_their_settings_and_cannot_be_changed() -> None:
     assert bp.Dense(3, "relu") == bp.Dense(3, bp.Activation("relu"))
     assert hash(bp.Dense(3, "relu")) == hash(bp.Dense(3, "relu"))
     assert bp.Dense(3, "relu") != bp.Dense(3, "tanh")

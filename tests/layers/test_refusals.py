@@ -85,7 +85,7 @@ def test_option_of_a_loss_that_is_no_number_is_refused(delta: Any) -> None:
         bp.Loss("huber", delta=delta)
 
 
-def test_a_loss_is_a_value() -> None:
+def test_losses_compare_and_hash_by_name_reduction_and_options() -> None:
     assert bp.Loss("huber", delta=0.5) == bp.Loss("huber", delta=0.5) != bp.Loss("huber", delta=0.6)
     assert bp.Loss("huber") != bp.Loss("huber", "sum")
     assert len({bp.Loss("huber", delta=0.5), bp.Loss("huber", delta=0.5)}) == 1

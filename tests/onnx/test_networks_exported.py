@@ -147,7 +147,7 @@ def test_a_layer_gives_what_predict_gives(name: str, dtype: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("link", [kernel.name for kernel in KERNELS.values() if kernel.kind == "activation"])
-def test_any_activation_may_be_the_link(link: str, tmp_path: Path) -> None:
+def test_every_activation_is_exported_as_a_link(link: str, tmp_path: Path) -> None:
     own = bp.CustomLoss(
         lambda xp, y, t: (xp.sum(y - t), y), lambda xp, y, d: d + 0 * y, link=link, name="off", reduction="sum"
     )
