@@ -39,8 +39,9 @@ STYLE: Final = """
  line-height:1.45;overflow-x:auto;white-space:pre}
 .bpengine.bpengine summary{cursor:pointer;opacity:.8}
 .bpengine.bpengine svg{max-width:100%;height:auto}
-.bpengine.bpengine .paper{display:inline-block;max-width:100%;background:#fff;color:#1a1a1a;padding:4px;border-radius:4px}
-.bpengine.bpengine .paper img{max-width:100%}
+.bpengine.bpengine .paper{max-width:100%;overflow-x:auto}
+.bpengine.bpengine .paper img{max-width:100%;border-radius:4px}
+.bpengine.bpengine .paper.wide img{max-width:none}
 .bpengine.bpengine iframe{border:1px solid rgba(128,128,128,.35);border-radius:4px;width:100%;box-sizing:border-box}
 """
 
@@ -116,10 +117,15 @@ def folded(summary: str, *parts: str, unfolded: bool = False) -> str:
     return f"<details{' open' * unfolded}><summary>{escaped(summary)}</summary>{''.join(parts)}</details>"
 
 
-def on_paper(svg: str, name: str) -> str:
-    """Return a picture whose colours are made for a white background; as an image, so that its style rules stay separate."""
+def on_paper(svg: str, name: str, *, wide: bool = False) -> str:
+    """Return a picture that paints its own background; as an image, so that its style rules stay separate.
+
+    wide: it is not made narrower to fit, which would make its letters too small to be read, but can be moved sideways.
+    """
     data = base64.b64encode(svg.encode()).decode("ascii")
-    return f'<div class="paper"><img alt="{escaped(name)}" src="data:image/svg+xml;base64,{data}"></div>'
+    image = f'<img alt="{escaped(name)}" src="data:image/svg+xml;base64,{data}">'
+    focus = f' tabindex="0" role="region" aria-label="{escaped(name)}"' if wide else ""  # the keyboard can move it, too
+    return f'<div class="paper{" wide" * wide}"{focus}>{image}</div>'
 
 
 def frame_of(document: str, name: str, height: int) -> str:

@@ -226,3 +226,12 @@ def test_a_learning_curve_and_a_long_table_are_portuguese(portuguese: None) -> N
     assert {"treino", "validação", "passo", "perda", "taxa de aprendizado", "perda de validação"} <= set(words)
     assert "... mais 960 linhas ..." in table(["n"], [[i] for i in range(1000)], most=40)
     assert ">sim<" in table(["ok"], [[True]])
+
+
+def test_a_picture_lies_on_no_white_paper_and_a_graph_keeps_its_size() -> None:
+    graph = results()["Graph"]
+    form = graph.to_html()
+    assert "background:#fff" not in form
+    assert '<div class="paper wide" tabindex="0"' in form
+    assert ".paper.wide img{max-width:none}" in form
+    assert re.search(r'<rect x="0" width="\d+" height="\d+" class="g"/>', graph.to_svg())  # its own ground

@@ -56,7 +56,7 @@ class Graph(GraphData, ExplainResult):
         return self.to_svg()
 
     def _html_parts(self) -> Iterator[str]:
-        yield on_paper(self.to_svg(), self.title)
+        yield on_paper(self.to_svg(), self.title, wide=True)
 
     def text(self, lang: str | None = None) -> str:
         """Return the title; the words of a graph are in the language that it was made in, whatever `lang` is."""
