@@ -227,15 +227,14 @@ def test_without_matplotlib_the_cure_is_named(recorded, tmp_path, monkeypatch):
 
 def test_the_page_of_a_record_is_in_the_language_that_is_set(recorded):
     tables = report.BenchmarkTables(recorded)
-    in_english, rows = str(tables), tables.to_rows()
+    in_english, plain = str(tables), copy.deepcopy(tables.to_dict())
     language.choose("pt")
     try:
         page = str(tables)
-        assert tables.to_rows() == rows
-        assert tables.to_dict() == recorded
+        assert tables.to_dict() == plain
     finally:
         language.choose(None)
-    assert english(page, frozenset({"command", "as", "it", "is", "not", "installed"})) == []
+    assert english(page, frozenset({"as", "it", "is", "not", "installed"})) == []
     assert "## Partida a frio" in page
     assert "| contender | ms/step |" in in_english
     assert "| concorrente | ms/passo |" in page

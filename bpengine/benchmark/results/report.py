@@ -172,7 +172,7 @@ def starts(record: Record) -> tuple[list[str], list[list[str]]]:
 
 
 def machine(record: Record) -> list[tuple[str, str]]:
-    """Return the machine and the settings of the run, as names and values."""
+    """Return where and how the run was made, as names and values; contenders in the language that is set."""
     lines = [("date", record["date"]), ("command", record.get("command", ""))]
     lines += [(name, str(value)) for name, value in record.get("machine", {}).items()]
     for dtype, limits in record["limits"].items():
@@ -182,7 +182,7 @@ def machine(record: Record) -> list[tuple[str, str]]:
         lines.append((f"limits, {dtype}", rates))
     for name, about in {**record.get("fit_contenders", {}), **record["contenders"]}.items():
         used = ", ".join(f"{package} {number}" for package, number in about["versions"].items() if number)
-        lines.append((name, f"{about['title']} ({used}; {about['note']})"))
+        lines.append((name, f"{localized(about['title'])} ({used}; {localized(about['note'])})"))
     return lines
 
 
