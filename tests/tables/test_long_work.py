@@ -52,9 +52,7 @@ def test_both_passes_of_a_conversion_are_said(table: Path, caplog: pytest.LogCap
     assert doing == ["looking through"] * 4 + ["converting"] * 4
 
 
-def test_the_share_of_a_compressed_file_is_that_of_its_own_bytes(
-    table: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_share_of_a_compressed_file_is_that_of_its_own_bytes(table: Path, caplog: pytest.LogCaptureFixture) -> None:
     packed = table.with_name("t.csv.gz")
     packed.write_bytes(gzip.compress(table.read_bytes()))
     with caplog.at_level(logging.INFO, "bpengine.work"):
