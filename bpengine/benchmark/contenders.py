@@ -55,6 +55,12 @@ class Contender:
         )
 
 
+def in_place(doing: str, title: str, number: int, count: int) -> str:
+    """Return what a contender does, with its place among those that run, from 1 on: "first fit, 2 of 6: PyTorch eager"."""
+    placed = f"{doing}, {number} of {count}"
+    return f"{placed}: {title}"
+
+
 _KERAS = (("KERAS_BACKEND", "jax"),)
 _ROWS = (
     Contender(

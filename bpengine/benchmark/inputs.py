@@ -81,10 +81,14 @@ class Sample:
 
 
 class OwnRows(NamedTuple):
-    """A user's rows: x (rows, features), y (rows,) class numbers; at least as many as the workload's epoch has."""
+    """Rows of one's own: x (rows, features), y (rows,) class numbers; at least as many as the workload's epoch has.
+
+    table_rows: of the table that they were drawn from.
+    """
 
     x: HostArray
     y: HostArray
+    table_rows: int
 
 
 def make_sample(workload: Workload, own: OwnRows | None = None) -> Sample:

@@ -154,7 +154,7 @@ def _steps(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress
     """Measure the workloads' steps, and the machine before and after them."""
     ordered = sorted(plan.workloads, key=lambda w: w.dtype)
     workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]
-    pool.ready(workloads[0], lambda doing: progress.say("start", doing, 0.0))
+    pool.ready(workloads[0], lambda doing: progress.say("start of the processes", doing, 0.0))
     progress.say("roofline", "counting operations", 0.0)
     costs = {w.name: step_cost(make_sample(replace(w, epoch_steps=1, steps=None), plan.own)) for w in workloads}
     progress.say("roofline", "measuring the machine", 0.0)
@@ -205,13 +205,7 @@ def _trial(plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: s
     make_sample(workload, plan.own).save(Path(folder))
     rounds.load(folder, lambda doing: tell(doing, 0.1))
     steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
-    total = f"of {plan.rounds}, {steps} steps each"
-    rounds.play(
-        steps,
-        plan.rounds,
-        plan.budget_seconds,
-        lambda number: tell(f"round {number + 1} {total}", 0.3 + 0.6 * number / plan.rounds),
-    )
+    rounds.play(steps, plan.rounds, plan.budget_seconds, lambda doing, part: tell(doing, 0.3 + 0.6 * part))
     clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
     return Trial(
         workload=workload,

@@ -22,6 +22,7 @@ from rich.text import Text
 from bpengine.cli.visible_streams import Guard
 from bpengine.errors import ConfigError, WriteError
 from bpengine.i18n.language import localized
+from bpengine.output.long_work import terminal_bar
 from bpengine.output.visible import visible, visible_json
 from bpengine.output.writing import check_target
 
@@ -72,7 +73,8 @@ def put(text: str, *, err: bool = False) -> None:
 def logged_lines() -> Iterator[None]:
     """Write the engine's log records to stderr, a line each, where stderr is a file or a pipe: a terminal has bars."""
     if sys.stderr.isatty():
-        yield
+        with terminal_bar():
+            yield
         return
     logger, lines = logging.getLogger("bpengine"), logging.StreamHandler()
     lines.setFormatter(logging.Formatter("bpengine: %(message)s"))

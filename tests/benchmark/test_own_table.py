@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import bpengine as bp
-from bpengine.benchmark.inputs import make_sample
+from bpengine.benchmark import Workload
+from bpengine.benchmark.inputs import OwnRows, make_sample
 from bpengine.cli import main
-from bpengine.cli.commands.bench.own_table import elsewhere, own_workload
+from bpengine.cli.commands.bench import own_table
+from bpengine.cli.commands.bench.own_table import elsewhere, own_fit, own_workload
 
 
 def test_a_data_set_becomes_a_workload_of_its_classes() -> None:
@@ -62,3 +64,40 @@ def test_the_command_runs_on_a_data_set(capfd: Any) -> None:
     assert all(result["valid"] for result in work["results"].values())
     assert set(work["results"]) == {"numpy", "sklearn"}
     assert record["missing"]["cupy"].startswith("it runs on the GPU alone")
+
+
+def rows_of(count: int, batch: int = 128, sizes: tuple[int, ...] = (4, 8, 3)) -> tuple[Workload, OwnRows]:
+    """Return a workload, and so many rows in which the class is the number of the third."""
+    x = np.repeat(np.arange(count, dtype=np.float32)[:, None], sizes[0], axis=1)
+    return Workload("own", sizes, batch, epoch_steps=2), OwnRows(x, np.arange(count) * 3 // count, count)
+
+
+def test_a_whole_fit_has_no_more_steps_than_seconds_allow() -> None:
+    work, own = rows_of(100_000)
+    fit, rows = own_fit(work, own, 10)
+    assert (fit.rows, fit.steps) == (80_000, 6250)
+    assert fit.title == "a process that fits 80,000 rows of your own for 10 epochs"
+    fit, rows = own_fit(work, own, 40)
+    assert own_table.FIT_STEPS / 2 < fit.steps <= own_table.FIT_STEPS + 40
+    assert fit.title == f"a process that fits {fit.rows:,} rows, drawn from your 100,000, for 40 epochs"
+    assert set(rows.y) == {0, 1, 2}, "of a table in the order of its classes all classes are drawn"
+    assert not set(rows.x[:, 0]) & set(rows.held_out_x[:, 0])
+
+
+def test_wide_layers_make_a_fit_and_a_turn_shorter() -> None:
+    work, own = rows_of(20_000, sizes=(16, 4096, 4096, 3))
+    fit, _ = own_fit(work, own, 10)
+    assert 128 <= fit.rows < 1000
+    many, _ = own_workload("digits", None, "4096,4096", 512, {})
+    few, _ = own_workload("digits", None, "8", 512, {})
+    assert (many.epoch_steps, few.epoch_steps) == (2, 3)
+
+
+def test_of_a_large_table_rows_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_table, "MOST_ROWS", 40)
+    work, own = own_workload("iris", None, "8", 20, {})
+    assert (len(own.x), own.table_rows) == (50, 150)
+    assert set(own.y) == {0, 1, 2}
+    fit, rows = own_fit(work, own, 2)
+    assert fit.title == "a process that fits 40 rows, drawn from your 150, for 2 epochs"
+    assert len(rows.held_out_x) == 10

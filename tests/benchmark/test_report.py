@@ -9,6 +9,8 @@ import pytest
 from bpengine.benchmark.results import figure, record, report
 from bpengine.errors import BackendUnavailable
 from bpengine.extras import install_command
+from bpengine.i18n import language
+from tests.language.english_words import english
 
 
 def work(name, group, batch, times, **more):
@@ -221,3 +223,19 @@ def test_without_matplotlib_the_cure_is_named(recorded, tmp_path, monkeypatch):
     with pytest.raises(BackendUnavailable, match=re.escape(install_command("plot"))):
         figure.draw(recorded, tmp_path / "f.svg")
     assert not (tmp_path / "f.svg").exists()
+
+
+def test_the_page_of_a_record_is_in_the_language_that_is_set(recorded):
+    tables = report.BenchmarkTables(recorded)
+    in_english, plain = str(tables), copy.deepcopy(tables.to_dict())
+    language.choose("pt")
+    try:
+        page = str(tables)
+        assert tables.to_dict() == plain
+    finally:
+        language.choose(None)
+    assert english(page, frozenset({"as", "it", "is", "not", "installed"})) == []
+    assert "## Partida a frio" in page
+    assert "| contender | ms/step |" in in_english
+    assert "| concorrente | ms/passo |" in page
+    assert len(page.splitlines()) == len(in_english.splitlines())

@@ -1,6 +1,7 @@
 """Whole runs, with real processes: the losses agree, and what misbehaves is found out."""
 
 import json
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -15,8 +16,11 @@ from bpengine.benchmark.processes.worker import Worker
 from bpengine.benchmark.results import record
 from bpengine.benchmark.steps import peak_memory
 from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.i18n import language
+from bpengine.i18n.language import localized
 from bpengine.system import nvidia_smi
 from tests.benchmark import tiny
+from tests.language.english_words import english
 
 QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
 RECORD = {
@@ -162,6 +166,29 @@ def test_results_are_saved_after_each_workload_and_none_starts_too_late(monkeypa
     assert kept["limits"]["float32"]
     assert outcome.left_out == {tiny.WHOLE.name: "not begun within 50 s"}
     assert not outcome.trials[tiny.SMALL.name].memory
+
+
+def test_every_turn_is_said_with_its_place_in_both_languages():
+    heard = []
+    plan = Plan([tiny.SMALL], [CONTENDERS["numpy"], replace(CONTENDERS["numpy"], name="again")], **QUICKLY)
+    run(plan, lambda what, doing, share: heard.append((what, doing, share)))
+    said = [doing for what, doing, _ in heard if what == tiny.SMALL.name]
+    assert [line.partition(": ")[0] for line in said if line.startswith(("first", "warming"))] == [
+        *("first steps, 1 of 2", "first steps, 2 of 2", "warming up, 1 of 2", "warming up, 2 of 2")
+    ]
+    rounds = [re.sub(r"\d+ steps", "N steps", line) for line in said if line.startswith("round")]
+    assert rounds == [
+        f"round {number} of 2, N steps, {place} of 2: bpengine, NumPy alone" for number in (1, 2) for place in (1, 2)
+    ]
+    shares = [share for *_, share in heard]
+    assert shares == sorted(shares)
+    language.choose("pt")
+    try:
+        spoken = [localized(f"{what}: {doing}") for what, doing, _ in heard]
+    finally:
+        language.choose(None)
+    assert english("\n".join(spoken)) == []
+    assert f"{tiny.SMALL.name}: aquecimento, 2 de 2: bpengine, só NumPy" in spoken
 
 
 def test_limits_are_measured_in_every_precision_that_someone_multiplies_in():

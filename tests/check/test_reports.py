@@ -14,6 +14,7 @@ import bpengine as bp
 from bpengine.backend import Availability, backend_class
 from bpengine.check import GradientError, check_gradients
 from bpengine.check.reports.results import ArrayResult, KinkCounts, OracleUse
+from bpengine.i18n import language
 from bpengine.kernels import KERNELS
 from tests.check.mutants import Mutant, data, model
 from tests.layers.test_own_layer import Gate
@@ -30,6 +31,18 @@ def without_jax(monkeypatch: pytest.MonkeyPatch) -> None:
 def failed(jax: Any) -> bp.check.Report:
     broken = model(Mutant("dense", 1, "a factor 2"))
     return check_gradients(broken, *data(broken))
+
+
+def test_a_verdict_is_in_the_language_that_is_set(failed: Any) -> None:
+    plain = failed.to_dict()
+    language.choose("pt")
+    try:
+        assert failed.verdict().startswith("FALHOU: gradientes de rede 4-4-4-4, half_sum_squares, valor ")
+        assert str(failed).startswith(failed.verdict())
+        assert failed.to_dict() == plain
+    finally:
+        language.choose(None)
+    assert failed.verdict().startswith("FAILED: gradients of ")
 
 
 def test_the_worst_element_and_the_kernel_are_named(failed: Any) -> None:

@@ -39,6 +39,12 @@ class Entrant:
         return f"{self.contender.name}, empty cache" if self.cache == "empty" else self.contender.name
 
     @property
+    def title(self) -> str:
+        """The contender's title, and that its cache is empty where it is."""
+        title = self.contender.title
+        return f"{title}, with an empty cache" if self.cache == "empty" else title
+
+    @property
     def script(self) -> tuple[str, str]:
         """The module to run, and its argument."""
         module, argument = SCRIPTS[self.contender.name]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.contenders import Contender, in_place
 from bpengine.benchmark.fits.entrants import FILLS, Entrant, entrants
 from bpengine.benchmark.fits.fit_files import FitData, Judgement, OwnFit
 from bpengine.benchmark.fits.fit_process import FitTimes, run_fit
@@ -38,21 +38,26 @@ class FitRounds:
         """Write the data, and run every entrant once, untimed: this reads files, writes bytecode and fills caches."""
         (self.folder / "data").mkdir()
         self.data.write(self.folder / "data")
-        for entrant in self.entrants:
+        for number, entrant in enumerate(self.entrants, 1):
             self._caches(entrant).mkdir()
             if entrant.cache != "empty":
-                say(f"first fit of {entrant.contender.title}")
+                say(in_place("first fit", entrant.contender.title, number, len(self.entrants)))
                 self._run(entrant, FILLS.get(entrant.contender.name))
 
-    def play(self, rounds: int, budget_seconds: float, say: Callable[[int], None]) -> None:
-        """Run the rounds, in rotating order, until all are done or the budget is spent."""
+    def play(self, rounds: int, budget_seconds: float, say: Callable[[str, float], None]) -> None:
+        """Run the rounds, in rotating order, until all are done or the budget is spent.
+
+        `say` hears whose turn it is, and which share of the rounds is done.
+        """
         began = time.perf_counter()
         for number in range(rounds):
             if number >= FEWEST and time.perf_counter() - began > budget_seconds:
                 break
-            say(number)
-            first = number % max(1, len(self.entrants))
-            for entrant in [*self.entrants[first:], *self.entrants[:first]]:
+            count = len(self.entrants)
+            first = number % max(1, count)
+            for place, entrant in enumerate([*self.entrants[first:], *self.entrants[:first]]):
+                turn = f"round {number + 1} of {rounds}"
+                say(in_place(turn, entrant.title, place + 1, count), (number + place / count) / rounds)
                 self._turn(entrant)
 
     def trial(self) -> FitTrial:
@@ -120,5 +125,5 @@ def fit_trial(
             without=without,
         )
         rounded.prepare(lambda doing: tell(doing, 0.1))
-        rounded.play(rounds, budget_seconds, lambda n: tell(f"round {n + 1} of {rounds}", 0.2 + 0.8 * n / rounds))
+        rounded.play(rounds, budget_seconds, lambda doing, part: tell(doing, 0.2 + 0.8 * part))
         return rounded.trial()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.contenders import Contender, in_place
 from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import GROUP_OF, SWEEPS, Workload
 from bpengine.errors import BackendUnavailable, in_english
@@ -38,10 +38,11 @@ class Pool:
         if workload.dtype != self._dtype:
             self._close()
         self._dtype = workload.dtype
-        for contender in self._taking_part(workload):
+        taking_part = self._taking_part(workload)
+        for number, contender in enumerate(taking_part, 1):
             old = self._running.get(contender.name)
             if old is None or not old.alive:
-                say(f"starting {contender.title}")
+                say(in_place("starting", contender.title, number, len(taking_part)))
                 self._start(contender, workload.dtype)
         if not self.about:
             raise self.nobody()

@@ -172,7 +172,7 @@ def starts(record: Record) -> tuple[list[str], list[list[str]]]:
 
 
 def machine(record: Record) -> list[tuple[str, str]]:
-    """Return the machine and the settings of the run, as names and values."""
+    """Return where and how the run was made, as names and values; contenders in the language that is set."""
     lines = [("date", record["date"]), ("command", record.get("command", ""))]
     lines += [(name, str(value)) for name, value in record.get("machine", {}).items()]
     for dtype, limits in record["limits"].items():
@@ -182,22 +182,23 @@ def machine(record: Record) -> list[tuple[str, str]]:
         lines.append((f"limits, {dtype}", rates))
     for name, about in {**record.get("fit_contenders", {}), **record["contenders"]}.items():
         used = ", ".join(f"{package} {number}" for package, number in about["versions"].items() if number)
-        lines.append((name, f"{about['title']} ({used}; {about['note']})"))
+        lines.append((name, f"{localized(about['title'])} ({used}; {localized(about['note'])})"))
     return lines
 
 
 def document(record: Record) -> str:
-    """Return the whole record as a Markdown page."""
-    parts = [f"# bpengine {record.get('bpengine', '')}: benchmark, {record['device'].upper()}"]
+    """Return the whole record as a Markdown page, in the language that is set."""
+    parts = [localized(f"# bpengine {record.get('bpengine', '')}: benchmark, {record['device'].upper()}")]
     parts.append(markdown(["", ""], machine(record)))
     parts += _goals_and_fits(record)
     parts.append(markdown(*summary(record)))
     for work in record["workloads"]:
-        parts += [f"## {title(work)}", costs(work), markdown(heads(work), rows(work)), *notes(work)]
-    parts += ["## Cold start", markdown(*starts(record))]
+        parts += [f"## {localized(title(work))}", localized(costs(work)), markdown(heads(work), rows(work))]
+        parts += map(localized, notes(work))
+    parts += [localized("## Cold start"), markdown(*starts(record))]
     absent = {**record["missing"], **record.get("left_out", {})}
     if absent:
-        parts += ["## Not run", markdown(["", "reason"], absent.items())]
+        parts += [localized("## Not run"), markdown(["", "reason"], absent.items())]
     return "\n\n".join(parts) + "\n"
 
 
@@ -205,17 +206,19 @@ def _goals_and_fits(record: Record) -> Iterator[str]:
     """Yield the first parts of the page: the goals with the measured values, and the times of whole fits."""
     heads, lines = goal_table(record)
     if lines:
-        yield from ("## Wanted and reached", markdown(heads, lines))
+        yield from (localized("## Wanted and reached"), markdown(heads, lines))
     if record.get("fits"):
-        yield from ("## Whole fits: what a user waits for", markdown(*fit_summary(record)))
+        yield from (localized("## Whole fits: what a user waits for"), markdown(*fit_summary(record)))
     for work in record.get("fits", []):
-        yield from (f"### {fit_title(work)}", markdown(fit_heads(work), fit_rows(work)), *fit_notes(work))
+        yield from (f"### {localized(fit_title(work))}", markdown(fit_heads(work), fit_rows(work)))
+        yield from map(localized, fit_notes(work))
     if record.get("fits") and record["workloads"]:
-        yield "## Training steps"
+        yield localized("## Training steps")
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; all but the first column hold numbers."""
+    """Return a Markdown table in the language that is set; all but the first column hold numbers."""
     rule = ["---" if number < 1 else "---:" for number in range(len(heads))]
-    lines = [list(heads), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    cells = [[localized(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines = [list(map(localized, heads)), rule, *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

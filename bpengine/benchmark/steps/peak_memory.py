@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bpengine.benchmark.contenders import Contender
+from bpengine.benchmark.contenders import Contender, in_place
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.processes.pool import Pool
 from bpengine.benchmark.processes.process import WorkerFailed
@@ -34,8 +34,8 @@ def watch_memory(
     measured: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as short:
         make_sample(real).save(Path(short))
-        for contender in contenders:
-            say(f"memory of {contender.title}")
+        for number, contender in enumerate(contenders, 1):
+            say(in_place("memory", contender.title, number, len(contenders)))
             try:
                 process = pool.fresh(contender, workload.dtype)
             except WorkerFailed as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bpengine.benchmark.contender_results import ContenderResult
+from bpengine.benchmark.contenders import in_place
 from bpengine.benchmark.processes.process import Process, WorkerFailed
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
@@ -27,9 +28,9 @@ class Rounds:
     failures: dict[str, str] = field(default_factory=dict)
 
     def load(self, folder: str, say: Callable[[str], None]) -> None:
-        """Make every contender read the sample and train an epoch."""
-        for name, process in self.processes.items():
-            say(f"first steps of {process.contender.title}")
+        """Have every contender read the sample and train an epoch."""
+        for number, (name, process) in enumerate(self.processes.items(), 1):
+            say(in_place("first steps", process.contender.title, number, len(self.processes)))
             try:
                 first = process.ask(do="load", workload=self.workload.to_dict(), folder=folder)
                 self.results[name] = ContenderResult(
@@ -41,9 +42,9 @@ class Rounds:
     def warm_up(self, turn_seconds: float, say: Callable[[str], None]) -> int:
         """Make each contender train untimed; return the number of steps that take about `turn_seconds`."""
         trial, seconds = self.workload.steps or self.workload.epoch_steps, []
-        for name in list(self.results):
+        for number, name in enumerate(list(self.results), 1):
             contender = self.processes[name].contender
-            say(f"warming up {contender.title}")
+            say(in_place("warming up", contender.title, number, len(self.results)))
             spent = [self.take(name, trial)]
             while contender.lazy and (sum(spent) < LAZY_SECONDS or len(spent) < LAZY_TURNS):
                 spent.append(self.take(name, trial))
@@ -55,15 +56,19 @@ class Rounds:
         epochs = min(math.ceil(turn_seconds / min(seconds)), math.floor(LONGEST * turn_seconds / max(seconds)))
         return trial * max(1, epochs)
 
-    def play(self, steps: int, rounds: int, budget_seconds: float, say: Callable[[int], None]) -> None:
-        """Run the rounds, in rotating order, until all are done or the budget is spent."""
+    def play(self, steps: int, rounds: int, budget_seconds: float, say: Callable[[str, float], None]) -> None:
+        """Run the rounds, in rotating order, until all are done or the budget is spent.
+
+        `say` hears whose turn it is, and which share of the rounds is done.
+        """
         names, began = list(self.results), time.perf_counter()
         for number in range(rounds):
             if number >= FEWEST and time.perf_counter() - began > budget_seconds:
                 break
-            say(number)
             first = number % max(1, len(names))
-            for name in names[first:] + names[:first]:
+            for place, name in enumerate(names[first:] + names[:first]):
+                turn, title = f"round {number + 1} of {rounds}, {steps} steps", self.processes[name].contender.title
+                say(in_place(turn, title, place + 1, len(names)), (number + place / len(names)) / rounds)
                 self.take(name, steps)
 
     def take(self, name: str, steps: int) -> float:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from bpengine.check.reports.printable import PrintableReport
+from bpengine.i18n.language import localized
 from bpengine.output.json_values import json_object
 
 
@@ -65,9 +66,11 @@ class Comparison(PrintableReport):
     def verdict(self) -> str:
         """Return in a sentence whether all agree, or the first difference beyond its tolerance."""
         if self.first is None:
-            return f"passed: {self.reference} and {', '.join(self.backends)} agree in {self.dtype}, {self.network}"
+            return localized(
+                f"passed: {self.reference} and {', '.join(self.backends)} agree in {self.dtype}, {self.network}"
+            )
         d = self.first
-        return (
+        return localized(
             f"FAILED: {d.backend} and {self.reference} disagree first in {d.part}, {d.array}: {d.error:.1e} relative, "
             f"{d.ulp:.3g} ulp, where {d.tolerance:.1e} is what rounding explains"
         )

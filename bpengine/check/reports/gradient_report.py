@@ -18,6 +18,7 @@ from bpengine.check.reports.results import (
     PerturbedPoint,
 )
 from bpengine.errors import BpError
+from bpengine.i18n.language import localized
 from bpengine.output.json_values import json_object
 
 LISTED = 8  # special values in the text; the JSON has all of them
@@ -81,11 +82,11 @@ class Report(PrintableReport):
         return tuple(v for v in self.verdicts if not v.passed)
 
     def verdict(self) -> str:
-        """Return whether it passed, what was checked and its value, in a line."""
+        """Return whether it passed, what was checked and its value, in a line, in the language that is set."""
         outcome = "passed" if self.passed else "FAILED"
         if self.failures and all(v.point == PERTURBED for v in self.failures):
             outcome = "FAILED at the perturbed point only"
-        return f"{outcome}: gradients of {self.subject}, value {self.loss:.6g}"
+        return localized(f"{outcome}: gradients of {self.subject}, value {self.loss:.6g}")
 
     def findings(self) -> list[str]:
         """Return a sentence for every failure: the faulty kernel first, then the worst element of each array by name."""

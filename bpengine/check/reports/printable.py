@@ -24,7 +24,7 @@ class PrintableReport(RichForm):
 
     @abstractmethod
     def verdict(self) -> str:
-        """Return a line that says whether the check passed, and what was checked."""
+        """Return in a line whether the check passed, and of what, in the language that is set."""
 
     @abstractmethod
     def rows(self) -> list[tuple[str, ...]]:
@@ -60,7 +60,7 @@ class PrintableReport(RichForm):
         return data_frame(self.to_rows(), type(self).__name__)
 
     def _html_parts(self) -> Iterator[str]:
-        yield title(localized(self.verdict()))
+        yield title(self.verdict())
         yield lines(map(localized, self.findings()))
         heads, *rows = self._translated()
         yield table(heads, rows, most=200)
@@ -68,5 +68,5 @@ class PrintableReport(RichForm):
 
     def __str__(self) -> str:
         notes = [f"{localized(name)}: {localized(text)}" for name, text in self.notes()]
-        parts = [[localized(self.verdict())], list(map(localized, self.findings())), [self.table()], notes]
+        parts = [[self.verdict()], list(map(localized, self.findings())), [self.table()], notes]
         return "\n\n".join("\n".join(part) for part in parts if part)

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final
 
 from bpengine.data.validation.options import optional
 from bpengine.data.validation.reading import FREE, PIECE, RATIO
@@ -58,7 +58,9 @@ def decompressed_size(path: Path, enough: int) -> int:
 
 
 @contextmanager
-def opened(path: Path, shown: str, *, encoding: str = "utf-8", max_bytes: int | None = None) -> Iterator[BinaryIO]:
+def opened(
+    path: Path, shown: str, *, encoding: str = "utf-8", max_bytes: int | None = None
+) -> Iterator[MeasuredReader]:
     """Open a text file for reading its bytes, decompressed.
 
     `shown` is its name in messages; encoding: of the text; max_bytes: of the decompressed bytes.
@@ -67,7 +69,19 @@ def opened(path: Path, shown: str, *, encoding: str = "utf-8", max_bytes: int | 
     kind = compression(path)
     with path.open("rb") as raw, _decompressed(raw, kind, shown) as stream:
         checked = _Checked(stream, shown, limit_of(path, kind, max_bytes), kind, encoding)
-        yield cast(BinaryIO, io.BufferedReader(checked, PIECE))
+        yield MeasuredReader(checked, raw, path.stat().st_size)
+
+
+class MeasuredReader(io.BufferedReader):
+    """A stream that knows which share of its file has been read."""
+
+    def __init__(self, stream: io.RawIOBase, file: BinaryIO, size: int) -> None:
+        super().__init__(stream, PIECE)
+        self._file, self._size = file, size
+
+    def share(self) -> float | None:
+        """Return the share of the file's bytes, compressed or not, that has been read; None of what has no size."""
+        return self._file.tell() / self._size if self._size else None
 
 
 @contextmanager

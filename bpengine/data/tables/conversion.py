@@ -30,6 +30,7 @@ from bpengine.data.validation.reading import existing, is_array_file
 from bpengine.errors import ConfigError, DataError, WriteError
 from bpengine.i18n.language import localized
 from bpengine.output import writing
+from bpengine.output.long_work import watched
 from bpengine.output.writing import write_whole
 
 FORMAT: Final = "bpengine table 1"
@@ -192,7 +193,7 @@ def _from_parquet(
         names, rows = columns.names, columns.rows
         _require_space(path, draft, 4 * rows * len(names))
         writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(names)]
-        for piece in columns.pieces():
+        for piece in watched(f"converting {path}", columns.pieces(), columns.share):
             for writer in writers:
                 writer.add(piece[writer.name])
     return rows, {"columns": [writer.finished() for writer in writers], "named": True}
@@ -202,14 +203,14 @@ def _from_text(path: Path, draft: Path, options: TextOptions) -> tuple[int, dict
     with source(path, options) as (file, shown):
         layout = layout_of(file, shown, options)
         pieces = max(1, CELLS // layout.width)
-        with frames(file, shown, layout, options) as read:
+        with frames(file, shown, layout, options, f"looking through {shown}") as read:
             rows, text, used = contents_of(read(chunksize=pieces), layout.width)
         if rows == 0:
             raise DataError(f"{shown} requires at least one row below its header, got none.")
         names = layout.names_of(used)
         _require_space(path, draft, 4 * rows * len(names))
         writers = [ColumnWriter(draft / f"{at}.npy", name, rows) for at, name in enumerate(names)]
-        with frames(file, shown, layout, options) as read:
+        with frames(file, shown, layout, options, f"converting {shown}") as read:
             for piece in read(chunksize=pieces, dtype=dict.fromkeys(text, str)):
                 table = table_of(named(piece, layout, used, shown))
                 for writer in writers:

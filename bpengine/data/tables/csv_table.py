@@ -20,6 +20,7 @@ from bpengine.data.validation.options import optional
 from bpengine.errors import BpError, DataError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
+from bpengine.output.long_work import watched
 
 STANDARD_INPUT: Final = "-"
 CELLS: Final = 4_000_000  # rows in memory at once where a table is read in pieces
@@ -103,9 +104,10 @@ def _warn_of_groups(file: Path, shown: str, options: TextOptions, mark: str) -> 
 
 
 @contextmanager
-def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> Iterator[Any]:
-    """Yield a function that reads the table with pandas, whole or, with chunksize=rows, in pieces.
+def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions, doing: str = "") -> Iterator[Any]:
+    """Yield a function that reads the table with pandas in pieces of `chunksize` rows; a log or bar says how far it is.
 
+    doing: what is done with the pieces, for the log; else they are read.
     Any exception within the block becomes a DataError that names the file.
     """
     pandas = optional("pandas", f"reading {shown}", "tables")
@@ -116,7 +118,8 @@ def frames(file: Path, shown: str, layout: TextLayout, options: TextOptions) -> 
             settings = layout.pandas(options)
             if settings["engine"] == "c":
                 settings["low_memory"] = False
-            yield lambda **more: pandas.read_csv(stream, **{**settings, **more})
+            words = doing or f"reading {shown}"
+            yield lambda **more: watched(words, pandas.read_csv(stream, **{**settings, **more}), stream.share)
         except (BpError, UnicodeError):
             raise
         except (pandas.errors.ParserError, pandas.errors.EmptyDataError, pandas.errors.ParserWarning) as error:

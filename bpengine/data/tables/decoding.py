@@ -6,16 +6,15 @@ import codecs
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from bpengine.data.tables.byte_streams import opened
+from bpengine.data.tables.byte_streams import MeasuredReader, opened
 from bpengine.data.tables.layout import TextOptions
 from bpengine.data.validation.reading import PIECE
 from bpengine.errors import DataError
 
 
 @contextmanager
-def opened_text(file: Path, shown: str, options: TextOptions) -> Iterator[BinaryIO]:
+def opened_text(file: Path, shown: str, options: TextOptions) -> Iterator[MeasuredReader]:
     """Open a file of text for reading its bytes, decompressed, within its limits.
 
     Raises: DataError with the cure where the block raises UnicodeError, and what `opened` raises.

@@ -25,6 +25,7 @@ from bpengine.data.validation.reading import UNREADABLE, reason
 from bpengine.errors import BpError, DataError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
+from bpengine.output.long_work import watched
 
 PIECEWISE = {
     "pre_buffer": False,
@@ -124,7 +125,9 @@ def read_parquet_table(path: Path, max_bytes: int | None = None, na_values: Sequ
     """
     arrow = optional("pyarrow", f"reading {path}", "tables")
     with opened_parquet(path, max_bytes, na_values) as columns:
-        return columns.table(arrow.Table.from_batches(list(columns.batches())))
+        return columns.table(
+            arrow.Table.from_batches(list(watched(f"reading {path}", columns.batches(), columns.share)))
+        )
 
 
 class ParquetColumns:
@@ -133,6 +136,7 @@ class ParquetColumns:
     def __init__(self, path: Path, file: ParquetFile, limit: int, na_values: tuple[str, ...]) -> None:
         self._path, self._file, self._limit, self._na_values = path, file, limit, na_values
         self.rows = int(file.metadata.num_rows)
+        self._read = 0
 
     @property
     def names(self) -> list[str]:
@@ -197,6 +201,10 @@ class ParquetColumns:
         table = with_missing(table_of(rows), self._na_values)
         return Table({one_line(name): table[name] for name in table})
 
+    def share(self) -> float | None:
+        """Return the share of the rows that has been read; None where the file says that it has none."""
+        return self._read / self.rows if self.rows else None
+
     def batches(self) -> Iterator[RecordBatch]:
         """Yield the rows as record batches of pyarrow, after comparing the sizes in the file's metadata with the limit."""
         self.least_bytes()
@@ -212,6 +220,7 @@ class ParquetColumns:
                     held += sum(_decoded(column) for column in chosen.columns)
                     self._require(held)
                     read += chosen.num_rows
+                    self._read = read
                     yield self._with_numbered_texts(chosen)
         if read != self.rows:
             raise DataError(

@@ -24,6 +24,7 @@ from bpengine.cli.output import columns, key_value_table, print_json, say, show
 from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError, unknown
+from bpengine.i18n.language import localized
 from bpengine.system import blas_overrides
 
 HELP = """\
@@ -34,7 +35,8 @@ the same rows in the same order, and must reach the same loss: one that does not
 medians over the rounds; ratios are medians of the ratios within a round. The roofline is measured in the same run.
 Whole fits come first, from the start of a process to its last step: --workloads fits. With --workloads goals a table lists
 the engine's goals and what it reached on this machine.
-A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes.
+A file, or the name of a data set, is taken in place of drawn rows: a network with --layers for its classes. Of a large
+table some rows are drawn at random, so that a fit takes seconds; the tables say how many.
 Variables that force BLAS to slow kernels are recorded, and kept from the contenders. Exit codes: 0 done, 1 a contender
 failed or reached another loss, 2 a mistake in what was asked.
 
@@ -50,6 +52,7 @@ QUICK: Final = ("main", "xor")
 MEMORY: Final = {"cpu": ("mlp-b1024", "wide-adam", "huge"), "gpu": ("mlp-b1024",)}
 ALL_FITS, ALL_GOALS = "fits", "goals"  # groups: all whole fits; these and the steps of the engine's goals
 DEVICES: Final = ("cpu", "gpu")
+EVERY: Final = 5.0  # seconds between two lines of a run over many workloads
 
 
 Own = Annotated[
@@ -108,7 +111,7 @@ def bench(
         if files_written:
             files_written.keep(record.make(plan, outcome, about))
 
-    with _Bar() as bar:
+    with _Bar(every=EVERY if source is None else 0.0) as bar:
         results = record.make(plan, run(plan, bar.say, keep), about)
     results["missing"] |= absent
     print_json(results) if as_json else _print(results)
@@ -199,14 +202,18 @@ def _print(results: dict[str, Any]) -> None:
 
 
 class _Bar:
-    """A progress bar on a terminal; elsewhere one line for every workload."""
+    """A progress bar on a terminal; elsewhere a line for every workload, and for what is done in it.
 
-    def __init__(self) -> None:
-        columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    every: seconds between two lines about one workload, 0 for all of them.
+    """
+
+    def __init__(self, *, every: float) -> None:
+        columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         self._terminal = sys.stderr.isatty()
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
         self._task = self._bar.add_task("", total=1.0)
         self._last, self._began = "", time.perf_counter()
+        self._every, self._due = every, 0.0
 
     def __enter__(self) -> _Bar:
         self._bar.start()
@@ -216,8 +223,10 @@ class _Bar:
         self._bar.stop()
 
     def say(self, what: str, doing: str, share: float) -> None:
-        """Show the current activity."""
-        self._bar.update(self._task, completed=share, description=f"{what}: {doing}")
-        if not self._terminal and what != self._last:
-            say(f"{share:4.0%} after {time.perf_counter() - self._began:.0f} s: {what}", err=True)
+        """Show what is being done for a workload, and which share of the run is done."""
+        self._bar.update(self._task, completed=share, description=localized(f"{what}: {doing}"))
+        seconds = time.perf_counter() - self._began
+        if not self._terminal and (what != self._last or seconds >= self._due):
+            say(f"{share:4.0%} after {seconds:.0f} s: {what}: {doing}", err=True)
+            self._due = seconds + self._every
         self._last = what
