@@ -1,4 +1,4 @@
-"""`gpu-bench` from its command line to its files, and PyTorch's graph contender as it is captured, on a machine with a played GPU."""
+"""`gpu-bench` from its command line to its files, and PyTorch's graph contender as it is captured, on a played GPU."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bpengine.benchmark import CONTENDERS
+from tests.backends.cuda_host.player import compiler_missing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -48,8 +49,12 @@ def on_the_machine(*command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.thorough
-@pytest.mark.usefixtures("played")
-def test_bench_on_a_gpu_measures_every_contender_and_finds_their_losses_equal(tmp_path: Path) -> None:
+def test_bench_on_a_gpu_measures_every_contender_and_finds_their_losses_equal(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    if compiler_missing():
+        required = "cupy" in request.config.getoption("--require-backend")
+        (pytest.fail if required else pytest.skip)(f"{compiler_missing()}")
     options = ["--device", "gpu", "--workloads", "small,xor", "--backends", "cupy,cupy-tf32,cupy-bfloat16,jax"]
     ended = on_the_machine(
         "-m", "bpengine", "bench", *options, "--peers", "jax-scan", "--rounds", "2", "--part", "try", "--out", str(tmp_path)
