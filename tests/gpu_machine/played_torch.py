@@ -21,6 +21,8 @@ class PlayedCuda(TorchFunctionMode):
     """Puts what is asked for on "cuda" on the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.device:
+            return func(*args, **(kwargs or {}))
         args, kwargs = tree_map(_on_cpu, (args, kwargs or {}))
         if func is torch.Tensor.pin_memory:
             return args[0].clone()
