@@ -26,7 +26,9 @@ from tests.attacks.interrupts import Counting
 FORK = """
 import os, sys, threading, time
 import numpy as np, bpengine as bp
+from bpengine_numpy import forking
 
+forking.PATIENCE = 500  # on a machine with much other work an epoch may take more than its ten seconds
 tiny, one = np.full((512, 512), 1e-39, np.float32), np.eye(512, dtype=np.float32)
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(2048, 256)).astype(np.float32), rng.integers(0, 3, 2048)
