@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from bpengine.backend import HostArray, State, Step
-from bpengine.errors import BackendUnavailable, ConfigError
+from bpengine.errors import BackendUnavailable, ConfigError, ShapeError
 from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.ir import Untraceable
@@ -267,6 +267,10 @@ class CompiledEpochs:
             self._refuse(error)
         except BackendUnavailable:  # the device is out of memory, and an eager step would need memory, too
             raise
+        except ShapeError:  # a mistake in the step itself, which says so where it runs as it is written
+            known.refused = True
+            if self._required:
+                raise
         except Exception as error:  # whatever recording, compiling and binding may raise
             known.refused = True
             if self._required:

@@ -216,3 +216,16 @@ def test_failed_line_is_counted_and_the_next_one_runs(
     assert said.startswith("ok    device: a GPU")
     assert "FAIL  784-512-256-10, 128: ZeroDivisionError" in said
     assert (tmp_path / "profile.txt").read_text() == said
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_mistake_in_a_layer_is_that_error_alone(precision: str, rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(bp.Dense):
+        def backward(self, *args: Any, **options: Any) -> Any:
+            raise bp.ShapeError("layer 0 (Wrong) requires two gradients, got one.")
+
+    played_cupy.play(monkeypatch)
+    network = bp.Network(5, [Wrong(4), bp.Dense(3)], "softmax_cross_entropy")
+    with pytest.raises(bp.ShapeError, match="requires two gradients"):  # a warning would be an error here
+        bp.Model(network, bp.get_backend("cupy", precision=precision)).fit(*rows, batch_size=20, epochs=1)
