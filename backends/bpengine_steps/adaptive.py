@@ -267,7 +267,7 @@ class CompiledEpochs:
             self._refuse(error)
         except BackendUnavailable:  # the device is out of memory, and an eager step would need memory, too
             raise
-        except ShapeError:  # a mistake in the step itself, which says so where it runs as it is written
+        except (ConfigError, ShapeError):  # a mistake in the step itself, which says so where it runs as it is written
             known.refused = True
             if self._required:
                 raise
