@@ -12,7 +12,7 @@ import pytest
 
 from bpengine.benchmark.results import record
 
-RESULTS = Path(record.__file__).parents[2] / "bench" / "results"
+RESULTS = Path(record.__file__).parents[3] / "bench" / "results"
 USE = """
 import json, sys, warnings
 
