@@ -197,7 +197,7 @@ def test_the_loss_is_drawn(cli, tmp_path):
     file.write_text("old")
     ended = cli("train", "iris", "--epochs", "2", "--figure", file, "--force")
     assert ["figure", str(file)] in [line.split() for line in ended.out.splitlines()]
-    assert "stopped after 2 steps by: 2 epochs" in file.read_text(encoding="utf-8")
+    assert "stopped after 2 steps by: limit of 2 epochs" in file.read_text(encoding="utf-8")
 
 
 def test_force_overwrites(cli, tmp_path):
