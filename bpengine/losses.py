@@ -167,6 +167,8 @@ class CustomLoss(Loss):
 def make_loss(spec: object) -> Loss:
     """Return a Loss from a name or a pair of functions (forward, backward); return a loss as it is.
 
+    Raises ConfigError for an unknown name, or anything but a name, a pair or a loss.
+
     >>> make_loss("softmax_cross_entropy").link
     'softmax'
     """

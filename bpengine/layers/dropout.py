@@ -20,6 +20,7 @@ class Dropout(Layer):
     The mask is a hash of (a number drawn from the seed, step, layer, element's position in the batch). It is the same on every
     backend and for every number of processes, and needs no state.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15, 2014.
+    Raises ConfigError for a rate outside of [0, 1).
 
     >>> network = bp.Network(2, [bp.Dense(8, "relu"), bp.Dropout(0.5), bp.Dense(1)], "mean_squared_error")
     >>> network.sizes

@@ -54,6 +54,8 @@ class Zeros(Initializer):
 class Normal(Initializer):
     """Normal distribution around 0 with standard deviation `std`.
 
+    Raises ConfigError for a negative `std`.
+
     >>> bool(bp.initializers.Normal(0.5)(np.random.default_rng(0), (1000, 10)).std().round(1) == 0.5)
     True
     """
@@ -71,6 +73,8 @@ class Normal(Initializer):
 @dataclass(frozen=True)
 class Uniform(Initializer):
     """Uniform distribution between -limit and limit.
+
+    Raises ConfigError for a negative `limit`.
 
     >>> bool(abs(bp.initializers.Uniform(0.1)(np.random.default_rng(0), (1000, 10))).max() <= 0.1)
     True
@@ -128,6 +132,8 @@ class LeCun(Initializer):
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
     """Orthonormal rows or columns, times `gain`. Source: Saxe, McClelland, Ganguli, ICLR 2014.
+
+    Raises ConfigError for a gain that is not a finite number.
 
     >>> q = bp.initializers.Orthogonal()(np.random.default_rng(0), (3, 2))
     >>> bool(np.allclose(q.T @ q, np.eye(2)))
@@ -193,6 +199,7 @@ def make_initializer(spec: InitializerLike, activation: str = "identity") -> Ini
     """Return an initialiser from a name, an array, or an initialiser; "auto" chooses by the activation that follows.
 
     "auto" is He for the relu family, LeCun for selu, Glorot for all others.
+    Raises ConfigError for an unknown name.
 
     >>> make_initializer("auto", "relu")
     He()

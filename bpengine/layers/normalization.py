@@ -67,6 +67,7 @@ class BatchNorm(_Normalization):
     stay as they are, and it normalises with the running statistics. The statistics weigh rows by the weights passed to
     `fit`: a row of weight 0 is left out, one of weight 2 counts twice. A batch in which fewer than two rows count leaves
     the running statistics unchanged. Source: Ioffe, Szegedy, ICML 2015.
+    Raises ConfigError for an unknown `over`, or a momentum or eps out of its range.
 
     >>> model = bp.Model(bp.Network(2, [bp.Dense(3), bp.BatchNorm()], "mean_squared_error"))
     >>> sorted(model.running)

@@ -47,7 +47,10 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """initial * factor^floor(step / every)."""
+    """initial * factor^floor(step / every).
+
+    Raises ConfigError for an invalid rate, or an `every` below 1.
+    """
 
     initial: float
     every: int
@@ -65,7 +68,10 @@ class StepDecay(Schedule):
 
 @dataclass(frozen=True)
 class Exponential(Schedule):
-    """initial * factor^(step / every), as a smooth curve."""
+    """initial * factor^(step / every), as a smooth curve.
+
+    Raises ConfigError for an invalid rate, or an `every` below 1.
+    """
 
     initial: float
     every: int
@@ -86,6 +92,7 @@ class Cosine(Schedule):
     """Half a cosine from `initial` to `final` over `steps` steps, then `final`.
 
     Source: Loshchilov, Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
+    Raises ConfigError for an invalid rate, or fewer than 1 step.
     """
 
     initial: float
@@ -109,6 +116,7 @@ class WarmUp(Schedule):
 
     `then` is a number or a schedule; its own step 0 is the first step after the warm-up. Step s has the share
     (s + 1) / (steps + 1) of the rate, so that the rate of no step is 0.
+    Raises ConfigError for fewer than 1 step.
     """
 
     steps: int

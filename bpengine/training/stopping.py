@@ -22,7 +22,10 @@ def default_epochs(rows: int, batch: int) -> int:
 
 @dataclass(frozen=True)
 class StepSizeBelow:
-    """Stop after a step in which no parameter changed by `tolerance` or more (in plain descent: slope x learning rate)."""
+    """Stop after a step in which no parameter changed by `tolerance` or more (in plain descent: slope x learning rate).
+
+    Raises ConfigError for a tolerance that is not above 0.
+    """
 
     tolerance: float
 
@@ -35,7 +38,10 @@ class StepSizeBelow:
 
 @dataclass(frozen=True)
 class LossBelow:
-    """Stop after a step whose training loss was below `value`."""
+    """Stop after a step whose training loss was below `value`.
+
+    Raises ConfigError for a value that is not a finite number.
+    """
 
     value: float
 
@@ -53,6 +59,7 @@ class NoImprovement:
     With `restore_best` the model goes back to the parameters of the best epoch.
     monitor: the name of the score to watch in place of the loss, such as "f1" or "accuracy", or a bp.Metric; its direction
     is known. A metric that is not among those of the fit is recorded as well.
+    Raises ConfigError for fewer than 1 epoch, a negative `min_delta`, or an invalid monitor.
     """
 
     epochs: int
