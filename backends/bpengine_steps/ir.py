@@ -200,7 +200,7 @@ class FusionGroup:
     def shape(self) -> tuple[int, ...]:
         """The shape that a pass runs over, without axes of length 1: usually (rows, columns) or (elements,)."""
         shapes = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
-        shapes |= {axes(n.inputs[0].base.shape) for n in self.nodes if n.op in ("reduce", "partial")}
+        shapes |= {summed_shape(n.inputs[0]) for n in self.nodes if n.op in ("reduce", "partial")}
         most = max(map(len, shapes))
         shape = next(s for s in shapes if len(s) == most)
         fits = ({shape[0], prod(shape)} if shape else set()) | {1}  # a number for each row, or for each element
@@ -224,6 +224,15 @@ def c_order_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 def in_order(node: StepNode) -> bool:
     """Tell whether the elements are contiguous in C order."""
     return node.strides == c_order_strides(node.shape)
+
+
+def summed_shape(summands: StepNode) -> tuple[int, ...]:
+    """Return the shape that a reduction of an operand runs over, without axes of length 1.
+
+    It is the shape of the operand's array, in which other nodes of a pass use it, unless the operand is a part of its array,
+    such as the rows of a part of a batch.
+    """
+    return axes(summands.base.shape if summands.size == summands.base.size else summands.shape)
 
 
 def needed(outputs: Iterable[StepNode]) -> list[StepNode]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bpengine_steps.ir import RecordedStep, StepGraph, StepNode, axes, needed
+from bpengine_steps.ir import RecordedStep, StepGraph, StepNode, axes, needed, summed_shape
 from bpengine_steps.target import Target
 
 WHOLE = (("add", "first"), ("add", "all"))  # reductions over all rows, of several columns or of one
@@ -90,8 +90,8 @@ class _TwoStageSums:
         rows, width = summands.shape[0], 1
         if how == "first":
             width = summands.shape[1]
-        elif len(axes(summands.base.shape)) == 2:
-            rows = summands.base.shape[0]
+        elif len(shape := summed_shape(summands)) == 2:
+            rows = shape[0]
         else:
             rows = summands.size
         lines = self._target.sum_lines(rows, self._widest.get(rows, 1))

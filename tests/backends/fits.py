@@ -40,6 +40,11 @@ FITS: dict[str, tuple[list[bp.Layer], str, dict[str, Any]]] = {
         "mean_absolute_error",
         {"optimizer": "adam", "only": ["1.*"], "track_step_size": True},
     ),
+    "batch norm of parts of a batch": (
+        [bp.BatchNorm(), bp.Dropout(0.3), bp.Dense(3, "tanh"), bp.LayerNorm(), bp.Dense(2)],
+        "mean_squared_error",
+        {"optimizer": "sgd", "accumulate": 2},
+    ),
 }
 
 
@@ -64,6 +69,7 @@ STEPS: dict[str, Callable[[Any, Any], tuple[dict[str, Any], dict[str, Any]]]] = 
     "the same powers in a row": lambda a, b: ({"a": np.power(abs(a) + 1.0, np.array([0.5, 0.5, 0.5])), "b": b}, {}),
     "an axis of one between": lambda a, b: ({"a": np.reshape(a[:, None, :] + b[:, None, :1], (2, 3)), "b": b}, {}),
     "a line in steps": lambda a, b: ({"a": a, "b": b + np.reshape(a, (6,))[::2] * 2.0 * b}, {}),
+    "sums of some rows": lambda a, b: ({"a": a - np.sum(a[1:], axis=0), "b": b - np.sum(b[:1])}, {}),
     "read out of step": lambda a, b: ({"a": a - a[:1, :], "b": b - np.sum(a)}, {}),
 }
 

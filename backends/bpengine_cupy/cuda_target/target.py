@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bpengine_steps.access import COLUMN, FULL, access
-from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, Untraceable, axes, in_order
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, Untraceable, axes, in_order, summed_shape
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_cupy.cuda_target.bfloat16 import ROUND, with_rounded_operands
+from bpengine_cupy.cuda_target.codegen.single_numbers import is_single
 from bpengine_cupy.cuda_target.epilogues import with_epilogues
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
@@ -55,7 +56,7 @@ class CudaTarget:
             raise Untraceable(f"np.{node.info} of {node.inputs[0].dtype} in CUDA")
         if not typed(node):
             raise Untraceable(f"{node.dtype} in CUDA")
-        domain = axes((node if node.op in ("ufunc", "finish") else node.inputs[0].base).shape)
+        domain = axes(node.shape) if node.op in ("ufunc", "finish") else summed_shape(node.inputs[0])
         if len(domain) > 2:
             raise Untraceable(f"a pass over arrays of {[domain]}")
 
@@ -107,7 +108,7 @@ class CudaTarget:
         """Tell whether a pass can run in the head: each of its threads computes the single numbers that it needs itself."""
         if form(group) != "flat" or not all(map(_early, group.nodes)):
             return False
-        return all(n.base.size == 1 or n.base.op in ("input", "constant") for n in group.reads)
+        return all(n.base.op in ("input", "constant") or is_single(n) for n in group.reads)
 
     def shares(self, groups: Sequence[FusionGroup]) -> bool:
         """Tell whether these groups may be one launch, which only flat ones may."""

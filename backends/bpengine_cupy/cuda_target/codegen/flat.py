@@ -14,13 +14,13 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     THREADS,
     Names,
     accumulated,
-    computed,
     declared,
     indented,
     load,
     operands,
     vector_length,
 )
+from bpengine_cupy.cuda_target.codegen.single_numbers import SingleNumbers, is_single
 from bpengine_cupy.cuda_target.expressions import c_type, identity
 
 MOST_INT = 2**31 - 1
@@ -164,32 +164,8 @@ class FlatWriter:
 
     def _work_out_early(self) -> None:
         """Compute the single numbers that an early pass needs, from the step counter and the learning rate."""
-        own, seen = self.group.own, set[int]()
-
-        def visit(node: StepNode) -> None:
-            if node.number in seen or node.number in own or node.size != 1 or node.base.op == "constant":
-                return
-            seen.add(node.number)
-            kind, name = c_type(node.dtype), f"e{node.number}"
-            if node.op == "input":
-                read = f"AT(const {kind}, {self.memory.at(node)})[0]"
-                rate = f"live ? ((const {kind}*)run->lr)[step] : {kind}(0)"
-                self.before.append(f"const {kind} {name} = {rate if node.info == ('rate',) else read};")
-                self.names[node.number] = name
-                return
-            if node.op == "view" and node.base.op == "input":
-                self.before.append(f"const {kind} {name} = AT(const {kind}, {self.memory.at(node)})[0];")
-                self.names[node.number] = name
-                return
-            for operand in node.inputs:
-                visit(operand)
-            if node.op == "view":
-                self.names[node.number] = self.names[node.base.number]
-                return
-            self.before.append(f"const {kind} {name} = {computed(node, self.names)};")
-            self.names[node.number] = name
-
+        own, numbers = self.group.own, SingleNumbers(self.memory, self.before)
         for node in self.group.nodes:
             for operand in node.inputs:
-                if operand.base.number not in own:
-                    visit(operand)
+                if operand.base.number not in own and is_single(operand):
+                    self.names[operand.number] = numbers.name(operand)
