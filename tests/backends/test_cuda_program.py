@@ -93,7 +93,7 @@ def fit(name: str, backend: Any, rng: np.random.Generator, **more: Any) -> Any:
     return model.fit(rng.normal(size=(29, 4)), rows_for(loss, 29, outputs, rng), **options)
 
 
-@pytest.mark.thorough(keep=1)
+@pytest.mark.thorough(keep=6)
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", FITS)
