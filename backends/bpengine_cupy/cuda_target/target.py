@@ -9,10 +9,10 @@ from bpengine_steps.ir import FusionGroup, RecordedStep, StepGraph, StepNode, Un
 from bpengine_steps.lowering import product_of_one_term
 
 from bpengine_cupy.cuda_target.bfloat16 import ROUND, with_rounded_operands
-from bpengine_cupy.cuda_target.codegen.single_numbers import is_single
 from bpengine_cupy.cuda_target.epilogues import with_epilogues
 from bpengine_cupy.cuda_target.expressions import elementwise, typed
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
+from bpengine_cupy.cuda_target.single_numbers import is_single
 
 LINES = 264  # the most lines of partial results: two blocks for each multiprocessor of a Hopper GPU
 WIDE = 256  # from this width on a row needs a block of threads

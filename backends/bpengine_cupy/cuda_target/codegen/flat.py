@@ -20,8 +20,8 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     operands,
     vector_length,
 )
-from bpengine_cupy.cuda_target.codegen.single_numbers import SingleNumbers, is_single
 from bpengine_cupy.cuda_target.expressions import c_type, identity
+from bpengine_cupy.cuda_target.single_numbers import SingleNumbers, is_single
 
 MOST_INT = 2**31 - 1
 
