@@ -19,6 +19,7 @@ PACKAGES = ("bpengine", "backends")
 LEFT_OUT = (
     "bpengine/i18n/",
     "backends/bpengine_cupy/cuda_target/codegen/",
+    "backends/bpengine_cupy/cuda_target/single_numbers.py",
     "backends/bpengine_numpy/llvm_target/expressions.py",
     "backends/bpengine_numpy/llvm_target/loop_text.py",
     "backends/bpengine_numpy/llvm_target/products/narrow_product.py",
