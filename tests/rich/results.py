@@ -103,6 +103,7 @@ def type_checkers_names() -> dict[str, Any]:
         "Explanation": "bpengine.explain",
         "Trace": "bpengine.explain",
         "Eigenvalue": "bpengine.derivatives",
+        "Summary": "bpengine.summary",
         "Table": "rich.table",  # where a module has no Table of its own
     }
     return {name: getattr(import_module(home), name) for name, home in homes.items()} | {

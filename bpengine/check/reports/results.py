@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from bpengine.i18n.counted_nouns import count_of
 
 GIVEN, PERTURBED = "given", "perturbed"  # the two points of a check
+# what a sentence calls an oracle; a single word in it is taken for a name
+SPOKEN = {"differences": "finite differences"}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class WorstElement:
 
     def text(self, oracle: str) -> str:
         """Return the sentence of the report."""
-        oracle = "reference in float64" if oracle.startswith("own") else oracle
+        oracle = "reference in float64" if oracle.startswith("own") else SPOKEN.get(oracle, oracle)
         values = f"hand {self.hand:.4g}, {oracle} {self.reference:.4g}, ratio {self.ratio:.4g}"
         return f"{self.element}: {values}" + (f": {self.cause}" if self.cause else "")
 
