@@ -342,8 +342,8 @@ def test_no_head_of_a_column_is_cut_off_or_covers_another(opened: Opened, width:
 
 @pytest.mark.parametrize("width", [1280, 2560])
 def test_no_number_covers_another_or_a_circle(opened: Opened, width: int) -> None:
-    net = bp.Network(2, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
-    tab = opened(page(bp.Model(net, dtype="float64"), X, Y, steps=2).html(), width=width)
+    net = bp.Network(3, [bp.Dense(3, "sigmoid"), bp.Dense(1, "sigmoid")], "half_sum_squares")
+    tab = opened(page(bp.Model(net, dtype="float64"), np.hstack([X, Y]), Y, steps=2).html(), width=width)
     boxes = """list => list.filter((text) => text.textContent).map((text) => text.getBBox())
         .map((box) => [box.x, box.y, box.width, box.height])"""
     for way in ("forward", "backward"):
