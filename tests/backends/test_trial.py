@@ -160,7 +160,7 @@ def test_loops_that_failed_the_self_test_are_not_called(monkeypatch: pytest.Monk
         return history
 
     expected = losses()
-    monkeypatch.setattr(openblas, "verdict", lambda: TrialVerdict("it crashed", ""))
+    monkeypatch.setattr(openblas, "verdict", cache(lambda: TrialVerdict("it crashed", "")))
     monkeypatch.setattr(ufunc_loops, "strided_loop", cache(ufunc_loops.strided_loop.__wrapped__))
     monkeypatch.setattr("bpengine_numpy.llvm_target.call_table.strided_loop", ufunc_loops.strided_loop)
     with pytest.raises(Untraceable, match="it crashed"):
