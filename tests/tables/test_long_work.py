@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,14 +84,14 @@ def test_lines_are_in_the_language_that_is_set(table: Path, caplog: pytest.LogCa
 def test_a_terminal_has_a_bar_and_no_lines(capsys: pytest.CaptureFixture[str]) -> None:
     before = LOGGER.level
     with terminal_bar():
-        bar = LOGGER.handlers[-1]
+        bar: Any = LOGGER.handlers[-1]
         pieces = watched("reading t.csv", ["ab", "c"], lambda: 0.5)
         next(pieces)
-        shown = bar._bar.tasks[0]  # type: ignore[attr-defined]
+        shown = bar._bar.tasks[0]
         assert shown.description.startswith("reading t.csv: 2 rows, 50% after")
         assert shown.completed == 0.5
         list(pieces)
-        assert bar._bar is None  # type: ignore[attr-defined]
+        assert bar._bar is None
     assert LOGGER.level == before
     assert bar not in LOGGER.handlers
     assert LOGGER.propagate
