@@ -212,12 +212,13 @@ def _dlpack_device(x: object) -> int:
         return HOST_DEVICES[0]
     try:
         return int(x.__dlpack_device__()[0])
+    # the array lies on several devices, or on one that DLPack does not know
     except (
         BufferError,
         RuntimeError,
         TypeError,
         ValueError,
-    ):  # the array lies on several devices, or on one that DLPack does not know
+    ):
         return HOST_DEVICES[0]
 
 
@@ -444,8 +445,9 @@ class Backend(ABC):
 
         All epochs have the same number of steps and arrays of the same shapes; states are donated. A backend with `together`
         runs them as one program, compiled for `room` models, which should change seldom. When an epoch halts, its state no
+        longer changes.
 
-        longer changes. This implementation runs one epoch after the other.
+        This implementation runs one epoch after the other.
         """
         return [self.run_epoch(step, e.state, e.data, e.order, e.lr, whole=whole) for e in epochs]
 

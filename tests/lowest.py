@@ -14,9 +14,8 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 BOUND = re.compile(r"(?P<name>[\w.-]+)(?P<extras>\[[\w,-]+\])?>=(?P<version>[\d.]+)(?P<marker> *;.*)?")
-BESIDE = (
-    "pyparsing<3.3",
-)  # which warns of the old names that matplotlib 3.9 calls; to the tests a warning is an error
+# which warns of the old names that matplotlib 3.9 calls; to the tests a warning is an error
+BESIDE = ("pyparsing<3.3",)
 OWN = re.compile(r"bpengine\[(?P<extras>[\w,-]+)\]")
 
 

@@ -26,9 +26,8 @@ from bpengine.kernels._trees import Tree as ArrayTree
 from bpengine_jax.joining import joining
 
 AXIS = "processes"
-SMALL = (
-    2**16
-)  # bytes of all roots, up to which each process sends its roots to every other: one collective in place of many
+# bytes of all roots, up to which each process sends its roots to every other: one collective in place of many
+SMALL = 2**16
 Run = Callable[..., Any]  # (state, data, order, *rest) -> the epoch's results, arrays of this process
 
 

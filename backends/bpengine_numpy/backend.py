@@ -40,9 +40,8 @@ def has_compiler() -> bool:
 @cache
 def compiler_version() -> str | None:
     """Return the version of llvmlite, None where the extra "fast" is not installed."""
-    from importlib.metadata import (
-        version,
-    )  # not at the top: it loads more slowly than the engine with NumPy
+    # not at the top: it loads more slowly than the engine with NumPy
+    from importlib.metadata import version
 
     return version("llvmlite") if has_compiler() else None
 

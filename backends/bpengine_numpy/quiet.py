@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import Any
@@ -64,3 +65,11 @@ class Quiet:
     ) -> None:
         if self._entered is not None:
             self._entered.__exit__(kind, error, trace)
+            self._entered = None
+
+    def __del__(self) -> None:
+        """Restore the settings where Ctrl-C came just when the block was being left, unless others were set since."""
+        if self._entered is None or _SETTINGS is None or _SETTINGS.get(None) is not _OWN.get():
+            return
+        with suppress(RuntimeError, TypeError, ValueError):  # restored, or not entered, or entered by another thread
+            self._entered.__exit__(None, None, None)

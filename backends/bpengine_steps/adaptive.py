@@ -30,9 +30,8 @@ Bound = Callable[[], tuple[State, dict[str, HostArray]]]
 Compiler = Callable[[Step, State, Signature], "CompiledStep"]
 Pieces = Iterator[Callable[[], object] | None]
 Made = TypeVar("Made")
-SIGNATURES = (
-    32  # most signatures of one step that are kept, each with its program; most of them differ in the number of rows
-)
+# most signatures of one step that are kept, each with its program; most of them differ in the number of rows
+SIGNATURES = 32
 READY = 0.06  # about the seconds of recording a step and loading it from disk: the patience for a step that is on disk
 ANOTHER = 0.015  # the same if a program of the step for another number of rows runs already
 TRIED = 3  # steps in Python after which it is known how long the others take: the first may load what they all need
@@ -181,11 +180,9 @@ class CompiledEpochs:
             state, report = bound() if bound else self._timed(of_step, known, step, *arguments)
             reports.append(report)
             taken = len(report["halt"])
-            known.run, of_step.run, of_step.ahead = (
-                known.run + taken,
-                of_step.run + taken,
-                max(0, of_step.ahead - taken),
-            )
+            known.run += taken
+            of_step.run += taken
+            of_step.ahead = max(0, of_step.ahead - taken)
             done, count = stop, min(count * 2, max(1, int(LOOK / max(known.average, 1e-9))))
         if len(reports) == 1:
             return state, reports[0]

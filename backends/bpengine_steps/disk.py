@@ -232,9 +232,8 @@ def _trouble(folder: Path | None) -> str:
     if folder is None:
         return _NO_FOLDER
     try:
-        there = next(
-            path for path in (folder, *folder.parents) if path.exists()
-        )  # the folder is created when it is needed
+        # the folder is created when it is needed
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         os.unlink(write_draft(there / "probe", b""))
     except OSError as error:
         return str(error)

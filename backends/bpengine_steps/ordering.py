@@ -44,9 +44,8 @@ def make_stages(step: RecordedStep, groups: list[FusionGroup], target: Target) -
     # Nodes that do not depend on the step's rows run in the head, if a later group reads them from memory.
     early = {g for g in groups if g.kind == "pass" and not g.own & changed and target.early(g)}
     later = {n.base.number for group in groups if group not in early for n in group.reads}
-    head = [
-        group for group in groups if group in early and group.own & later
-    ]  # the others are computed in the pass that uses them
+    # the others are computed in the pass that uses them
+    head = [group for group in groups if group in early and group.own & later]
     order = _ordered([g for g in groups if g not in early], before, early, changed)
     stages = [PlanStage(head, head=True), *_moved_back(order, before, target)]
     if target.queues > 1:
@@ -80,9 +79,8 @@ def _write_over(step: RecordedStep, groups: Sequence[FusionGroup], before: Befor
 def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target) -> bool:
     """Tell whether the writer may overwrite the old state although it reads it itself."""
     looks = [n for n in writer.reads if n.base is old]
-    if (
-        writer.kind == "pass"
-    ):  # it is read element by element, through no other view, and not for a sum, which is stored at the end
+    # it is read element by element, through no other view, and not for a sum, which is stored at the end
+    if writer.kind == "pass":
         return new.op == "ufunc" and all(n is old for n in looks) and target.writes_over(writer, new)
     return writer.kind == "single" and not looks and target.writes_over(writer, new)
 

@@ -26,9 +26,8 @@ from bpengine.benchmark.workloads import Workload
 from bpengine.errors import BackendUnavailable, in_english
 from bpengine.system import nvidia_smi
 
-Say = Callable[
-    [str, str, float], None
-]  # called with the workload, the current activity, and the share of the whole run that is done
+# called with the workload, the current activity, and the share of the whole run that is done
+Say = Callable[[str, str, float], None]
 
 
 Tell = Callable[[str, float], None]  # called with the current activity of a workload, and the share of it that is done

@@ -16,9 +16,8 @@ from bpengine.training import SGD, Adam, Optimizer
 # its section 2. So it lies far below every gradient, where that difference has no effect, and above 3e-18: (1 - beta2) times
 # the square of a smaller gradient underflows in float32, so v is 0, and only eps keeps the step below the learning rate.
 EPS = 1e-16
-RATES = MappingProxyType(
-    {"adam": 1e-4, "sgd": 1e-2}
-)  # a rate small enough that rounding errors do not grow into different losses
+# a rate small enough that rounding errors do not grow into different losses
+RATES = MappingProxyType({"adam": 1e-4, "sgd": 1e-2})
 RESIDENT = 2**30  # the most bytes of rows of a workload on a GPU
 VERY_WIDE_RATE = 1e-5  # the rate with 4096 units a layer: at 1e-4 two steps overshoot, and rounding errors grow
 
@@ -153,8 +152,9 @@ GPU_LARGE = (*LARGE, MAIN[3], HUGE)  # bound by products and memory
 SUITES: Mapping[str, tuple[Workload, ...]] = MappingProxyType(
     {"gpu": GPU_SMALL + GPU_LARGE, "gpu-small": GPU_SMALL, "gpu-large": GPU_LARGE}
 )  # selections from the groups
+# the default workloads
 DEFAULT: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"cpu": tuple(name for name in GROUPS if name != "large"), "gpu": ("gpu",)}
-)  # the default workloads
+)
 GROUP_OF = MappingProxyType({w.name: name for name, group in GROUPS.items() for w in group})
 WORKLOADS: Mapping[str, Workload] = MappingProxyType({w.name: w for group in GROUPS.values() for w in group})

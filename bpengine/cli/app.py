@@ -61,9 +61,8 @@ SHORT = {  # the commands in the order of the help page, each with its line of h
     "launch": "A command on several processes of this machine, started again after a crash.",
 }
 ELSEWHERE = {"launch": "bpengine.cli.processes.launch"}  # modules that are not in commands/
-PASSED_ON = {
-    "launch": {"ignore_unknown_options": True, "allow_interspersed_args": False}
-}  # help shown for the command that it runs
+# help shown for the command that it runs
+PASSED_ON = {"launch": {"ignore_unknown_options": True, "allow_interspersed_args": False}}
 
 
 class LoadedCommands(Mapping[str, Command]):

@@ -152,9 +152,8 @@ class _Builder:
             check_places(settings.get("layers"))
             self._check_sizes(settings)
         parts = 1 + self._parts(list(settings.values()))
-        if (
-            parts > MOST_PARTS
-        ):  # parts may be shared many times: a short text could describe more parts than can be visited
+        # parts may be shared many times: a short text could describe more parts than can be visited
+        if parts > MOST_PARTS:
             raise ModelFileError(
                 f"a model file describes at most {MOST_PARTS:,} parts, got {str(parts)[:30]} in {kind}."
             )

@@ -31,11 +31,11 @@ def watched(
     try:
         for piece in pieces:
             done += rows(piece)
-            now = time.perf_counter()
-            said, due = (True, now + EVERY) if now >= due else (said, due)
-            part = share()
+            now, part, level = time.perf_counter(), share(), logging.DEBUG
+            if now >= due:
+                said, due, level = True, now + EVERY, logging.INFO
             line = f"{doing}: {done:,} rows{_percent(part)} after {now - began:.0f} s"
-            _log(logging.INFO if now + EVERY == due else logging.DEBUG, line, part, ended=False)
+            _log(level, line, part, ended=False)
             yield piece
     finally:
         line = f"{doing}: {done:,} rows, ended after {time.perf_counter() - began:.0f} s"

@@ -398,10 +398,8 @@ class Recorder:
         taken = len(reports["loss"])
         self._open.append((batch * taken, shares[:taken]))
         self._reports["rate"].adopt(rates if taken == len(rates) else rates[:taken])
-        for name in (
-            "step_size",
-            "loss",
-        ):  # the losses determine the number of steps: `cut` drops an interrupted one
+        # the losses come last, since they determine the number of steps: `cut` drops an interrupted one
+        for name in ("step_size", "loss"):
             if name in reports:
                 values = reports[name]
                 self._reports[name].adopt(values if values.ndim == 1 else values.reshape(taken))

@@ -44,10 +44,8 @@ pre { padding: 1rem; overflow-x: auto; border-radius: 4px; font-size: .85rem; li
 td { padding: .2rem 1rem .2rem 0; vertical-align: top; }
 body { background: #fff; color: #111; } a { color: #0a4bff; }
 """
-LIGHT, DARK = (
-    "a11y-high-contrast-light",
-    "a11y-high-contrast-dark",
-)  # the theme's own, with enough contrast for all colours
+# the theme's own, with enough contrast for all colours
+LIGHT, DARK = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 CSS_DARK = "body { background: #131416; color: #cfd0d0; } a { color: #8ab4ff; }"
 
 

@@ -22,9 +22,8 @@ from bpengine_numpy.llvm_target.object_code import loop_cache
 
 import bpengine as bp
 
-THREADS_END = (
-    20.0  # seconds within which threads that read ahead are gone, and files that other threads write are closed
-)
+# seconds within which threads that read ahead are gone, and files that other threads write are closed
+THREADS_END = 20.0
 Digest = str
 
 

@@ -23,9 +23,8 @@ from bpengine_cupy.cuda_target.cublaslt.library import WORKSPACE, CublasLt, Desc
 from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
 
 Look = Callable[[], bool]
-Launchable: TypeAlias = (
-    Callable[..., object] | DescribedProduct
-)  # a kernel of CuPy's, a product, a function of the host
+# a kernel of CuPy's, a product, a function of the host
+Launchable: TypeAlias = Callable[..., object] | DescribedProduct
 
 
 class CudaStream(Protocol):

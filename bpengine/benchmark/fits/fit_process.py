@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 from bpengine.benchmark.fits.entrants import Entrant
 from bpengine.benchmark.processes.process import LIMIT, WorkerFailed, environment
 
-NO_BYTECODE = (
-    "PYTHONDONTWRITEBYTECODE"  # set in many containers: sources in a checkout are then compiled in every process
-)
+# set in many containers: sources in a checkout are then compiled in every process
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 
 class FitTimes(NamedTuple):

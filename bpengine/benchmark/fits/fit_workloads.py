@@ -89,6 +89,7 @@ class FitWorkload:
 
 
 _DIGITS = ((64, 32, 10),)
+# from a user's first fit to a search over many models
 FITS: Mapping[str, FitWorkload] = MappingProxyType(
     {
         work.name: work
@@ -151,5 +152,5 @@ FITS: Mapping[str, FitWorkload] = MappingProxyType(
             ),
         )
     }
-)  # from a user's first fit to a search over many models
+)
 QUICK_FITS = ("fit-digits", "fit-again")

@@ -61,9 +61,8 @@ def draw(record: Record, path: Path) -> None:
     ]
     figure.suptitle(_title(record), fontsize="x-large", fontweight="bold")
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize="small")
-    with import_module("matplotlib").rc_context(
-        {"svg.hashsalt": "bpengine", "svg.fonttype": "none"}
-    ):  # the same bytes each time
+    # the same bytes each time
+    with import_module("matplotlib").rc_context({"svg.hashsalt": "bpengine", "svg.fonttype": "none"}):
         date = {"Date": None} if path.suffix == ".svg" else None
         figure.savefig(drawn := BytesIO(), format=path.suffix[1:], metadata=date, dpi=150)
     image = drawn.getvalue()

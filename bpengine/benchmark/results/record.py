@@ -18,12 +18,13 @@ from bpengine.benchmark.workloads import GROUP_OF, Workload
 from bpengine.output.writing import write_whole
 
 SCHEMA = 1
+# the others are compared with the first valid one of these
 YARDSTICKS = (
     "jax-scan",
     "numpy",
     "cupy",
     "jax",
-)  # the others are compared with the first valid one of these
+)
 Record = dict[str, Any]
 
 

@@ -29,9 +29,8 @@ from bpengine.streams import stream
 POOL = 65_521  # random numbers that are reused: drawing new ones for each call would take most of the time
 DRAWS = 8  # runs with random rounding
 STUDENT = 13.26  # a normal error exceeds this many times the root mean square of 8 others once in a million
-SUMS = (
-    5.39  # a sum of k terms is off by more than this many sqrt(k) half ulps of it once in a million: 2 exp(-SUMS^2 / 2)
-)
+# a sum of k terms is off by more than this many sqrt(k) half ulps of it once in a million: 2 exp(-SUMS^2 / 2)
+SUMS = 5.39
 SCALAR = "the scalar itself"  # the name of the scalar's deviation; no array has this name
 REDUCED = {"tf32": 2.0**-10, "bfloat16": 2.0**-7}  # spacing of the numbers that matrices are multiplied in
 

@@ -15,13 +15,14 @@ from bpengine.data.validation.reading import expand_home
 from bpengine.errors import ConfigError, DataError
 
 OF_CELLS = ("na_values", "quotechar", "comment")  # options that apply to a file of another layout as well
+# for a file without the lines before the table
 OF_LINES_AND_CELLS = (
     *OF_CELLS,
     "sep",
     "decimal",
     "thousands",
     "encoding",
-)  # for a file without the lines before the table
+)
 Rows = TypeVar("Rows", Table, Dataset)
 
 

@@ -27,10 +27,8 @@ from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.output.long_work import watched
 
-PIECEWISE = {
-    "pre_buffer": False,
-    "buffer_size": 1 << 16,
-}  # otherwise pyarrow keeps every byte until the file is closed
+# otherwise pyarrow keeps every byte until the file is closed
+PIECEWISE = {"pre_buffer": False, "buffer_size": 1 << 16}
 PARQUET = b"PAR1"
 INDEX = re.compile(r"__index_level_\d+__")
 BATCH: Final = 65_536  # rows at once

@@ -25,9 +25,8 @@ NOTHING: Final = re.compile(r"[\W\d_]*|'[^']*'|\"[^\"]*\"|[\w.]*\d[\w.]*")  # no
 # two values in a row, whose boundary cannot be determined
 TWO_PHRASES: Final = re.compile(r"\{([a-z_]\w*)\} \{[a-z_]\w*\}")
 COMMAND: Final = re.compile(r" *(?:pip install|bpengine) ")
-CELL: Final = (
-    "cell"  # the context of entries that are translated only where they stand alone, and are names inside of sentences
-)
+# the context of entries that are translated only where they stand alone, and are names inside of sentences
+CELL: Final = "cell"
 
 
 class Rendering(NamedTuple):

@@ -14,9 +14,8 @@ from bpengine.training.progress.views import ProgressView, Standing, chosen_view
 FIRST: Final = 64  # steps of the first run, whose speed is not known
 GROWTH: Final = 4  # a run may be so many times as long as the one before
 SLICE: Final = 0.5  # about the seconds of a run of steps, so that a bar moves
-REMEMBERED: Final = (
-    32  # moments that a rate is taken over: enough to average out one slow step, few enough to follow a change
-)
+# moments that a rate is taken over: enough to average out one slow step, few enough to follow a change
+REMEMBERED: Final = 32
 
 
 class Progress:

@@ -21,9 +21,8 @@ from bpengine_cupy.cuda_target.expressions import c_type, identity
 from bpengine_cupy.cuda_target.pass_form import flat_call, form
 
 SLOTS = 8  # the most arrays of rows, and of reports, in `struct Run`
-CONSTANTS = (
-    48 << 10
-)  # bytes of tables in constant memory, of which a module has 64 KiB; other tables are in the device's memory
+# bytes of tables in constant memory, of which a module has 64 KiB; other tables are in the device's memory
+CONSTANTS = 48 << 10
 WORDS = (("q16", 16), ("u8", 8), ("u4", 4), ("u1", 1))
 
 

@@ -24,13 +24,14 @@ COMPUTE_TYPES = {  # cublasComputeType_t; in the last two float32 operands are r
     "tf32": 77,
 }
 TRANSPOSE_A, TRANSPOSE_B = 3, 4  # cublasLtMatmulDescAttributes_t
+# of the same enum: bias, or its gradient; the auxiliary buffer
 EPILOGUE, VECTOR, MASK, MASK_PITCH, VECTOR_TYPE = (
     7,
     8,
     11,
     12,
     26,
-)  # of the same enum: bias, or its gradient; the auxiliary buffer
+)
 EPILOGUES = {"relu_bias": 6, "relu_aux_bias": 134, "drelu": 136, "drelu_bgrad": 152}  # cublasLtEpilogue_t
 MOST_WORKSPACE, REDUCTION_SCHEMES, ALIGNMENT_A = 1, 3, 5  # cublasLtMatmulPreferenceAttributes_t; B, C, D follow A
 # reduction scheme: sums of a split inner length go through the workspace, in a fixed order; never in place

@@ -16,9 +16,8 @@ LONGEST = 128  # the most elements of a row: NumPy sums longer ones in halves
 LANES = 8  # number of partial sums that NumPy keeps in parallel
 # the most bytes of an array whose rows are reduced in a pass; larger arrays are divided among threads, pass by pass
 LARGEST = 2**17
-NARROW = (
-    16  # the most columns with which a pass always processes a row at a time: a loop over so few is mostly overhead
-)
+# the most columns with which a pass always processes a row at a time: a loop over so few is mostly overhead
+NARROW = 16
 TRIED = 64  # rows of a test
 
 
