@@ -46,10 +46,7 @@ class Quiet:
     ignore
     """
 
-    __slots__ = ("_entered",)
-
-    def __init__(self) -> None:
-        self._entered: np.errstate | None = None
+    _entered: np.errstate | None = None  # of the class, so that `__del__` finds it wherever Ctrl-C comes
 
     def __enter__(self) -> None:
         if self._entered is None:

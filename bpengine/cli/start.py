@@ -42,6 +42,8 @@ def start(args: Sequence[str] | None) -> int:
         signal.signal(signal.SIGINT, _leave)  # the command is done
         _later(0)
         sys.unraisablehook = hook
+        if exit_codes.heard.is_set():
+            _cancel_timers()
 
 
 def _guarded(args: list[str], *, ours: bool) -> int:
@@ -74,6 +76,16 @@ def _handles_interrupts() -> bool:
     """Return whether Python handles Ctrl-C here: not where it is ignored (nohup), and not outside the main thread."""
     main = threading.current_thread() is threading.main_thread()
     return main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _cancel_timers() -> None:
+    """Cancel timers that an interruption has left to themselves: the process waits for them at its end.
+
+    JAX sets one of 60 seconds while it looks for a TPU, and cancels it unless Ctrl-C comes while it is started.
+    """
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

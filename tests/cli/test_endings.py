@@ -45,6 +45,7 @@ bp.data.load = load
 sys.exit(main())
 """
 IN_A_CALLBACK = "Closing()\n    time.sleep(100)"
+TIMER = "import threading; threading.Timer(3.0, print, ['late']).start(); os.kill(os.getpid(), signal.SIGINT)"
 TURNED = "try: Closing().__del__()\n    except KeyboardInterrupt: raise ValueError('initialization failed') from None"
 
 
@@ -194,6 +195,12 @@ def test_an_interruption_while_a_command_imports_is_one_line(name, tmp_path):
     code, out, err = interrupted_at(name, *args)
     assert (code, out) == (130, "")
     assert re.fullmatch(r"bpengine: interrupted.*\.\n", err)
+
+
+@POSIX
+def test_an_interrupted_command_does_not_wait_for_the_timers_of_libraries():
+    ended = process("train", "xor", command=(sys.executable, "-c", LOST.format(body=TIMER)))
+    assert ended == (130, "", "bpengine: interrupted.\n")
 
 
 @pytest.mark.thorough(keep=1)
