@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
+from inspect import signature
 
 import jax
 
@@ -29,11 +30,15 @@ class Joining:
             return
         self.tried = True
         try:
-            jax.distributed.initialize(
-                cluster_detection_method="mpi4py", heartbeat_timeout_seconds=SECONDS, shutdown_timeout_seconds=SECONDS
-            )
+            jax.distributed.initialize(cluster_detection_method="mpi4py", **_waits())
         except (RuntimeError, ValueError, ImportError) as error:  # JAX was in use before, or mpi4py is missing
             self.refusal = f" ({error})"
+
+
+def _waits() -> dict[str, int]:
+    """Return for how long JAX waits, by the arguments that this version has: 0.8 has none for the end of a job."""
+    known = signature(jax.distributed.initialize).parameters
+    return {name: SECONDS for name in ("heartbeat_timeout_seconds", "shutdown_timeout_seconds") if name in known}
 
 
 def expects_accelerator() -> bool:
