@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO, Any, Final, TextIO
 
 from bpengine.distributed.guard import ENDED, INTERRUPTED, MISTAKE
-from bpengine.distributed.watch import HEARTBEAT, RESTING, STUCK, limit
+from bpengine.distributed.watch import HEARTBEAT, RESTING, STUCK, limit, recorded_exit_code
 from bpengine.errors import ConfigError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.system.launcher import mpiexec
@@ -100,6 +100,7 @@ class _Attempt:
 
     def run(self) -> int:
         """Run it to its end, and return its exit code."""
+        os.truncate(self._beats, 0)  # the exit code of the attempt before
         os.utime(self._beats, RESTING)
         usual = dict.fromkeys(THREADS, "1") | OPEN_MPI
         # Open MPI gives its processes a terminal even where this process writes to a pipe: no colours there
@@ -118,7 +119,8 @@ class _Attempt:
             stale = self._wait(job)
         for reader in readers:
             reader.join(READ)
-        return self._ended(job.returncode, stale=stale)
+        recorded = recorded_exit_code(self._beats)
+        return self._ended(job.returncode if recorded is None else recorded, stale=stale)
 
     def _wait(self, job: subprocess.Popen[str]) -> bool:
         """Wait for the job's end; kill it, and return True, when no step was taken for too long."""
@@ -155,8 +157,12 @@ class _Attempt:
         reader.start()
         return reader
 
-    def _pass_on(self, lines: Iterable[str], target: TextIO, name: str) -> None:
+    def _pass_on(self, stream: IO[str], target: TextIO, name: str) -> None:
         """Print the processes' output, without MPI's messages about their end."""
+        with stream:
+            self._print(stream, target, name)
+
+    def _print(self, lines: Iterable[str], target: TextIO, name: str) -> None:
         for written in lines:
             line = written.replace("\0", "")  # which Open MPI appends to its messages
             waited = WAITED.match(line)

@@ -13,7 +13,7 @@ import numpy as np
 
 from bpengine.distributed.comm import HostArray, Number
 from bpengine.distributed.exchange import Collectives, VectorExchange, exchange_of
-from bpengine.distributed.watch import HEARTBEAT, Watch, limit
+from bpengine.distributed.watch import HEARTBEAT, Watch, limit, record_exit_code
 
 LONGEST = 10.0  # seconds that a failed process waits for others, at most
 # MPICH's Allgatherv passes pieces of 32 KB around the ring where the number of processes is no power of two: over a network
@@ -122,5 +122,6 @@ class MpiComm:
     def abort(self, code: int) -> NoReturn:
         """End all processes at once."""
         sys.stderr.flush()
+        record_exit_code(code)
         self._comm.Abort(code)
         os._exit(code)

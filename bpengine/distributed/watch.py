@@ -13,7 +13,7 @@ from typing import Final
 from bpengine.errors import ConfigError
 
 TIMEOUT: Final = "BPENGINE_TIMEOUT"  # seconds that a process waits for others in one exchange
-HEARTBEAT: Final = "BPENGINE_HEARTBEAT"  # a file whose modification time the launcher reads
+HEARTBEAT: Final = "BPENGINE_HEARTBEAT"  # a file whose modification time, and an exit code, the launcher reads
 SECONDS: Final = 600.0
 STUCK: Final = 124  # exit code
 BEAT: Final = 0.2  # seconds between two beats, at least
@@ -33,6 +33,24 @@ def limit() -> float:
             f"{TIMEOUT} requires a number of seconds above 0, got {text!r}. Leave it out for {SECONDS:g}."
         )
     return seconds
+
+
+def record_exit_code(code: int) -> None:
+    """Record for the launcher the exit code with which this process ends the job.
+
+    mpiexec kills the other processes then, and its own exit code may be that of a killed one.
+    """
+    beats = os.environ.get(HEARTBEAT)
+    if beats:
+        with contextlib.suppress(OSError), open(beats, "a", encoding="ascii") as file:
+            file.write(f"{code}\n")
+
+
+def recorded_exit_code(beats: str) -> int | None:
+    """Return the exit code that the first process to end the job has recorded in a heartbeat file, or None."""
+    with open(beats, encoding="ascii") as file:
+        first = file.readline()
+    return int(first) if first else None
 
 
 class Watch:

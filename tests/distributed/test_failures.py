@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bpengine.distributed import job
 from tests.distributed.conftest import Ended, Run
 from tests.distributed.failing import RUN
 
@@ -65,6 +69,33 @@ def test_failure_is_printed_once(how: str, rank: str, fail: Fail) -> None:
     assert re.fullmatch(message, ended.err), ended.err
     assert ended.err.count("bpengine: ") == 1
     assert (ended.code, ended.out) == (code, "")
+
+
+# a launcher whose exit code is that of a process that it killed, as MPICH's may be: its process aborted with 1
+KILLED_LATER = """import os, signal
+from bpengine.distributed.watch import record_exit_code
+if code := os.environ.pop("CODE", ""):
+    record_exit_code(int(code))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_exit_code_is_that_of_the_process_that_ended_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tmp_path / "mpiexec"
+    launcher.write_text(f"#!{sys.executable}\n{KILLED_LATER}")
+    launcher.chmod(0o755)
+    monkeypatch.setattr(job, "mpiexec", lambda: str(launcher))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    told: list[str] = []
+    run = job.Job(processes=2, command=["train"], say=told.append, restarts=1).run
+    monkeypatch.setenv("CODE", "1")
+    assert run() == 1
+    monkeypatch.setenv("CODE", "2")  # a mistake: no second attempt
+    assert run() == 2
+    monkeypatch.delenv("CODE")
+    assert run() == 128 + signal.SIGKILL
 
 
 def test_other_versions_are_one_warning(fail: Fail, undisturbed: str) -> None:
