@@ -88,8 +88,8 @@ def test_the_exit_code_is_that_of_the_process_that_ended_the_job(
     launcher.chmod(0o755)
     monkeypatch.setattr(job, "mpiexec", lambda: str(launcher))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    told: list[str] = []
-    run = job.Job(processes=2, command=["train"], say=told.append, restarts=1).run
+    messages: list[str] = []
+    run = job.Job(processes=2, command=["train"], say=messages.append, restarts=1).run
     monkeypatch.setenv("CODE", "1")
     assert run() == 1
     monkeypatch.setenv("CODE", "2")  # a mistake: no second attempt
