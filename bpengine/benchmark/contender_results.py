@@ -64,6 +64,11 @@ class ContenderResult:
         return min(self.seconds) / self.steps
 
     @property
+    def spread(self) -> float:
+        """The slowest less the fastest turn, over the median."""
+        return (max(self.seconds) - min(self.seconds)) / statistics.median(self.seconds)
+
+    @property
     def loss(self) -> float:
         """The loss, over all turns, that differs most from that of the first turn: all should be equal."""
         return max(self.losses, key=lambda loss: abs(loss - self.losses[0]))

@@ -22,6 +22,7 @@ from bpengine.benchmark.processes.pool import Pool
 from bpengine.benchmark.processes.process import WorkerFailed
 from bpengine.benchmark.steps.peak_memory import watch_memory
 from bpengine.benchmark.steps.rounds import Rounds
+from bpengine.benchmark.turns import Rotation
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import BackendUnavailable, in_english
 from bpengine.system import nvidia_smi
@@ -39,7 +40,8 @@ FIT_BUDGET = 4.0
 class Plan:
     """The plan of a run: workloads and contenders, the device, and the length.
 
-    rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together.
+    rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together. extra_rounds: at
+    most this many follow while the engine's turns vary by more than 15 %, until three times the budget is spent.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
     without: environment variables to remove for contenders. limit_seconds: after this time no workload is begun and no memory
     watched. own: a user's rows, which every workload uses unchanged. fits: workloads of whole fits, which come first, on the
@@ -55,6 +57,7 @@ class Plan:
     _: KW_ONLY
     device: str = "cpu"
     rounds: int = 9
+    extra_rounds: int = 0
     turn_seconds: float = 0.5
     budget_seconds: float = 60.0
     memory: frozenset[str] = frozenset()
@@ -63,6 +66,10 @@ class Plan:
     own: OwnRows | None = None
     fits: Sequence[FitWorkload] = ()
     own_fit: OwnFit | None = None
+
+    def rotation(self, longer: float = 1.0) -> Rotation:
+        """Return the order of turns of one workload, with a budget `longer` times that of the plan."""
+        return Rotation(rounds=self.rounds, extra=self.extra_rounds, budget_seconds=longer * self.budget_seconds)
 
     @property
     def precisions(self) -> list[str]:
@@ -139,8 +146,7 @@ def _fit(plan: Plan, work: FitWorkload, pool: Pool, outcome: RunMeasurements, te
         outcome.fits[work.name] = fit_trial(
             work,
             pool.able,
-            rounds=plan.rounds,
-            budget_seconds=FIT_BUDGET * plan.budget_seconds,
+            rotation=plan.rotation(FIT_BUDGET),
             without=plan.without,
             own=plan.own_fit,
             tell=tell,
@@ -204,7 +210,7 @@ def _trial(plan: Plan, workload: Workload, cost: StepCost, pool: Pool, folder: s
     make_sample(workload, plan.own).save(Path(folder))
     rounds.load(folder, lambda doing: tell(doing, 0.1))
     steps = rounds.warm_up(plan.turn_seconds, lambda doing: tell(doing, 0.2))
-    rounds.play(steps, plan.rounds, plan.budget_seconds, lambda doing, part: tell(doing, 0.3 + 0.6 * part))
+    rounds.play(steps, plan.rotation(), lambda doing, part: tell(doing, 0.3 + 0.6 * part))
     clocks = nvidia_smi.ask(nvidia_smi.STATE) if plan.device == "gpu" else {}
     return Trial(
         workload=workload,

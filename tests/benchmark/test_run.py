@@ -24,7 +24,8 @@ from tests.language.english_words import english
 
 QUICKLY = {"rounds": 2, "turn_seconds": 0.001, "budget_seconds": 1.0}
 RECORD = {
-    *("schema", "date", "device", "rounds", "turn_seconds", "contenders", "missing", "left_out", "limits", "workloads"),
+    *("schema", "date", "device", "rounds", "extra_rounds", "turn_seconds"),
+    *("contenders", "missing", "left_out", "limits", "workloads"),
     *("fits", "fit_contenders"),
 }
 WORK = {

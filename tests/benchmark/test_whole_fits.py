@@ -23,6 +23,7 @@ from bpengine.benchmark.fits.fit_results import FitResult
 from bpengine.benchmark.fits.fit_rounds import fit_trial
 from bpengine.benchmark.results import figure, fit_report, goals, record, report
 from bpengine.benchmark.results.goals import FASTEST, GOALS, Goal
+from bpengine.benchmark.turns import Rotation
 from bpengine.cli.commands.bench import bench_command as bench
 from bpengine.cli.commands.bench.own_table import own_fit, own_workload
 from bpengine.errors import BackendUnavailable, ConfigError
@@ -41,7 +42,7 @@ def measured() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         fakes = {name: ("tests.benchmark.fake_fit", argument) for name, argument in names.items() if argument}
         patch.setattr(entrants_file, "SCRIPTS", {**SCRIPTS, **fakes})
-        return fit_trial(TINY, contenders, rounds=2, budget_seconds=9.0)
+        return fit_trial(TINY, contenders, rotation=Rotation(rounds=2, extra=0, budget_seconds=9.0))
 
 
 def results_of(trial: Any) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def test_every_peer_reaches_the_engines_loss(work: FitWorkload, pytestconfig: An
     lacking = {name for name in PEERS if CONTENDERS[name].missing}
     assert not lacking & set(pytestconfig.getoption("--require-peer"))
     chosen = choose(["numpy"], [name for name in PEERS if name not in lacking])
-    trial = fit_trial(work, chosen, rounds=1, budget_seconds=0.0)
+    trial = fit_trial(work, chosen, rotation=Rotation(rounds=1, extra=0, budget_seconds=0.0))
     assert trial.failures == {}
     assert trial.disagreements() == {}
     assert set(trial.results) == {c.name for c in chosen}

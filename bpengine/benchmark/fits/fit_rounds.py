@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,8 @@ from bpengine.benchmark.fits.fit_process import FitTimes, run_fit
 from bpengine.benchmark.fits.fit_results import FitResult, FitTrial
 from bpengine.benchmark.fits.fit_workloads import FitWorkload
 from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.benchmark.turns import Rotation
 from bpengine.errors import in_english
-
-FEWEST = 3  # rounds that are run whatever the budget
 
 
 @dataclass(kw_only=True)
@@ -44,21 +42,14 @@ class FitRounds:
                 say(in_place("first fit", entrant.contender.title, number, len(self.entrants)))
                 self._run(entrant, FILLS.get(entrant.contender.name))
 
-    def play(self, rounds: int, budget_seconds: float, say: Callable[[str, float], None]) -> None:
-        """Run the rounds, in rotating order, until all are done or the budget is spent.
+    def play(self, rotation: Rotation, say: Callable[[str, float], None]) -> None:
+        """Run the rounds; `say` hears whose turn it is, and which share of the rounds is done."""
+        for turn in rotation.turns(self.entrants, self._own_spreads):
+            say(in_place(turn.round_name, turn.contender.title, turn.place, len(self.entrants)), turn.share)
+            self._turn(turn.contender)
 
-        `say` hears whose turn it is, and which share of the rounds is done.
-        """
-        began = time.perf_counter()
-        for number in range(rounds):
-            if number >= FEWEST and time.perf_counter() - began > budget_seconds:
-                break
-            count = len(self.entrants)
-            first = number % max(1, count)
-            for place, entrant in enumerate([*self.entrants[first:], *self.entrants[:first]]):
-                turn = f"round {number + 1} of {rounds}"
-                say(in_place(turn, entrant.title, place + 1, count), (number + place / count) / rounds)
-                self._turn(entrant)
+    def _own_spreads(self) -> list[float]:
+        return [result.spread for result in self.results.values() if result.own]
 
     def trial(self) -> FitTrial:
         """Return the measurements."""
@@ -99,8 +90,7 @@ def fit_trial(
     work: FitWorkload,
     contenders: Sequence[Contender],
     *,
-    rounds: int,
-    budget_seconds: float,
+    rotation: Rotation,
     without: tuple[str, ...] = (),
     own: OwnFit | None = None,
     tell: Callable[[str, float], None] = lambda doing, share: None,
@@ -111,8 +101,9 @@ def fit_trial(
 
     >>> from bpengine.benchmark import FitWorkload, choose
     >>> from bpengine.benchmark.fits.fit_rounds import fit_trial
+    >>> from bpengine.benchmark.turns import Rotation
     >>> tiny = FitWorkload("tiny", "two small fits", ((4, 8, 3),), 16, rows=40, epochs=2, fits=2)
-    >>> trial = fit_trial(tiny, choose(["numpy"], []), rounds=1, budget_seconds=1.0)
+    >>> trial = fit_trial(tiny, choose(["numpy"], []), rotation=Rotation(rounds=1, extra=0, budget_seconds=1.0))
     >>> list(trial.results), trial.failures
     (['numpy'], {})
     """
@@ -125,5 +116,5 @@ def fit_trial(
             without=without,
         )
         rounded.prepare(lambda doing: tell(doing, 0.1))
-        rounded.play(rounds, budget_seconds, lambda doing, part: tell(doing, 0.2 + 0.8 * part))
+        rounded.play(rotation, lambda doing, part: tell(doing, 0.2 + 0.8 * part))
         return rounded.trial()

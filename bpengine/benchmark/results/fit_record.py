@@ -48,5 +48,5 @@ def _result(result: FitResult) -> Record:
         "fits_together": statistics.median(result.sums()),
         "loss": result.loss,
         "accuracy": result.accuracy,
-        "spread": (max(result.seconds) - min(result.seconds)) / middle,
+        "spread": result.spread,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +35,7 @@ def make(plan: Plan, outcome: RunMeasurements, about: Mapping[str, Any]) -> Reco
         **about,
         "device": plan.device,
         "rounds": plan.rounds,
+        "extra_rounds": plan.extra_rounds,
         "turn_seconds": plan.turn_seconds,
         "contenders": outcome.about,
         "missing": outcome.missing,
@@ -105,7 +105,7 @@ def _result(result: ContenderResult, batch: int) -> Record:
         "seconds": result.seconds,
         "ms_per_step": 1e3 * seconds,
         "samples_per_second": batch / seconds,
-        "spread": (max(result.seconds) - min(result.seconds)) / statistics.median(result.seconds),
+        "spread": result.spread,
         "first_seconds": result.first_seconds,
         "idle_cpu_seconds": result.idle_cpu_seconds,
         "resident_growth": held[-1] - held[0] if held else None,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bpengine.benchmark.contender_results import ContenderResult
 from bpengine.benchmark.contenders import in_place
 from bpengine.benchmark.processes.process import Process, WorkerFailed
+from bpengine.benchmark.turns import Rotation
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 
 LONGEST = 6  # the slowest contender's turn takes at most about this many times the requested length
 LAZY_SECONDS, LAZY_TURNS = 2.0, 3  # the least warm-up of a contender that compiles while it trains
-FEWEST = 3  # rounds that are run whatever the budget
 
 
 @dataclass
@@ -56,20 +55,16 @@ class Rounds:
         epochs = min(math.ceil(turn_seconds / min(seconds)), math.floor(LONGEST * turn_seconds / max(seconds)))
         return trial * max(1, epochs)
 
-    def play(self, steps: int, rounds: int, budget_seconds: float, say: Callable[[str, float], None]) -> None:
-        """Run the rounds, in rotating order, until all are done or the budget is spent.
+    def play(self, steps: int, rotation: Rotation, say: Callable[[str, float], None]) -> None:
+        """Run the rounds; `say` hears whose turn it is, and which share of the rounds is done."""
+        names = list(self.results)
+        for turn in rotation.turns(names, self._own_spreads):
+            title = self.processes[turn.contender].contender.title
+            say(in_place(f"{turn.round_name}, {steps} steps", title, turn.place, len(names)), turn.share)
+            self.take(turn.contender, steps)
 
-        `say` hears whose turn it is, and which share of the rounds is done.
-        """
-        names, began = list(self.results), time.perf_counter()
-        for number in range(rounds):
-            if number >= FEWEST and time.perf_counter() - began > budget_seconds:
-                break
-            first = number % max(1, len(names))
-            for place, name in enumerate(names[first:] + names[:first]):
-                turn, title = f"round {number + 1} of {rounds}, {steps} steps", self.processes[name].contender.title
-                say(in_place(turn, title, place + 1, len(names)), (number + place / len(names)) / rounds)
-                self.take(name, steps)
+    def _own_spreads(self) -> list[float]:
+        return [result.spread for name, result in self.results.items() if self.processes[name].contender.own]
 
     def take(self, name: str, steps: int) -> float:
         """Make one contender train; return its seconds, or nan when it fails or has failed before."""

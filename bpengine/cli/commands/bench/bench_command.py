@@ -83,7 +83,9 @@ def bench(
         str | None, typer.Option(metavar="NAMES", help="Workloads, or groups of them.  [default: the device's]")
     ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|gpu", help="Where everything runs.")] = "cpu",
-    rounds: Annotated[int | None, typer.Option(min=1, help="Turns of each.  [default: 5]")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Turns of each.  [default: 5, and up to 5 more while they vary]")
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Begin no workload later than this.  [default: no limit]")
     ] = None,
@@ -150,6 +152,7 @@ def make_plan(
         contenders,
         device=device,
         rounds=rounds or 5,
+        extra_rounds=0 if quick or rounds else 5,
         turn_seconds=0.15 if quick else 0.4,
         budget_seconds=10.0 if quick else 20.0,
         memory=frozenset() if quick else frozenset(MEMORY[device]),
