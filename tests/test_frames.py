@@ -1,8 +1,10 @@
-"""Results become tables by one pair of names: `to_rows`, and `to_frame` where pandas is installed."""
+"""Results have one base: `to_dict` for JSON, `to_rows` for tables, `to_frame` where pandas is installed."""
 
 from __future__ import annotations
 
+import ast
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 import bpengine as bp
 from bpengine.explain import forward, graph, paths
 from bpengine.output import frames
+from bpengine.output.tabular import TabularResult
+from tests import shape
 
 
 def results() -> dict[str, Any]:
@@ -27,6 +31,24 @@ def results() -> dict[str, Any]:
         "Trace": model.trace(x, y),
         "Report": model.check(x, y, oracles=["differences"], perturbed=False),
     }
+
+
+def definitions(method: str) -> list[type]:
+    """Return the classes of the engine that define a method."""
+    return [
+        getattr(import_module(shape.module_name(path)), node.name)
+        for path, tree in shape.trees([path for path in shape.SOURCES if "backends" not in path.parts]).items()
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(part, ast.FunctionDef) and part.name == method for part in node.body)
+    ]
+
+
+def test_every_result_with_rows_has_the_one_base() -> None:
+    classes = definitions("to_rows")
+    assert len(classes) > len(results())
+    assert [cls.__name__ for cls in classes if not issubclass(cls, TabularResult)] == []
+    assert definitions("to_frame") == [TabularResult]
 
 
 def test_rows_become_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:

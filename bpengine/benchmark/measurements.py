@@ -12,9 +12,9 @@ from bpengine.benchmark.floors.cost import StepCost
 from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
 from bpengine.i18n.language import localized
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, cell_text, lines, rows_table, title, words
+from bpengine.output.rich_form import cell_text, lines, rows_table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 
 
@@ -32,7 +32,7 @@ class Trial:
 
 
 @dataclass
-class RunMeasurements(RichForm):
+class RunMeasurements(TabularResult):
     """The measurements of a run by contender (`about`, `missing`), workload (`trials`, `left_out`), precision (`limits`).
 
     fits: those of whole fits, by workload.
@@ -76,10 +76,6 @@ class RunMeasurements(RichForm):
         return json_object(
             {"fits": self.fit_rows(), "results": self.to_rows(), "missing": self.missing, "left_out": self.left_out}
         )
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "RunMeasurements")
 
     def __str__(self) -> str:
         tables = [line for rows in (self.fit_rows(), self.to_rows()) for line in _text(rows)]

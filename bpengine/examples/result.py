@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from bpengine.examples.known import Known, Quantity
 from bpengine.i18n.language import localized
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, cell_text, lines, table, title, words
+from bpengine.output.rich_form import cell_text, lines, table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 
 Verdict = Literal["yes", "no", "explained"]
@@ -47,7 +47,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(RichForm):
+class Result(TabularResult):
     """One worked example on one backend: its rows, its errata, and the reason when it cannot be reproduced as a whole.
 
     >>> result = bp.examples.run("colah_computational_graph")
@@ -91,10 +91,6 @@ class Result(RichForm):
         """Return everything as plain values for JSON; what is not finite is None."""
         counts = {"published": self.published, "reproduced": self.reproduced, "explained": self.explained}
         return json_object({**asdict(self), "counts": counts})
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "Result")
 
     def __str__(self) -> str:
         return "\n".join(

@@ -1,4 +1,4 @@
-"""The base of this package's results: a text in two languages, plain values for JSON, rows for a table."""
+"""The base of this package's results: one with a text in two languages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from bpengine.errors import unknown
 from bpengine.i18n.language import LANGUAGES, code, current, localized
 from bpengine.i18n.translate import Translate, translator
-from bpengine.output.frames import DataFrame, data_frame
-from bpengine.output.rich_form import RichForm, folded, preformatted, rows_table, title
+from bpengine.output.rich_form import folded, preformatted, rows_table, title
+from bpengine.output.tabular import TabularResult
 
 
 def language_of(lang: str | None) -> str:
@@ -31,8 +31,8 @@ def translator_for(lang: str | None, more: Mapping[str, tuple[str, str]] | None 
     return translator(language_of(lang), more)
 
 
-class ExplainResult(RichForm):
-    """A result that can be printed (`text`, `str()`), written as JSON (`to_dict`), put into a table (`to_rows`), and shown.
+class ExplainResult(TabularResult):
+    """A result that can also be printed (`text`, `str()`).
 
     A notebook shows its title, its table and its text. `_text_first`: the text stands above the table, since it says more.
     """
@@ -47,20 +47,12 @@ class ExplainResult(RichForm):
         """
 
     @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON."""
-
-    @abstractmethod
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per line of a table."""
 
     def to_json(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Return `to_dict(...)`, which had this name before."""
         return self.to_dict(*args, **options)
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), type(self).__name__)
 
     def _html_parts(self) -> Iterator[str]:
         head, _, rest = self.text().strip("\n").partition("\n")

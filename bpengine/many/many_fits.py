@@ -12,9 +12,9 @@ from bpengine.errors import ConfigError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.model import Model
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, rows_table, title, words
+from bpengine.output.rich_form import rows_table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 from bpengine.training.history import History
 from bpengine.training.metrics.choice import AnyMetric, lowered
@@ -83,7 +83,7 @@ class OneFit:
 
 
 @dataclass(frozen=True, repr=False)
-class ManyFits(RichForm, Sequence[OneFit]):
+class ManyFits(TabularResult, Sequence[OneFit]):
     """The fits of one call of `fit_many`, in the order of the grid, and the best of them.
 
     fits: one `OneFit` each. watched: the score by which they are compared. seconds: the time of the whole call.
@@ -146,10 +146,6 @@ class ManyFits(RichForm, Sequence[OneFit]):
         rows = [fit.to_row() for fit in self.fits]
         names = dict.fromkeys(name for row in rows for name in row)
         return [{name: row.get(name, math.nan) for name in names} for row in rows]
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "ManyFits")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rows, the name of the compared score and the seconds, as plain values for JSON."""

@@ -21,9 +21,9 @@ from bpengine.layers.layer import Layer, Run, Shapes
 from bpengine.layers.sharing import Shared
 from bpengine.losses import Loss
 from bpengine.ops import Call, ObservedOps, Ops, known
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, lines, table, title, words
+from bpengine.output.rich_form import lines, table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.streams import dropout_counter
 from bpengine.summary.call_costs import bytes_of, counted, unique_arrays
 from bpengine.summary.overview import overviews
@@ -53,7 +53,7 @@ class LayerSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary(RichForm):
+class Summary(TabularResult):
     """The layers of a network, and the cost of a training step on `batch_size` rows without the loss and the update.
 
     parameter_bytes: those of the parameters; the gradient takes as much, and so does every moment of an update rule.
@@ -98,10 +98,6 @@ class Summary(RichForm):
         """Return everything as plain values for JSON."""
         totals = {"parameters": self.parameters, "flops": self.flops, "kept_bytes": self.kept_bytes}
         return json_object({**asdict(self), **totals})
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "Summary")
 
     def __str__(self) -> str:
         return "\n".join(

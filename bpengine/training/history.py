@@ -13,10 +13,10 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
 from bpengine.output.line_chart import Line, line_chart
-from bpengine.output.rich_form import RichForm, cell_text, rows_table, title, words
+from bpengine.output.rich_form import cell_text, rows_table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 from bpengine.training.memory.run_state import OpenEpoch, RunState
 
@@ -51,7 +51,7 @@ class Epoch:
 
 
 @dataclass
-class History(RichForm):
+class History(TabularResult):
     """What a fit recorded.
 
     loss, learning_rate: one value per step; the loss is the one *before* the step's update.
@@ -178,10 +178,6 @@ class History(RichForm):
     def rows(self) -> list[dict[str, Any]]:
         """Return `to_rows()`, which had this name before."""
         return self.to_rows()
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "History")
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per step, ready for a table."""

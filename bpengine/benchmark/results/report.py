@@ -11,8 +11,7 @@ from bpengine.benchmark.results.goals import goal_table
 from bpengine.benchmark.results.numbers import figures, mib
 from bpengine.i18n.language import localized
 from bpengine.output import rich_form
-from bpengine.output.frames import DataFrame, data_frame
-from bpengine.output.rich_form import RichForm
+from bpengine.output.tabular import TabularResult
 from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
@@ -20,7 +19,7 @@ OWN = "own"  # the workload of a user's rows
 
 
 @dataclass(frozen=True)
-class BenchmarkTables(RichForm):
+class BenchmarkTables(TabularResult):
     """The tables of a record, as `bpengine bench` writes and reads it: `str()` is its Markdown page.
 
     >>> tables = BenchmarkTables({"device": "cpu", "workloads": [], "contenders": {}, "limits": {}, "missing": {}, "date": ""})
@@ -42,10 +41,6 @@ class BenchmarkTables(RichForm):
     def to_dict(self) -> dict[str, Any]:
         """Return the record itself: plain values for JSON."""
         return self.record
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "BenchmarkTables")
 
     def __str__(self) -> str:
         return document(self.record)

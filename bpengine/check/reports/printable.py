@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from bpengine.i18n.language import localized
-from bpengine.output.frames import DataFrame, data_frame
-from bpengine.output.rich_form import RichForm, lines, table, title
+from bpengine.output.rich_form import lines, table, title
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 
 
-class PrintableReport(RichForm):
+class PrintableReport(TabularResult):
     """A report as text and as JSON: `str()` returns all of it as text, `to_dict()` as plain values."""
 
     heads: ClassVar[tuple[str, ...]]
@@ -29,10 +29,6 @@ class PrintableReport(RichForm):
     @abstractmethod
     def rows(self) -> list[tuple[str, ...]]:
         """Return the cells of the table, under `heads`."""
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values for JSON."""
 
     def findings(self) -> list[str]:
         """Return a sentence for everything that is wrong."""
@@ -54,10 +50,6 @@ class PrintableReport(RichForm):
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per row of the table, by its heads."""
         return [dict(zip(self.heads, row, strict=True)) for row in self.rows()]
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), type(self).__name__)
 
     def _html_parts(self) -> Iterator[str]:
         yield title(self.verdict())

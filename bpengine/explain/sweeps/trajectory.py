@@ -14,8 +14,8 @@ from bpengine.explain.lookup import find_element
 from bpengine.explain.sweeps.loss_function import LossFunction
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
-from bpengine.output.frames import DataFrame, data_frame
-from bpengine.output.rich_form import RichForm, cell_text, rows_table, title, words
+from bpengine.output.rich_form import cell_text, rows_table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 from bpengine.trained import TrainedNetwork
 from bpengine.training.history import Epoch, History
@@ -37,7 +37,7 @@ class DescentPoint:
 
 
 @dataclass(frozen=True)
-class Descent(RichForm):
+class Descent(TabularResult):
     """The steps of a fit in order, and the rule that ended it.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1, bias=False, weight_init=[[3.0]]), "mean_squared_error"), dtype="float64")
@@ -64,10 +64,6 @@ class Descent(RichForm):
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per step."""
         return [dict(vars(point)) for point in self.points]
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "Descent")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""

@@ -17,13 +17,13 @@ from bpengine.layers.layer import HostArrays
 from bpengine.layers.sharing import Shared, known_name
 from bpengine.network import Network
 from bpengine.ops import Call
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, rows_table, title
+from bpengine.output.rich_form import rows_table, title
+from bpengine.output.tabular import TabularResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerTrace(RichForm):
+class LayerTrace(TabularResult):
     """One layer in a step; arrays are (rows, units) unless said otherwise.
 
     place: "0", or "1.0" inside a Residual. x: input (rows, inputs). z: what goes into the activation; a: output. da, dz:
@@ -77,10 +77,6 @@ class LayerTrace(RichForm):
         for row, unit in np.ndindex(self.a.shape):
             values = {name: float(getattr(self, name)[row, unit]) for name in ("z", "a", "da", "dz")}
             yield {"layer": self.place, "row": row, "unit": unit, **values}
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(list(self.to_rows()), "LayerTrace")
 
 
 @dataclass(frozen=True, kw_only=True)

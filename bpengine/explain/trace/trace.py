@@ -17,14 +17,14 @@ from bpengine.i18n.language import localized
 from bpengine.layers.layer import HostArrays
 from bpengine.network import Network
 from bpengine.ops import Call
-from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.json_values import json_object
-from bpengine.output.rich_form import RichForm, folded, rows_table, table, title, words
+from bpengine.output.rich_form import folded, rows_table, table, title, words
+from bpengine.output.tabular import TabularResult
 from bpengine.training.optimizers import Optimizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace(RichForm):
+class Trace(TabularResult):
     """One training step, the first of its optimizer, with all of its arrays as NumPy arrays.
 
     calls: every kernel call in order, `bpengine.ops.Call`; an array that one call returns and another uses is one object.
@@ -123,10 +123,6 @@ class Trace(RichForm):
     def to_rows(self) -> list[dict[str, Any]]:
         """Return one dict per row and unit of every layer: pandas.DataFrame(trace.to_rows())."""
         return [row for layer in self.layers.values() for row in layer.to_rows()]
-
-    def to_frame(self) -> DataFrame:
-        """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
-        return data_frame(self.to_rows(), "Trace")
 
     def _html_parts(self) -> Iterator[str]:
         yield title(localized(repr(self)))
