@@ -238,6 +238,8 @@ class Backend(ABC):
     Subclasses set `name`, `xp` and `supported`, and define the methods below; `bpengine_numpy.NumpyBackend` is the
     reference. `precision` says how numbers are stored and multiplied: "float32" and "float64" store and multiply in that
     dtype; "tf32" and "bfloat16" store float32 and multiply matrices in the reduced format, on hardware that has it.
+    Raises ConfigError for an unknown precision, or `threads` where they cannot be set or are not 1 to 1,024;
+    BackendUnavailable, with the cure, where the library, the driver or the device is missing.
 
     >>> backend = bp.get_backend("numpy", precision="float64")
     >>> backend.to_numpy(backend.asarray([1.0, 2.0]))

@@ -317,6 +317,8 @@ class Model(RichForm):
         """Return the loss over all rows and its gradient for every parameter, named and shaped like `parameters`.
 
         With `training`, dropout masks are those of the first step and BatchNorm uses the statistics of these rows.
+        Raises: ShapeError or DataError naming what is wrong with the rows; ConfigError for a `training` that is not True or
+        False.
 
         >>> model = bp.Model(bp.Network(1, bp.Dense(1, weight_init=[[2.0]]), "mean_squared_error"))
         >>> loss, gradients = model.loss_and_gradients([[3.0]], [[5.0]])

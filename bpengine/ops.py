@@ -60,6 +60,8 @@ class Ops:
 
     `replacements` maps a function's name ("adam_update") to a callable of the same signature without `xp`. `scope()` is the
     context in which the arrays of this namespace are computed with (see `Backend.scope`).
+    Raises ConfigError for a replacement of a function that no kernel has; UnknownKernel, with the nearest names, for an
+    attribute that is no kernel function.
 
     >>> ops = bp.get_backend("numpy", precision="float64").ops()
     >>> y, residual = ops.relu_fwd(np.array([[-1.0, 2.0]]))

@@ -16,6 +16,7 @@ class Penalty:
 
     m is the number of rows of the loss: those of the batch in a step, all rows in `evaluate`. Where rows have weights, m is
     their sum, so a weight of 0 leaves a row out and a weight of 2 counts it twice.
+    Raises ConfigError for a strength that is negative or not finite, or a `per_sample` that is not True or False.
 
     >>> isinstance(bp.L2(0.1), Penalty), bp.L2(0.1, per_sample=True).per_sample
     (True, True)

@@ -29,6 +29,7 @@ class Workload:
     sizes: inputs, units of each layer, outputs. batch: rows per step. epoch_steps: steps per epoch; an epoch of one step
     is the full batch. steps: steps of a turn, None for as many epochs as a turn has time for. activation: of the hidden
     layers, "relu" or "sigmoid".
+    Raises ConfigError for another optimizer than "adam" and "sgd", or steps that are not whole epochs.
 
     >>> from bpengine.benchmark import Workload
     >>> workload = Workload("tiny", (4, 8, 3), 16, optimizer="sgd", epoch_steps=2)

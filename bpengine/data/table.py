@@ -57,6 +57,7 @@ class Table:
 
     A table of some rows shares the columns of the whole one; a column's rows are gathered when it is read, so that columns
     may be memory-mapped files. `where` is the folder of such files.
+    Raises DataError for columns of different lengths; ConfigError, with the nearest names, for a column that does not exist.
     """
 
     def __init__(

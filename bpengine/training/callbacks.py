@@ -93,6 +93,8 @@ class Checkpoint:
         direction.
     These are model files, which hold no state of the fit. To continue a fit that is killed, pass `run=bp.RunFolder(...)` to
     `Model.fit`.
+    Raises ConfigError for a path that is none, an `every` below 1, or an unknown score; while the model is fitted, for a score
+    that the fit does not record, and ModelFileError for a file that cannot be written.
     """
 
     def __init__(

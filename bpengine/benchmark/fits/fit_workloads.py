@@ -24,6 +24,7 @@ class FitWorkload:
     from a teacher, or a user's "own". fits: how many models are fitted. calls: how many calls
     of `epochs` epochs each fit has. With several calls, the measure is the median call from the third on, otherwise the
     time from the start of the process to the last step. own_only: only the engine takes part.
+    Raises ConfigError for an unknown source, or networks whose numbers of inputs or outputs differ.
 
     >>> from bpengine.benchmark import FitWorkload
     >>> work = FitWorkload("tiny", "two small fits", ((4, 8, 3),), 16, rows=40, epochs=5, fits=2)

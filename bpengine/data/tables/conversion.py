@@ -44,7 +44,7 @@ def convert(
     """Convert a text table or Parquet file into a folder that `load` reads as memory-mapped columns; return the folder.
 
     The table is read in pieces, so that it may be larger than memory. options: those of `load` for a table's text.
-    Raises: DataError naming the file; WriteError when the folder exists (unless `force`), holds anything but a converted
+    Raises: DataError naming the file; ConfigError for a file of arrays, or an unknown option; WriteError when the folder exists (unless `force`), holds anything but a converted
     table, or cannot be written.
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
@@ -60,6 +60,7 @@ def convert(
             check_options(str(file), read_parquet_table, options)
             rows, described = _from_parquet(file, draft, **options)
         else:
+            check_options(str(file), TextOptions, options)
             rows, described = _from_text(file, draft, TextOptions(**options))
         description = {"format": FORMAT, "rows": rows, "source": _stamp(file, options), **described}
         write_whole(draft / DESCRIPTION, json.dumps(description).encode())
