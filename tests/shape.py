@@ -19,7 +19,7 @@ import tokenize
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [p for part in ("bpengine", "backends") for p in sorted((ROOT / part).rglob("*.py"))]
@@ -188,19 +188,29 @@ def comment_lines() -> tuple[int, int]:
     return comments, lines
 
 
-def route(run: Callable[[], Any]) -> tuple[set[str], int]:
-    """Return the files of the project that a call goes through, and how many moves from one to another it makes at first.
+class Route(NamedTuple):
+    """What a call goes through: the files it opens, how many moves it makes from one to another, and the calls in order.
 
-    A move counts once, however often it is made: a reader follows it once.
+    A move counts once, however often it is made: a reader follows it once. calls: the files of the functions that are called,
+    without repetitions of the same file.
     """
-    seen: set[str] = set()
+
+    opened: set[str]
+    moves: int
+    calls: list[str]
+
+
+def route(run: Callable[[], Any]) -> Route:
+    """Return the files of the project that a call goes through."""
+    calls: list[str] = []
     moves: set[tuple[str, str]] = set()
 
     def look(frame: Any, event: str, _: Any) -> None:
         name = frame.f_code.co_filename
         if event != "call" or not name.startswith(OWN):
             return
-        seen.add(name)
+        if not calls or calls[-1] != name:
+            calls.append(name)
         before = frame.f_back.f_code.co_filename if frame.f_back else name
         if before != name and before.startswith(OWN):
             moves.add((before, name))
@@ -210,7 +220,8 @@ def route(run: Callable[[], Any]) -> tuple[set[str], int]:
         run()
     finally:
         sys.setprofile(None)
-    return {str(Path(name).relative_to(ROOT)) for name in seen}, len(moves)
+    names = {name: str(Path(name).relative_to(ROOT)) for name in set(calls)}
+    return Route(set(names.values()), len(moves), [names[name] for name in calls])
 
 
 @contextlib.contextmanager
@@ -227,13 +238,13 @@ def steps_as_written() -> Iterator[None]:
         numpy.patience = patience
 
 
-def routes() -> Iterator[tuple[str, tuple[set[str], int]]]:
-    """Yield the four routes: files opened, moves between files."""
+def routes() -> Iterator[tuple[str, Route]]:
+    """Yield the four routes."""
     with steps_as_written():
         yield from _routes()
 
 
-def _routes() -> Iterator[tuple[str, tuple[set[str], int]]]:
+def _routes() -> Iterator[tuple[str, Route]]:
     import bpengine as bp
     from bpengine.cli import main
 
@@ -283,8 +294,8 @@ def report() -> Iterator[str]:
     yield f"file names that stand twice: {sorted(n for n, k in file_names().items() if k > 1) or 'none'}"
     yield f"lines that are a comment alone: {comments} ({comments / lines:.2%})"
     yield f"calls with more than {POSITIONAL} values by position: {len(positional_calls(files))}"
-    for name, (opened, moves) in routes():
-        yield f"route of {name}: {len(opened)} files, {moves} moves between files"
+    for name, way in routes():
+        yield f"route of {name}: {len(way.opened)} files, {way.moves} moves between files"
 
 
 if __name__ == "__main__":

@@ -133,4 +133,4 @@ def test_the_numbers_of_the_report_come_from_the_sources() -> None:
     comments, lines = shape.comment_lines()
     assert 0 < comments < lines
     assert len(shape.functions(FILES)) > len(FILES)
-    assert shape.route(lambda: None) == (set(), 0)
+    assert shape.route(lambda: None) == (set(), 0, [])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests import shape
 
 ROOT = Path(__file__).parents[2]
@@ -29,18 +31,29 @@ HEADINGS = {
 }  # fmt: skip
 
 
-def _listed(heading: str) -> set[str]:
-    """Return the files that the list below a heading names."""
+def _steps(heading: str) -> list[list[str]]:
+    """Return the files that each step of the list below a heading names."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     below = text.split(f"**{heading}**", 1)[1].split("\n**", 1)[0]
-    return set(re.findall(r"`([\w/]+/[\w/]+\.py)`", below))
+    return [re.findall(r"`([\w/]+/[\w/]+\.py)`", step) for step in re.split(r"\n\d+\. ", below)[1:]]
 
 
-def test_routes_go_through_the_files_that_they_name() -> None:
-    for name, (opened, _) in shape.routes():
-        listed = _listed(HEADINGS[name])
+@pytest.fixture(scope="module")
+def routes() -> dict[str, shape.Route]:
+    return dict(shape.routes())
+
+
+def test_routes_go_through_the_files_that_they_name(routes: dict[str, shape.Route]) -> None:
+    for name, way in routes.items():
+        listed = {file for step in _steps(HEADINGS[name]) for file in step}
         assert len(listed) > 10
-        assert listed - opened == ELSEWHERE[name], name
+        assert listed - way.opened == ELSEWHERE[name], name
+
+
+def test_the_steps_of_a_route_are_in_the_order_of_the_calls(routes: dict[str, shape.Route]) -> None:
+    for name, way in routes.items():
+        calls, first = iter(way.calls), [step[0] for step in _steps(HEADINGS[name])]
+        assert [file for file in first if file not in ELSEWHERE[name] and file not in calls] == [], name
 
 
 def test_places_of_the_glossary_exist() -> None:
