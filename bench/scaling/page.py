@@ -52,8 +52,8 @@ def multiplied() -> str:
     rows = ([f"{n:,}", milliseconds(a), milliseconds(b)] for n, a, b in compare.products_alone(record))
     thread = compare.one_thread(record)
     line = (
-        f"The line has {thread.flops / 1e9:.0f} GFLOP/s; a step takes as long as the products of {thread.half:.0f} more rows than "
-        "it has."
+        f"The line has {thread.flops / 1e9:.0f} GFLOP/s; a step takes as long as the products of {thread.half:.0f} more "
+        "rows than it has."
     )
     return f"{table(head, rows)}\n\n{line}"
 

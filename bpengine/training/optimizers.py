@@ -20,7 +20,8 @@ class Optimizer:
     """Base: `kernel` names the update rule; fields beside `learning_rate` are the rule's options.
 
     `learning_rate` is a number, a schedule (`bp.Cosine(...)`), or a function of the step number.
-    Raises ConfigError for an invalid learning rate, a negative option, or a share (momentum, decay, beta1, beta2) of 1 or more.
+    Raises ConfigError for an invalid learning rate, a negative option, or one of momentum, decay, beta1 and beta2 that is 1 or
+    more.
     """
 
     kernel: ClassVar[str]

@@ -44,8 +44,8 @@ def convert(
     """Convert a text table or Parquet file into a folder that `load` reads as memory-mapped columns; return the folder.
 
     The table is read in pieces, so that it may be larger than memory. options: those of `load` for a table's text.
-    Raises: DataError naming the file; ConfigError for a file of arrays, or an unknown option; WriteError when the folder exists (unless `force`), holds anything but a converted
-    table, or cannot be written.
+    Raises: DataError naming the file; ConfigError for a file of arrays, or an unknown option; WriteError when the folder
+    exists (unless `force`), holds anything but a converted table, or cannot be written.
     """
     file, target = Path(path) if str(path) == STANDARD_INPUT else existing(path), Path(folder)
     if is_array_file(file):
