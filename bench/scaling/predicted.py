@@ -150,15 +150,16 @@ def findings() -> str:
         f"200 Gb/s RDMA is enough for both: {_used(fast, large, 2048)} and {_used(fast, small, 2048)} with 2,048 rows on each "
         "of 1,024 nodes. At a fixed batch the limit is mostly the number of rows per process, not the links.",
         f"Nodes of 8 GPUs are enough for the large network: {_used(gpus, large, 16384)} in float32, "
-        f"{_used(tf32, large, 16384)} in tf32 with 16,384 rows on each GPU of 1,024 nodes; with 2,048 rows {_used(gpus, large, 2048)} and "
-        f"{_used(tf32, large, 2048)}. The small network needs many rows there: {_used(gpus, small, 16384)} and "
-        f"{_used(tf32, small, 16384)} with 16,384, {_used(gpus, small, 2048)} and {_used(tf32, small, 2048)} with 2,048.",
+        f"{_used(tf32, large, 16384)} in tf32 with 16,384 rows on each GPU of 1,024 nodes; with 2,048 rows "
+        f"{_used(gpus, large, 2048)} and {_used(tf32, large, 2048)}. The small network needs many rows there: "
+        f"{_used(gpus, small, 16384)} and {_used(tf32, small, 16384)} with 16,384, {_used(gpus, small, 2048)} and "
+        f"{_used(tf32, small, 2048)} with 2,048.",
         "The fixed order costs nothing where processes and shards are powers of two: by halving and doubling, neighbours "
         f"first, the small network's exchange on 1,024 nodes with 10 GbE takes {_exchange(halving, small, slow)}, a ring's "
         f"{_exchange(model.ring, small, slow)}; with other numbers it takes what a ring takes.",
         f"On nodes of 8 GPUs halving and doubling saves most: {_exchange(halving, large, gpus)} (1,024 nodes, large network) "
-        f"where a ring takes {_exchange(model.ring, large, gpus)} and slices {_exchange(model.slices, large, gpus)}: each GPU sends "
-        "a slice to all 8,191 others before any is added, and these messages are counted one after the other.",
+        f"where a ring takes {_exchange(model.ring, large, gpus)} and slices {_exchange(model.slices, large, gpus)}: each "
+        "GPU sends a slice to all 8,191 others before any is added, and these messages are counted one after the other.",
     )
     return "\n".join(f"- {line}" for line in lines)
 
