@@ -378,6 +378,12 @@ def test_arrays_are_not_converted(tmp_path: Path, name: str) -> None:
         bp.data.convert(tmp_path / name, tmp_path / "kept")
 
 
+def test_convert_names_an_unknown_option(put: Any, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown option of .*t\.csv: 'decimals'\. Did you mean 'decimal'"):
+        bp.data.convert(put("t.csv", b"a,b\n1,2\n"), tmp_path / "kept", decimals=",")
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_file_without_rows_is_refused_before_a_copy_is_announced(put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conversion, "ABOVE", 10)
     path = put("blank.csv", b"\n" * 100)
