@@ -18,7 +18,7 @@ from bpengine.errors import BpError
 from bpengine.kernels import Kernel
 from bpengine.kernels._trees import Tree
 from bpengine.layers import Layer
-from bpengine.layers.chain import Stage
+from bpengine.layers.chain import LayerStep
 from bpengine.ops import Call, ObservedOps, Ops
 
 
@@ -45,7 +45,7 @@ def faulty_subject(subject: Kernel | Layer, failures: Sequence[ArrayResult]) -> 
     return FaultyCall("", function, f"d{failure.array}", _words(failure))
 
 
-def faulty_layer(steps: list[Stage], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> FaultyCall | None:
+def faulty_layer(steps: list[LayerStep], cotangents: list[Any], ops: Ops, names: Sequence[str]) -> FaultyCall | None:
     """Check each layer as a whole, from the last to the first: a custom layer may do more than call kernels.
 
     For nested layers, the innermost one that is wrong by itself is named.

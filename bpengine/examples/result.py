@@ -16,7 +16,7 @@ from bpengine.output.rich_form import cell_text, lines, table, title, words
 from bpengine.output.tabular import TabularResult
 from bpengine.text_table import text_table
 
-Verdict = Literal["yes", "no", "explained"]
+Reproduced = Literal["yes", "no", "explained"]
 HEADS = ("quantity", "published", "engine", "difference", "tolerance", "reproduced", "note")
 
 
@@ -42,7 +42,7 @@ class Row:
     reference: Any
     difference: float | None
     tolerance: float | None
-    reproduced: Verdict
+    reproduced: Reproduced
     note: str
 
 
@@ -119,8 +119,8 @@ class Result(TabularResult):
         yield lines(map(localized, self._remarks()))
         yield table(words(HEADS), self._cells(), most=200)
 
-    def _count(self, verdict: Verdict) -> int:
-        return sum(row.published is not None and row.reproduced == verdict for row in self.rows)
+    def _count(self, answer: Reproduced) -> int:
+        return sum(row.published is not None and row.reproduced == answer for row in self.rows)
 
 
 def judge(known: Known, backend: str, ours: dict[str, Any]) -> Result:
@@ -161,11 +161,11 @@ def _row(quantity: Quantity, value: npt.ArrayLike | None) -> Row:
     limit = quantity.tol_published if printed else quantity.tolerance
     difference = None if value is None else largest_difference(value, target)
     as_printed = difference is not None and limit is not None and difference <= limit
-    verdict: Verdict = "no"
+    answer: Reproduced = "no"
     if quantity.explained and (agrees or value is None):
-        verdict = "explained"
+        answer = "explained"
     elif agrees and as_printed:
-        verdict = "yes"
+        answer = "yes"
     ours, note = _plain(value), quantity.explained or quantity.note
     return Row(
         quantity=quantity.name,
@@ -174,7 +174,7 @@ def _row(quantity: Quantity, value: npt.ArrayLike | None) -> Row:
         reference=quantity.value,
         difference=difference,
         tolerance=limit,
-        reproduced=verdict,
+        reproduced=answer,
         note=note,
     )
 

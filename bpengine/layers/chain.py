@@ -154,7 +154,7 @@ def never_negative(layers: Sequence[Layer], name: str) -> bool:
 
 
 @dataclass(slots=True, kw_only=True)  # not frozen: a step creates one for every layer, three times as fast
-class Stage:
+class LayerStep:
     """One layer in a forward pass: its input, its output, and its residual."""
 
     layer: Layer
@@ -167,14 +167,16 @@ class Stage:
     seen: Arrays
 
 
-def stages(layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run) -> Iterator[Stage]:
-    """Run the layers one after another and yield the stage of each."""
+def layer_steps(
+    layers: Sequence[Layer], ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run
+) -> Iterator[LayerStep]:
+    """Run the layers one after another and yield a step for each."""
     prefix = f"{run.place}." if run.place else ""
     for i, layer in enumerate(layers):
         here, own = run.at(prefix + str(i)), local(params, str(i))
         kept = local(running, str(i)) if running else running
         y, residual, seen = run_forward(layer, ops.at(here.place), own, kept, x, here)
-        yield Stage(layer=layer, params=own, running=kept, run=here, x=x, y=y, residual=residual, seen=seen)
+        yield LayerStep(layer=layer, params=own, running=kept, run=here, x=x, y=y, residual=residual, seen=seen)
         x = y
 
 
@@ -183,10 +185,10 @@ def forward_chain(
 ) -> tuple[Array, list[Any], Arrays]:
     """Return (y, one residual per layer, new running statistics)."""
     residuals, renewed = [], dict(running)
-    for i, stage in enumerate(stages(layers, ops, params, running, x, run)):
-        x = stage.y
-        residuals.append(stage.residual)
-        renewed |= qualified(stage.seen, str(i)) if stage.seen else {}
+    for i, layer_step in enumerate(layer_steps(layers, ops, params, running, x, run)):
+        x = layer_step.y
+        residuals.append(layer_step.residual)
+        renewed |= qualified(layer_step.seen, str(i)) if layer_step.seen else {}
     return x, residuals, renewed
 
 

@@ -9,7 +9,7 @@ from bpengine.backend import State, Step
 from bpengine.distributed.adder import ShardAdder
 from bpengine.distributed.tree import Cut
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import Stage, local, qualified, stages
+from bpengine.layers.chain import LayerStep, layer_steps, local, qualified
 from bpengine.layers.contract import run_backward
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
@@ -130,26 +130,28 @@ class _Parts:
         x, target, *weights = rows
         network, ops, params, weight = self.network, self.ops, state["params"], weights[0] if weights else None
         run = run._replace(weights=weight)
-        passed = list(stages(network.layers, ops, params, state["running"], x, run))
+        passed = list(layer_steps(network.layers, ops, params, state["running"], x, run))
         loss, dy, terms = network.loss_and_cotangent(ops, params, passed[-1].y, target, weight)
         changed: Arrays = {}
         slots = dict(state["slots"])
-        for i, stage in reversed(list(enumerate(passed))):
+        for i, layer_step in reversed(list(enumerate(passed))):
             place, here = str(i), ops.at(str(i))
-            dx, own = run_backward(stage.layer, here, stage.residual, dy)
+            dx, own = run_backward(layer_step.layer, here, layer_step.residual, dy)
             own = qualified(own, place)
             new, moved = self._update(state, {**own, **network.add_penalties(ops, terms, own)}, lr)
             if new:
-                residual = renewed_residual(stage, here, local(new, place), self._of_parameters(i, stage))
-                dx, _ = run_backward(stage.layer, here, residual, dy)
+                residual = renewed_residual(layer_step, here, local(new, place), self._of_parameters(i, layer_step))
+                dx, _ = run_backward(layer_step.layer, here, residual, dy)
             dy, changed, slots = dx, {**changed, **new}, {**slots, **moved}
-        running = {f"{i}.{name}": value for i, stage in enumerate(passed) for name, value in stage.seen.items()}
+        running = {
+            f"{i}.{name}": value for i, layer_step in enumerate(passed) for name, value in layer_step.seen.items()
+        }
         return loss, changed, slots, running
 
-    def _of_parameters(self, i: int, stage: Stage) -> tuple[bool, ...]:
+    def _of_parameters(self, i: int, layer_step: LayerStep) -> tuple[bool, ...]:
         """Return which leaves of a layer's residual depend on its parameters alone; tested once per layer."""
         if i not in self.parameters_alone:
-            self.parameters_alone[i] = of_parameters_alone(stage)
+            self.parameters_alone[i] = of_parameters_alone(layer_step)
         return self.parameters_alone[i]
 
     def _update(self, state: State, gradients: Arrays, lr: Array) -> tuple[Arrays, dict[str, list[Array]]]:

@@ -62,8 +62,8 @@ losses = [m.fit(x, y, steps=5).loss for m in models]
 assert np.array_equal(*losses), losses
 model = models[1]
 assert model.check(x, y).passed
-told = bp.explain(model, x, y, layer=0, unit=1)
-assert told.adds_up and "pseudo_abs" in told.text() and "pseudo_abs" in told.text("pt")
+explained = bp.explain(model, x, y, layer=0, unit=1)
+assert explained.adds_up and "pseudo_abs" in explained.text() and "pseudo_abs" in explained.text("pt")
 assert "they agree" in paths(model, x, y, "0.weight[0,0]").text()
 assert verify_lines(receipt(model.trace(x, y))).ok
 assert "pseudo_abs" in graph(model, x, y).dot()

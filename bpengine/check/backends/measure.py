@@ -12,7 +12,7 @@ from bpengine.check.problems.problem import counter
 from bpengine.errors import NonFiniteError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import stages
+from bpengine.layers.chain import layer_steps
 from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
@@ -64,7 +64,7 @@ class _BackendRun:
         """Return the output of every layer."""
         network = self.setup.network
         run = Run(True, counter(self.backend.xp, self.setup.seed), weights=weights)
-        passed = stages(network.layers, self.ops, network.spread(self.params), self.running, x, run)
+        passed = layer_steps(network.layers, self.ops, network.spread(self.params), self.running, x, run)
         return {("forward", f"layer {s.run.place}, {type(s.layer).__name__}"): s.y for s in passed}
 
     def gradients(self, rows: list[Any]) -> Measured:

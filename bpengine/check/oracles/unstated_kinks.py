@@ -22,7 +22,7 @@ from bpengine.check.problems.problem import Problem, of_layer
 from bpengine.check.reports.results import ArrayResult, WorstElement
 from bpengine.check.tolerance import agreement
 from bpengine.kernels._kernel import Array
-from bpengine.layers.chain import Stage
+from bpengine.layers.chain import LayerStep
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import foreign
 from bpengine.ops import Ops
@@ -46,7 +46,7 @@ def check_unstated_kinks(checks: SampledChecks) -> list[ArrayResult]:
 
 
 @np.errstate(all="ignore")
-def check_custom_layers(steps: list[Stage], cotangents: list[Any], ops: Ops, seed: int) -> list[ArrayResult]:
+def check_custom_layers(steps: list[LayerStep], cotangents: list[Any], ops: Ops, seed: int) -> list[ArrayResult]:
     """Check the values of every custom layer at its unstated kinks; none where there are none."""
     results = list[ArrayResult]()
     for step, dy in custom_steps(steps, cotangents, ops):
@@ -66,7 +66,7 @@ def check_custom_loss(loss: Loss | CustomLoss, y: Array, rows: Rows, ops: Ops, s
     return _check_inside(problem, seed, "loss", "the loss")
 
 
-def custom_steps(steps: list[Stage], cotangents: list[Any], ops: Ops) -> Iterator[tuple[Stage, Any]]:
+def custom_steps(steps: list[LayerStep], cotangents: list[Any], ops: Ops) -> Iterator[tuple[LayerStep, Any]]:
     """Yield the layers that are not the engine's own, also those inside of Residual, with the gradient of their output."""
     for step, dy in zip(steps, cotangents, strict=True):
         inside = layerwise.inner_steps(step, ops, dy)

@@ -18,7 +18,7 @@ from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError, 
 from bpengine.kernels import Kernel
 from bpengine.kernels._contract import NamedErrors
 from bpengine.layers import Dense, Layer
-from bpengine.layers.chain import Stage
+from bpengine.layers.chain import LayerStep
 from bpengine.layers.contract import of_shape, run_forward
 from bpengine.layers.layer import HostArrays, Run
 from bpengine.losses import CustomLoss
@@ -45,7 +45,7 @@ class NetworkPoint:
     ops: Ops
     input_names: tuple[str, ...] = ()
 
-    def layer_steps(self) -> tuple[list[Stage], list[Any]]:
+    def layer_steps(self) -> tuple[list[LayerStep], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
         with np.errstate(all="ignore"):
             steps = layerwise.layer_steps(self.network, self.ops, self.params, self.running, self.rows, self.seed)
@@ -113,7 +113,7 @@ def layer_problem(layer: Layer, x: Arguments, seed: int) -> Problem:
     with np.errstate(all="ignore"):
         y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
-        step = Stage(
+        step = LayerStep(
             layer=layer, params=params, running=running, run=run, x=features, y=y, residual=residual, seen=seen
         )
         layerwise.cotangents([step], ops, dy)  # raises where shapes are wrong

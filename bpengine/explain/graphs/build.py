@@ -47,7 +47,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
     nodes = [_node(traced, i, columns[i], taken, translate) for i in chosen]
     by_id = {node.id: node for node in nodes}
     parameters = {id(array) for array in traced.parameters.values()}
-    makers: dict[int, str] = {}
+    producers: dict[int, str] = {}
     edges: list[Edge] = []
     sources: dict[str, Node] = {}
     for i in chosen:
@@ -59,13 +59,13 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
         for name, array in _taken(traced, i, call):
             if here.row == 2 and id(array) in parameters:
                 continue  # the node names the parameter
-            start = makers.get(id(array))
+            start = producers.get(id(array))
             if start is None:
-                start = makers[id(array)] = f"g{len(sources)}"
+                start = producers[id(array)] = f"g{len(sources)}"
                 sources[start] = _given_node(traced, array, name, here, start)
             edges.append(Edge(start=start, end=here.id, name=name, shape=array.shape, values=_values(array)))
         for array in call.named_results().values():
-            makers[id(array)] = here.id
+            producers[id(array)] = here.id
     sizes, loss = "-".join(map(str, traced.network.sizes)), format_number(traced.loss, 6)
     title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
     return Graph((*sources.values(), *nodes), tuple(edges), title)
@@ -98,38 +98,38 @@ def _columns(traced: Trace, chosen: list[int]) -> dict[int, int]:
     forward call and gets a column left of the last of them. A penalty or update of a parameter stands where the parameter is
     used.
     """
-    calls, partners = traced.calls, traced.forward_of
+    calls, forward_of = traced.calls, traced.forward_of
     order = [i for i in chosen if i < traced.backward_start]
     last = order[0]
     for i in (i for i in chosen if i >= traced.backward_start):
-        if i in partners and partners[i] in order:
-            last = partners[i]
-        elif i not in partners and calls[i].place[:1].isdigit():
+        if i in forward_of and forward_of[i] in order:
+            last = forward_of[i]
+        elif i not in forward_of and calls[i].place[:1].isdigit():
             order.insert(order.index(last), i)
             last = i
     columns = {i: k for k, i in enumerate(order)}
-    makers = {id(a): i for i in chosen for a in calls[i].named_results().values()}
-    users = {id(a): i for i in reversed(order) for a in calls[i].args if hasattr(a, "shape")}
+    producers = {id(a): i for i in chosen for a in calls[i].named_results().values()}
+    consumers = {id(a): i for i in reversed(order) for a in calls[i].args if hasattr(a, "shape")}
     for i in (i for i in chosen if i not in columns):
-        if i in partners:
-            columns[i] = columns[partners[i]]
+        if i in forward_of:
+            columns[i] = columns[forward_of[i]]
             continue
         first = calls[i].args[0]
-        columns[i] = columns[makers[id(first)] if id(first) in makers else users[id(first)]]
+        columns[i] = columns[producers[id(first)] if id(first) in producers else consumers[id(first)]]
     return columns
 
 
 def _node(traced: Trace, position: int, column: int, taken: Container[int], translate: Translate) -> Node:
     call = traced.calls[position]
     phase: Phase = "update" if not call.place else "forward" if _ahead(traced, position) else "backward"
-    aside = call.place in ("", "penalty", "sharing")
+    below = call.place in ("", "penalty", "sharing")
     place = translate(f"graph_{'layer' if call.place[:1].isdigit() else call.place or 'update'}", place=call.place)
     about = next((n for n, a in traced.parameters.items() if any(a is arg for arg in call.args)), "")
-    if aside and about:
+    if below and about:
         place = translate("graph_of", what=place, parameter=about)
     elif not call.place:
         place = ""
-    row = 2 if aside else {"forward": 0, "backward": 1}[phase]
+    row = 2 if below else {"forward": 0, "backward": 1}[phase]
     return Node(
         id=f"n{position}", kind="call", phase=phase, title=call.function, place=place,
         formula=tuple(_formula(call, taken)), column=column, row=row,

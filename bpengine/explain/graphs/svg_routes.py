@@ -21,16 +21,16 @@ def beside_line(edge: Edge, way: Sequence[Point]) -> float:
 def way_of(edge: Edge, number: int, boxes: dict[str, Box]) -> list[Point]:
     """Return the corners of an edge: straight to a neighbour, else around the boxes in between."""
     a, b = boxes[edge.start], boxes[edge.end]
-    aside = 5.0 * (number % 5)  # edges around boxes get distinct tracks, so that they do not overlap
+    offset = 5.0 * (number % 5)  # edges around boxes get distinct tracks, so that they do not overlap
     if a.node.column == b.node.column:
-        return _down(a, b, min(box.x for box in boxes.values() if box.node.column == a.node.column) - 12 - aside)
+        return _down(a, b, min(box.x for box in boxes.values() if box.node.column == a.node.column) - 12 - offset)
     if a.node.row == -1:
-        level = a.bottom + 14 + aside
+        level = a.bottom + 14 + offset
         return [(a.middle, a.bottom), (a.middle, level), (b.middle - 8, level), (b.middle - 8, b.y)]
     if abs(a.node.column - b.node.column) == 1 and a.node.row == b.node.row:
         return _across(a, b)
     row = [box.bottom for box in boxes.values() if box.node.row == a.node.row]
-    level = max(row) + 16 + 2 * aside
+    level = max(row) + 16 + 2 * offset
     if b.node.row > a.node.row:
         return [(a.middle + 12, a.bottom), (a.middle + 12, level), (b.middle + 12, level), (b.middle + 12, b.y)]
     return [(a.middle + 12, a.bottom), (a.middle + 12, level), (b.middle + 12, level), (b.middle + 12, b.bottom)]
