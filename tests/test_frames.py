@@ -13,7 +13,7 @@ import pytest
 
 import bpengine as bp
 from bpengine.explain import forward, graph, paths
-from bpengine.output import frames
+from bpengine.output import tabular
 from bpengine.output.tabular import TabularResult
 from tests import shape
 
@@ -55,14 +55,14 @@ def test_rows_become_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     pandas = ModuleType("pandas")
     pandas.DataFrame = list  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "pandas", pandas)
-    monkeypatch.setattr(frames, "find_spec", lambda name: pandas)
+    monkeypatch.setattr(tabular, "find_spec", lambda name: pandas)
     for name, result in results().items():
         assert result.to_rows(), name
         assert result.to_frame() == result.to_rows(), name
 
 
 def test_missing_pandas_names_the_package_and_the_alternative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "find_spec", lambda name: None)
+    monkeypatch.setattr(tabular, "find_spec", lambda name: None)
     for name, result in results().items():
         with pytest.raises(bp.ConfigError, match=rf"{name}\.to_frame requires pandas.*to_rows\(\)"):
             result.to_frame()

@@ -1,5 +1,7 @@
 """Update rules in blocks: a rule over a large parameter is run piece by piece, each small enough to stay in the cache.
 
+A separate file: `joined_updates` runs the small parameters, this one the large ones.
+
 A rule is a dozen passes over its arrays, in each of which NumPy reads them from memory and writes them back. A rule is
 elementwise, and NumPy rounds an element the same way at every position, so the bits are the same.
 """

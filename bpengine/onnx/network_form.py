@@ -1,4 +1,4 @@
-"""A network's forward, outside training, as nodes of a graph."""
+"""A network's forward, outside training, as nodes of a graph. A separate file, as inputs and outputs have."""
 
 from __future__ import annotations
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeAlias
 
-from bpengine.output.frames import DataFrame, data_frame
+from bpengine.errors import ConfigError
 from bpengine.output.rich_form import RichForm
+
+DataFrame: TypeAlias = Any  # of pandas, which has no type annotations
 
 
 class TabularResult(RichForm):
@@ -24,3 +28,16 @@ class TabularResult(RichForm):
     def to_frame(self) -> DataFrame:
         """Return `to_rows()` as a pandas data frame; raise ConfigError where pandas is not installed."""
         return data_frame(list(self.to_rows()), type(self).__name__)
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], who: str) -> DataFrame:
+    """Return rows as a data frame; raise ConfigError where pandas is not installed.
+
+    who: the method that was called, for the message.
+    """
+    if find_spec("pandas") is None:
+        raise ConfigError(
+            f"{who}.to_frame requires pandas, which is not installed. Install it with: pip install pandas, or take "
+            "to_rows(), a list of dicts."
+        )
+    return import_module("pandas").DataFrame(rows)

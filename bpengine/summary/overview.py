@@ -1,4 +1,4 @@
-"""An overview of layers: the description, outputs and parameters of each."""
+"""An overview of layers: the description, outputs and parameters of each. A separate file: it runs no step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The MPI of this machine: its launcher, and the library for which mpi4py is built."""
+"""The MPI of this machine: its launcher, and the library for which mpi4py is built.
+
+A separate file, as each part of a machine has.
+"""
 
 from __future__ import annotations
 

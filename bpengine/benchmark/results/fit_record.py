@@ -1,4 +1,4 @@
-"""Whole fits in the record of a run, as JSON values."""
+"""Whole fits in the record of a run, as JSON values. A separate file, as their report and their figures have: `fit_report`."""
 
 from __future__ import annotations
 

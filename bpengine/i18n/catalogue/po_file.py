@@ -1,4 +1,7 @@
-"""Reads a gettext file of translations (.po): the needed part of the format, without a library."""
+"""Reads a gettext file of translations (.po): the needed part of the format, without a library.
+
+A separate file: it knows the format alone.
+"""
 
 from __future__ import annotations
 

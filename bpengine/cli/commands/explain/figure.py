@@ -1,4 +1,7 @@
-"""`bpengine explain --figure`: the request, checked before the work, and writing the picture."""
+"""`bpengine explain --figure`: the request, checked before the work, and writing the picture.
+
+A separate file, as the options and the views have.
+"""
 
 from __future__ import annotations
 
