@@ -48,6 +48,7 @@ NO_FORM = {
     "Optimizer": "no result",
     "Partial": "a line of a Sensitivity",
     "Penalty": "no result",
+    "Rotation": "no result",
     "Row": "a line of an example's Result",
     "RowFile": "arrays",
     "Run": "no result",
