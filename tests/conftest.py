@@ -22,8 +22,8 @@ if not any(
 ):  # a quarter of the time went into optimizing programs
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-# Many tests compile the same programs. All workers, and the processes that tests start, share one folder: an entry that another
-# process is still writing is not read (JAX warns, which is ignored in pyproject.toml, and compiles).
+# Many tests compile the same programs. All workers, and the processes that tests start, share one folder: an entry that is
+# still being written is not read (JAX warns, which is ignored in pyproject.toml, and compiles).
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
 os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # otherwise the keys depend on the folder's path
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
@@ -41,7 +41,9 @@ for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG", "BPENGINE_LANG"):  # t
     if os.environ.get(name, "").startswith("pt"):
         del os.environ[name]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it runs in the background so; tests press Ctrl-C
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so a shell starts what runs in the background; tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = 0.6180339887498949

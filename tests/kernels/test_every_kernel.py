@@ -68,7 +68,7 @@ def test_shapes_and_dtypes_are_as_stated(case: Case, dims: Any, dtype: Any, xp: 
 
 
 def evaluation(xp: Any) -> Callable[..., Any]:
-    """Return what calls a function; with JAX only its shapes and dtypes are computed, since each operation compiles a program."""
+    """Return what calls a function; with JAX only shapes and dtypes are computed: each operation would be compiled."""
     if xp.__name__ == "jax.numpy":
         return import_module("jax").eval_shape
     return lambda function, *arguments: function(*arguments)
@@ -152,7 +152,9 @@ def assert_backward_agrees_with_vjp(case: Case, arrays: dict[str, Any], jax: Any
 
     @jax.jit  # one program for each case; without it each operation is one
     def pulled_back(inputs: dict[str, Any], others: dict[str, Any], dy: Any) -> Any:
-        _, vjp = jax.vjp(lambda inputs: run(case, jax.numpy, {name: {**others, **inputs}[name] for name in arrays})[0], inputs)
+        _, vjp = jax.vjp(
+            lambda inputs: run(case, jax.numpy, {name: {**others, **inputs}[name] for name in arrays})[0], inputs
+        )
         return vjp(dy)[0]
 
     inputs = {name: arrays[name] for name in kernel.differentiable}
