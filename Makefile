@@ -12,6 +12,9 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 demo: $(VENV)/demo
 	$(BIN)/bpengine demo
 
+# hundreds of processes are started, each of which would compile the project's sources anew without bytecode
+test test-lowest: export PYTHONDONTWRITEBYTECODE :=
+
 # files in the order of their names: else those with few tests come last, however long they take
 test: $(VENV)/test lint
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_OPTIONS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import zlib
 from collections import defaultdict
@@ -21,9 +22,10 @@ if not any(
 ):  # a quarter of the time went into optimizing programs
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(  # many tests compile the same programs
-    Path(__file__).parents[1] / ".pytest_cache" / "jax" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
-)
+# Many tests compile the same programs. All workers, and the processes that tests start, share one folder: an entry that is
+# still being written is not read (JAX warns, which is ignored in pyproject.toml, and compiles).
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"  # otherwise the keys depend on the folder's path
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -38,6 +40,11 @@ BUSY_WATCH.rest()  # what else this machine does while tests run is no part of t
 for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG", "BPENGINE_LANG"):  # tests match English texts
     if os.environ.get(name, "").startswith("pt"):
         del os.environ[name]
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so a shell starts what runs in the background; tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 GOLDEN = 0.6180339887498949
 gc.set_threshold(
@@ -95,6 +102,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections pass over what is there before the first test: 1.4 million objects, a second each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def _thorough(cases: list[pytest.Item], able: Sequence[str]) -> set[pytest.Item]:

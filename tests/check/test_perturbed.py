@@ -95,7 +95,7 @@ def test_own_loss_that_overflows_at_the_perturbed_point_is_reported(rng: Any) ->
 
 
 def test_report_names_both_points(rng: Any, jax: Any) -> None:
-    report = check_gradients(everything(), *labelled(rng, 8))
+    report = check_gradients(everything(units=3), *labelled(rng, 8))
     assert report.passed, str(report)
     points = [v.point for v in report.verdicts]
     assert points.count("given") == points.count("perturbed") == len(points) // 2

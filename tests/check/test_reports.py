@@ -112,7 +112,7 @@ def test_the_table_is_aligned(failed: Any) -> None:
 
 @pytest.mark.usefixtures("without_jax")
 def test_without_jax_the_others_run_and_the_cure_is_told(rng: Any) -> None:
-    report = check_gradients(everything(), *labelled(rng, 8))
+    report = check_gradients(everything(units=3), *labelled(rng, 8))
     assert report.passed
     assert [use.name for use in report.oracles if use.used] == ["differences", "inner products"]
     assert "autodiff: not used: the autodiff oracle needs JAX (not installed)" in str(report)
@@ -209,7 +209,7 @@ def test_a_wrong_forward_is_named(rng: Any, jax: Any) -> None:
 
 
 def test_a_model_checks_itself(rng: Any) -> None:
-    trained, rows = bp.Model(everything(), seed=3), labelled(rng, 6)
+    trained, rows = bp.Model(everything(units=3), seed=3), labelled(rng, 6)
     before = trained.parameters
     report = trained.check(*rows, np.ones(6), seed=2, oracles="inner products")
     assert report == check_gradients(trained, *rows, np.ones(6), seed=2, oracles="inner products")

@@ -52,7 +52,7 @@ def test_in_200_random_networks_every_sum_is_the_engines_number(dtype: str) -> N
     assert checked > 30_000
 
 
-@pytest.mark.thorough(keep=1)
+@pytest.mark.thorough  # on NumPy the test above asks the same
 def test_sums_add_up_on_every_backend(backend_name: str, request: pytest.FixtureRequest) -> None:
     """Of shapes alike unless the backend is required by name: JAX compiles each kernel for every shape."""
     backend = bp.get_backend(backend_name, precision="float64")

@@ -110,6 +110,7 @@ def wrong_backward(xp: Any, residual: Any, dy: Any) -> Any:
 
 @pytest.mark.thorough(keep=1)
 def test_wrong_own_activation_is_found_and_named(backend_name: str, data: Any) -> None:
+    data = tuple(array[:6] for array in data)  # finite differences take time for each element
     for subject in (BUMP, NORM, bp.CustomActivation(*BUMP)):
         assert bp.check_gradients(subject).passed
         assert bp.check_gradients(subject, data[0]).passed

@@ -34,10 +34,10 @@ def mazur() -> bp.Network:
 MAZUR_X, MAZUR_Y = np.array([[0.05, 0.10]]), np.array([[0.01, 0.99]])
 
 
-def everything(classes: int = 3) -> bp.Network:
+def everything(classes: int = 3, units: int = 8) -> bp.Network:
     """Return a network with every kind of layer, both penalties, and every way to have a bias."""
-    inner = [bp.Dense(8, "tanh", bias="column"), bp.LayerNorm(), bp.Dense(8, bias=False)]
-    layers = [bp.Dense(8, "gelu"), bp.BatchNorm(), bp.Dropout(0.3), bp.Residual(inner), bp.Activation("silu")]
+    inner = [bp.Dense(units, "tanh", bias="column"), bp.LayerNorm(), bp.Dense(units, bias=False)]
+    layers = [bp.Dense(units, "gelu"), bp.BatchNorm(), bp.Dropout(0.3), bp.Residual(inner), bp.Activation("silu")]
     last = bp.Dense(classes, bias="column-first")
     return bp.Network(5, [*layers, last], "softmax_cross_entropy", [bp.L2(0.3, per_sample=True), bp.L1(0.01)])
 
