@@ -1,10 +1,12 @@
-"""What another BLAS would gain: the matrix products of the workloads' training steps, by NumPy's OpenBLAS and by MKL.
+"""What another BLAS gains: a training step's matrix products by NumPy's OpenBLAS and by MKL, and whole steps by each choice.
 
-`python bench/blas_choice.py /path/to/libmkl_rt.so.3`, the library of the wheel `mkl`. Both are called through ctypes, on the
-same arrays, with one thread, in turns; what is compared is CPU seconds, so that other work on the machine changes little.
-Printed is MKL's speed as a multiple of OpenBLAS's, the median over the rounds: of the products of the forward pass ("y"), of
-those for the gradients of the inputs ("dx") and of the weights ("dw"), and of all of a step. Below 1 a step would take longer
-with MKL.
+`python bench/blas_choice.py`, where the extra `mkl` is installed. Everything runs on one thread, in turns; what is compared is
+CPU seconds, so that other work on the machine changes little. All numbers are speeds as multiples of those with NumPy's own
+library, medians over the rounds: below 1 a step takes longer.
+
+"products": those of the forward pass ("y"), for the gradients of the inputs ("dx") and of the weights ("dw"), and all of a
+step, called through ctypes on the same arrays. "steps": compiled steps of Adam with `NumpyBackend(blas="mkl")` and
+`blas="fastest"`; a round trains each choice for as many epochs, after one that compiles and measures.
 """
 
 from __future__ import annotations
@@ -20,6 +22,12 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from bpengine_numpy.blas import mkl
+
+import bpengine as bp
+from bpengine.system import hardware
+from bpengine.system.blas_pool import BLAS_POOL
+from bpengine.system.busy import load
 
 SHAPES = {  # rows of a batch, sizes of the layers
     "mlp-b128": (128, (784, 512, 256, 10)),
@@ -29,6 +37,9 @@ SHAPES = {  # rows of a batch, sizes of the layers
     "digits": (100, (64, 32, 10)),
 }
 ROUNDS = 15
+ROWS = 8192  # of an epoch, about
+FIT = 0.15  # CPU seconds of a fit, about
+WARM = 4.0  # seconds before the first fit that is measured
 TURN = 0.02  # CPU seconds of a turn, about
 RATE = 1e11  # operations per second, about
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112  # CBLAS's names of them
@@ -78,15 +89,45 @@ def _inner(one: Product) -> int:
     return int(one.a.shape[0 if one.kind == "dw" else 1])
 
 
-def libraries(path: str) -> dict[str, Multiply]:
-    """Return both libraries' products, on one thread."""
-    numpys, mkl = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__), ctypes.CDLL(path)
-    numpys.scipy_openblas_set_num_threads64_(1)
-    mkl.MKL_Set_Threading_Layer(1)  # sequential
+def libraries() -> dict[str, Multiply]:
+    """Return both libraries' products; the pool of the process limits their threads."""
+    numpys = ctypes.CDLL(import_module("numpy._core._multiarray_umath").__file__)
     return {
         "openblas": multiplier(numpys.scipy_cblas_sgemm64_, ctypes.c_int64),
-        "mkl": multiplier(mkl.cblas_sgemm, ctypes.c_int),
+        "mkl": multiplier(mkl.library(sleeps=True).functions[np.dtype(np.float32)], ctypes.c_int64),
     }
+
+
+def trainer(batch: int, sizes: tuple[int, ...], choice: str | None) -> Callable[[int], float]:
+    """Return what trains for so many epochs and returns the CPU seconds of one of them."""
+    draw, rows = np.random.default_rng(0), ROWS // batch * batch
+    x, y = draw.standard_normal((rows, sizes[0])).astype(np.float32), draw.integers(0, sizes[-1], rows)
+    layers = [*(bp.Dense(units, "relu") for units in sizes[1:-1]), bp.Dense(sizes[-1])]
+    backend = bp.get_backend("numpy", threads=1, blas=choice)
+    model = bp.Model(bp.Network(sizes[0], layers, "softmax_cross_entropy"), backend, seed=0)
+
+    def run(epochs: int) -> float:
+        began = time.process_time()
+        model.fit(x, y, epochs=epochs, batch_size=batch, optimizer="adam")
+        return (time.process_time() - began) / epochs
+
+    return run
+
+
+def steps(batch: int, sizes: tuple[int, ...]) -> dict[str, float]:
+    """Return the speed of whole steps by each choice as a multiple of that by NumPy's own library."""
+    runs = {name: trainer(batch, sizes, name) for name in (None, "mkl", "fastest")}
+    for run in runs.values():  # until the step is compiled, which a thread beside the fit does
+        began = time.perf_counter()
+        while time.perf_counter() - began < WARM:
+            run(1)
+    epochs = max(1, int(FIT / runs[None](1)))
+    ratios = []
+    for number in range(ROUNDS):
+        order = list(runs) if number % 2 else [*runs][::-1]
+        taken = {name: runs[name](epochs) for name in order}
+        ratios.append({name: taken[None] / taken[name] for name in ("mkl", "fastest")})
+    return {name: round(statistics.median(ratio[name] for ratio in ratios), 2) for name in ("mkl", "fastest")}
 
 
 def seconds(multiply: Multiply, step: list[Product], times: int) -> dict[str, float]:
@@ -121,9 +162,12 @@ def compared(both: dict[str, Multiply], batch: int, sizes: tuple[int, ...]) -> d
 def main() -> None:
     """Print the ratios of every workload as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("library", help="the library of MKL")
-    both = libraries(parser.parse_args().library)
-    print(json.dumps({name: compared(both, *shape) for name, shape in SHAPES.items()}, indent=1))
+    parser.parse_args()
+    both = libraries()
+    with BLAS_POOL.limited(1):
+        alone = {name: compared(both, *shape) for name, shape in SHAPES.items()}
+        whole = {name: steps(*shape) for name, shape in SHAPES.items()}
+    print(json.dumps({"cpu": hardware.cpu()["model"], "load": load(), "products": alone, "steps": whole}, indent=1))
 
 
 if __name__ == "__main__":

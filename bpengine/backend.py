@@ -36,6 +36,7 @@ HOST_DEVICES = (1, 3, 11)  # DLPack: memory that the CPU reads, plain or pinned 
 # the backends of this distribution: looking up entry points reads the metadata of all installed packages, which takes
 # longer than loading a backend
 OWN = {"numpy": "bpengine_numpy:NumpyBackend", "cupy": "bpengine_cupy:CupyBackend", "jax": "bpengine_jax:JaxBackend"}
+BLAS = ("mkl", "openblas", "fastest")  # what a backend may be asked to multiply by
 MOST_THREADS = 1024  # the most threads of matrix products: more than BLAS libraries are built for
 BACKENDS = 16  # how many backends obtained by name a process keeps
 State = dict[str, Any]
@@ -255,6 +256,7 @@ class Backend(ABC):
     )
     together: ClassVar[bool] = False  # whether `run_epochs` runs several models as one program
     sets_threads: ClassVar[bool] = False  # whether the number of its threads may be set
+    chooses_blas: ClassVar[bool] = False  # whether another BLAS library than its own may multiply
     takes_all_rows: ClassVar[bool] = (
         False  # whether `run_epoch` takes any number of rows, or only what fits on the device
     )
@@ -263,13 +265,25 @@ class Backend(ABC):
     device: str
     precision: str
 
-    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        precision: str = "float32",
+        device: str | None = None,
+        threads: int | None = None,
+        blas: str | None = None,
+    ) -> None:
         if precision not in PRECISIONS:
             raise unknown("precision", precision, PRECISIONS)
         self.threads = None if threads is None else _thread_count(threads, self.name)
         if self.threads is not None and not self.sets_threads:
             raise ConfigError(
                 f"backend {self.name!r} cannot set its threads, got threads={threads}. Leave it out; NumPy's can be set."
+            )
+        self.blas = None if blas is None else _blas_name(blas)
+        if self.blas is not None and not self.chooses_blas:
+            raise ConfigError(
+                f"backend {self.name!r} multiplies by a library of its own, got blas={blas!r}. Leave it out; "
+                "NumPy's can be chosen."
             )
         self._require_ready()
         self.precision = precision
@@ -293,12 +307,17 @@ class Backend(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy the constructor's arguments: compiled code and locks belong to a process and are created again."""
-        return _made_anew, (type(self), self.precision, self.device, self.threads)
+        return _made_anew, (type(self), self.precision, self.device, self.threads, self.blas)
 
     @classmethod
     @abstractmethod
     def availability(cls) -> Availability:
         """Say whether the library, the driver and the device are there, or which of them is missing and the cure."""
+
+    @classmethod
+    def blas_libraries(cls) -> Mapping[str, Availability]:
+        """Return the libraries that `blas` may name, each with whether it can multiply here; none without a choice."""
+        return {}
 
     @classmethod
     def disk_cache(cls) -> DiskCache | None:
@@ -507,13 +526,15 @@ class Backend(ABC):
         return {}
 
 
-def _made_anew(kind: type[Backend], precision: str, device: str, threads: int | None = None) -> Backend:
-    return kind(precision=precision, device=device, **_set_threads(threads))
+def _made_anew(
+    kind: type[Backend], precision: str, device: str, threads: int | None = None, blas: str | None = None
+) -> Backend:
+    return kind(precision=precision, device=device, **_set(threads=threads, blas=blas))
 
 
-def _set_threads(threads: int | None) -> dict[str, int]:
-    """Return `threads` as an argument for the backend's class, only where it was set."""
-    return {} if threads is None else {"threads": threads}
+def _set(**settings: Any) -> dict[str, Any]:
+    """Return the arguments for a backend's class that were set: a plug-in's class need not know the others."""
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 _shared = ProcessCache["Backend"]("backends", BACKENDS)
@@ -561,32 +582,48 @@ def _thread_count(threads: int, name: str) -> int:
     return int(threads)
 
 
-def _by_name(kind: type[Backend], precision: str, device: str | None, threads: int | None) -> Backend:
-    """Return the process's backend of this kind: one for each precision, device (however written) and number of threads."""
-    make = partial(kind, precision=precision, device=device, **_set_threads(threads))
+def _blas_name(blas: str) -> str:
+    """Return the name of a BLAS library; raise ConfigError with the nearest names for any other."""
+    if not isinstance(blas, str) or blas not in BLAS:
+        raise unknown("BLAS library", blas, BLAS)
+    return blas
+
+
+def _by_name(kind: type[Backend], precision: str, device: str | None, threads: int | None, blas: str | None) -> Backend:
+    """Return the process's backend of this kind: one for each precision, device (however written), threads and BLAS."""
+    make = partial(kind, precision=precision, device=device, **_set(threads=threads, blas=blas))
     if not isinstance(precision, str) or not isinstance(device, (str, type(None))):
         return make()  # the constructor says what is wrong with them
     if threads is not None:
         _thread_count(threads, kind.name)  # True is no number of threads, and equal to 1
-    chosen = _shared.get((kind, precision, device, threads), make)
-    return _shared.get((kind, precision, chosen.device, threads), lambda: chosen)
+    if blas is not None:
+        _blas_name(blas)
+    chosen = _shared.get((kind, precision, device, threads, blas), make)
+    return _shared.get((kind, precision, chosen.device, threads, blas), lambda: chosen)
 
 
 def get_backend(
-    backend: str | Backend, *, precision: str = "float32", device: str | None = None, threads: int | None = None
+    backend: str | Backend,
+    *,
+    precision: str = "float32",
+    device: str | None = None,
+    threads: int | None = None,
+    blas: str | None = None,
 ) -> Backend:
     """Return a backend by name ("numpy", "jax", "cupy"); an instance is returned as it is if it has the requested precision.
 
     A name gives the same backend each time in a process, so that models share its compiled code: see `bp.clear_caches`.
     An instance that multiplies in reduced precision is accepted for "float32", since it stores float32.
     threads: the number of threads of the NumPy backend's matrix products while it runs; by default that of BLAS.
+    blas: the library of the NumPy backend's matrix products: "mkl", "openblas", or "fastest", see `NumpyBackend`; by default
+    the one that NumPy was built with.
     Raises ConfigError for an unknown name or precision, BackendUnavailable when it cannot run here or has no such device.
 
     >>> bp.get_backend("numpy", precision="float64").dtype
     'float64'
     """
     if not isinstance(backend, Backend):
-        chosen = _by_name(backend_class(backend), precision, device, threads)
+        chosen = _by_name(backend_class(backend), precision, device, threads, blas)
         chosen._select()
         return chosen
     if precision not in PRECISIONS:
@@ -597,6 +634,8 @@ def get_backend(
         )
     if threads is not None and threads != backend.threads:
         raise ConfigError(f"{backend!r} was given, and threads={threads} asked for. Give one or the other.")
+    if blas is not None and blas != backend.blas:
+        raise ConfigError(f"{backend!r} was given, and blas={blas!r} asked for. Give one or the other.")
     if device is not None and device != backend.device:
         raise ConfigError(f"{backend!r} was given, and device {device!r} asked for. Give one or the other.")
     return backend

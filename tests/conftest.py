@@ -68,6 +68,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail where this library that things are compared with (torch, keras, polars, ...) is missing; may be repeated",
     )
     parser.addoption(
+        "--require-blas",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="fail instead of skipping where this BLAS library (mkl) is missing; may be repeated",
+    )
+    parser.addoption(
         "--require-browser",
         action="store_true",
         help="fail instead of skipping where Playwright or Chromium is missing",

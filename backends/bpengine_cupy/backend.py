@@ -65,8 +65,14 @@ class CupyBackend(Backend):
         False  # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured
     )
 
-    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
-        super().__init__(precision, device, threads)
+    def __init__(
+        self,
+        precision: str = "float32",
+        device: str | None = None,
+        threads: int | None = None,
+        blas: str | None = None,
+    ) -> None:
+        super().__init__(precision, device, threads, blas)
         import array_api_compat.cupy
         import cupy
 

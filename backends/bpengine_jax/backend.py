@@ -45,8 +45,14 @@ class JaxBackend(Backend):
     differentiates = True
     together = True
 
-    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
-        super().__init__(precision, device, threads)
+    def __init__(
+        self,
+        precision: str = "float32",
+        device: str | None = None,
+        threads: int | None = None,
+        blas: str | None = None,
+    ) -> None:
+        super().__init__(precision, device, threads, blas)
         jax = _joined()
         self._jax = jax
         self.xp = jax.numpy

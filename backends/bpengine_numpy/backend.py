@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
 from importlib.util import find_spec
@@ -23,6 +23,7 @@ from bpengine.ops import Ops
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.hardware import cpu
+from bpengine_numpy.blas.product_namespace import Choice, ProductNamespace
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.joined_updates import NumpyOps, joined_run
@@ -46,25 +47,48 @@ def compiler_version() -> str | None:
     return version("llvmlite") if has_compiler() else None
 
 
+def _choice(blas: str, threads: int | None) -> Choice | None:
+    """Return what chooses the library of a product, None where it is always NumPy's own."""
+    from bpengine_numpy.blas.library_choice import choice  # looks for libraries, which few processes need
+
+    return choice(blas, threads)
+
+
 class NumpyBackend(Backend):
     """Run on the CPU with NumPy. Precisions: float32, float64.
 
     threads: the number of threads of matrix products while this backend runs; the process's thread pool is reset to its own
     number afterwards. The last bits of products may depend on it, as on the BLAS library.
+
+    blas: the library that multiplies. None: the one that NumPy was built with. "mkl": Intel's, from the wheel `mkl` (the extra
+    `mkl`); "openblas": OpenBLAS, where NumPy was built with it. "fastest": for each product of at least 2^18 multiplications
+    NumPy's own or MKL, where that is installed: both multiply such a product for about 5 ms when it is first met, MKL is
+    taken where it is more than 5 % faster, and the verdict is kept on disk. The last bits then depend on the verdict. Products
+    written `a @ b` in a layer of one's own are NumPy's; `xp.matmul(a, b)` takes the chosen library.
+    Raises: BackendUnavailable where MKL is not installed or does not exist for the system, ConfigError for another name, and
+    for "openblas" where NumPy was built with another library.
     """
 
     name = "numpy"
 
     sets_threads = True
+    chooses_blas = True
     takes_all_rows = True
 
-    def __init__(self, precision: str = "float32", device: str | None = None, threads: int | None = None) -> None:
-        super().__init__(precision, device, threads)
+    def __init__(
+        self,
+        precision: str = "float32",
+        device: str | None = None,
+        threads: int | None = None,
+        blas: str | None = None,
+    ) -> None:
+        super().__init__(precision, device, threads, blas)
         if precision not in ("float32", "float64"):
             raise ConfigError(f"backend 'numpy' computes in float32 or float64, got precision {precision!r}.")
         if device not in (None, "cpu"):
             raise ConfigError(f"backend 'numpy' runs on the device 'cpu', got {device!r}.")
-        self.xp = np
+        self._choice = None if self.blas is None else _choice(self.blas, self.threads)
+        self.xp = np if self._choice is None else ProductNamespace(self._choice)
         self.device = "cpu"
         self._compiled = compiled_epochs(self._run_eagerly, self.patience) if has_compiler() else None
 
@@ -81,9 +105,20 @@ class NumpyBackend(Backend):
         return Availability("ready", f"NumPy {np.__version__}, for compiled epochs: {install_command('fast')}")
 
     @classmethod
+    def blas_libraries(cls) -> Mapping[str, Availability]:
+        """Return "openblas" and "mkl" with whether they can multiply here."""
+        from bpengine_numpy.blas.library_choice import libraries
+
+        return libraries()
+
+    @classmethod
     def disk_cache(cls) -> DiskCache | None:
-        """Return the cache of compiled loops."""
-        return disk_cache() if has_compiler() else None
+        """Return the cache of compiled loops and of verdicts on BLAS libraries."""
+        if has_compiler():
+            return disk_cache()
+        from bpengine_numpy.blas import fastest, mkl  # only where asked for
+
+        return fastest.verdict_store() if mkl.is_installed() else None
 
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> HostArray:
         """Copy to an array in C order, or share the memory when `copy` is False and dtype and order fit already."""
@@ -184,8 +219,11 @@ class NumpyBackend(Backend):
         return np.take(array, rows, axis=0)
 
     def circumstances(self) -> dict[str, Any]:
-        """Return the version of llvmlite: that compiled epochs have the bits of eager ones is tested, not proven."""
-        return {"llvmlite": compiler_version()}
+        """Return the version of llvmlite, since the bits of compiled epochs are tested, not proven, and the choice of BLAS."""
+        compiler = {"llvmlite": compiler_version()}
+        return (
+            compiler if self._choice is None else {**compiler, "products": {"asked": self.blas, **self._choice.facts()}}
+        )
 
     def synchronize(self, *arrays: Any) -> None:
         """Return at once: NumPy has computed everything when a call returns."""

@@ -32,10 +32,10 @@ class StepNode:
 
     `info` holds what is not among `inputs`: the ufunc's name ("cast" for a change of dtype alone), the reduction's ufunc, a
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
-    function that an "outside" node calls, the shards of a "loop". "plus" is a + b in a separate pass. Where a target sums in
-    two stages, a reduction becomes "partial", a line of results per block of rows, and "finish", which reduces the lines.
-    "side" is a second result of a target's product, which is its input. Operands of reductions and joins, and every output of
-    the step, are in C order.
+    function that an "outside" node calls, the shards of a "loop", the library of a "matmul" where one was chosen. "plus" is
+    a + b in a separate pass. Where a target sums in two stages, a reduction becomes "partial", a line of results per block of
+    rows, and "finish", which reduces the lines. "side" is a second result of a target's product, which is its input.
+    Operands of reductions and joins, and every output of the step, are in C order.
     """
 
     number: int  # the position in the order in which the step computed its nodes

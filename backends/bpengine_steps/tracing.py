@@ -169,6 +169,18 @@ def plus(a: Operand, b: Operand) -> Operand:
     return a._note(graph.add("plus", nodes, a.shape, a.dtype))
 
 
+def product_by(
+    how: Callable[[StepNode, StepNode], object], run: Callable[[Operand, Operand], Operand]
+) -> Callable[[Operand, Operand], Operand]:
+    """Return a function (a, b) -> product: run(a, b) for arrays, for traced ones a "matmul" node with the info how(a, b)."""
+
+    def call(a: Operand, b: Operand) -> Operand:
+        traced = next((x for x in (a, b) if isinstance(x, TracedArray)), None)
+        return run(a, b) if traced is None else _matmul(traced._graph, a, b, how)
+
+    return call
+
+
 def as_node(graph: StepGraph, value: object, dtype: npt.DTypeLike | None = None) -> StepNode:
     """Return the node of a recorded array, or a constant's."""
     return value.node if isinstance(value, TracedArray) else graph.constant(value, dtype)
@@ -197,14 +209,17 @@ def cast(graph: StepGraph, node: StepNode, dtype: npt.DTypeLike) -> StepNode:
     return graph.add("ufunc", [node], node.shape, dtype, "cast")
 
 
-def _matmul(graph: StepGraph, a: Operand, b: Operand) -> TracedArray:
+def _matmul(
+    graph: StepGraph, a: Operand, b: Operand, how: Callable[[StepNode, StepNode], object] = lambda a, b: None
+) -> TracedArray:
     left, right = as_node(graph, a), as_node(graph, b)
     fits = len(left.shape) == len(right.shape) in (2, 3) and left.shape[:-2] == right.shape[:-2]
     if not fits or left.shape[-1] != right.shape[-2] or left.dtype != right.dtype:
         raise Untraceable(f"a product of {left.shape} {left.dtype} and {right.shape} {right.dtype}")
-    if len(left.shape) == 3:  # one product per block of rows
-        return TracedArray(graph, graph.add("matmul", [left, right], (*left.shape[:-1], right.shape[-1]), left.dtype))
-    return TracedArray(graph, graph.add("matmul", [left, right], (left.shape[0], right.shape[1]), left.dtype))
+    # with three axes, one product per block of rows
+    return TracedArray(
+        graph, graph.add("matmul", [left, right], (*left.shape[:-1], right.shape[-1]), left.dtype, how(left, right))
+    )
 
 
 def _reduce(graph: StepGraph, ufunc: str, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:

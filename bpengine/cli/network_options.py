@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 import bpengine as bp
+from bpengine.backend import BLAS
 from bpengine.cli.size_limits import require_memory
 from bpengine.cli.whole_numbers import whole
 from bpengine.data import Dataset
@@ -38,6 +39,13 @@ Threads = Annotated[
     typer.Option(
         min=1,
         help="Threads of the NumPy backend's matrix products; 1 where the cores have other work.  [default: BLAS's own]",
+    ),
+]
+Blas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Library of the NumPy backend's matrix products: {', '.join(BLAS)}.  [default: NumPy's own]",
     ),
 ]
 OptimizerName = Annotated[str, typer.Option(metavar="NAME", help=f"One of {', '.join(OPTIMIZERS)}.")]
@@ -114,13 +122,20 @@ def fresh_network(data: Dataset, layers: str, activation: str, loss: bp.Loss | N
 
 
 def model(
-    network: bp.Network, backend: str, dtype: str, seed: int, *, copies: int = 2, threads: int | None = None
+    network: bp.Network,
+    backend: str,
+    dtype: str,
+    seed: int,
+    *,
+    copies: int = 2,
+    threads: int | None = None,
+    blas: str | None = None,
 ) -> bp.Model:
     """Return an untrained model; raise ConfigError where `copies` of its parameters do not fit into memory."""
     require_memory(network, dtype, copies=copies)
-    if threads is None:
+    if threads is None and blas is None:
         return bp.Model(network, backend, dtype, seed)
-    return bp.Model(network, bp.get_backend(backend, precision=dtype, threads=threads), dtype, seed)
+    return bp.Model(network, bp.get_backend(backend, precision=dtype, threads=threads, blas=blas), dtype, seed)
 
 
 def optimizer(name: str, learning_rate: float) -> Optimizer:

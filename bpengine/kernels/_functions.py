@@ -184,12 +184,12 @@ def row_product(xp: Namespace, x: Array, dy: Array) -> Array:
     """
     rows, narrow = x.shape[0], x.shape[1] * dy.shape[1] <= NARROW
     if rows <= LONGEST or (not narrow and _sums_in_blocks(xp)):
-        return x.T @ dy
+        return xp.matmul(x.T, dy)
     block = NARROW_BLOCK if narrow else LONGEST
     whole = rows // block * block
     left, right = (xp.reshape(a[:whole, ...], (whole // block, block, a.shape[1])) for a in (x, dy))
-    total = _sum_in_blocks(xp, xp.matrix_transpose(left) @ right)
-    return total if whole == rows else total + x[whole:, ...].T @ dy[whole:, ...]
+    total = _sum_in_blocks(xp, xp.matmul(xp.matrix_transpose(left), right))
+    return total if whole == rows else total + xp.matmul(x[whole:, ...].T, dy[whole:, ...])
 
 
 def _sums_in_blocks(xp: Namespace) -> bool:

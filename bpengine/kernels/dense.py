@@ -20,7 +20,7 @@ def dense_fwd(xp: Namespace, x: Array, w: Array, b: Array) -> tuple[Array, Dense
 
     Shapes: x (B, I), w (I, O), b (O,) -> y (B, O).
     """
-    return x @ w + b, DenseResidual(x, w)
+    return xp.matmul(x, w) + b, DenseResidual(x, w)
 
 
 def dense_bwd(
@@ -33,7 +33,7 @@ def dense_bwd(
     Shapes: dy (B, O) -> dx (B, I), dw (I, O), db (O,).
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
     """
-    dx = dy @ res.w.T if need_dx else None
+    dx = xp.matmul(dy, res.w.T) if need_dx else None
     return dx, row_product(xp, res.x, dy), row_sum(xp, dy)
 
 
@@ -46,7 +46,7 @@ def dense_bwd_per_row(
     Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
     his starting point).
     """
-    dx = dy @ res.w.T if need_dx else None
+    dx = xp.matmul(dy, res.w.T) if need_dx else None
     return dx, res.x[:, :, None] * dy[:, None, :], dy
 
 

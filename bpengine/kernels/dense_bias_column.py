@@ -28,7 +28,7 @@ def dense_bias_column_fwd(
     column = xp.ones_like(x[:, :1])
     x_ones = xp.concat([x, column] if ones == "last" else [column, x], axis=1)
     w_x = w[:-1, :] if ones == "last" else w[1:, :]
-    return x_ones @ w, DenseBiasColumnResidual(x_ones, w_x)
+    return xp.matmul(x_ones, w), DenseBiasColumnResidual(x_ones, w_x)
 
 
 def dense_bias_column_bwd(
@@ -43,7 +43,7 @@ def dense_bias_column_bwd(
     Source: Bishop, "Neural networks for pattern recognition", 1995, section 4.1 (the bias as the weight of an extra
     input fixed at 1); the gradient: Rumelhart, Hinton, Williams, Nature 323, 1986.
     """
-    dx = dy @ res.w_x.T if need_dx else None
+    dx = xp.matmul(dy, res.w_x.T) if need_dx else None
     return dx, row_product(xp, res.x_ones, dy)
 
 
@@ -56,7 +56,7 @@ def dense_bias_column_bwd_per_row(
     Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
     his starting point).
     """
-    dx = dy @ res.w_x.T if need_dx else None
+    dx = xp.matmul(dy, res.w_x.T) if need_dx else None
     return dx, res.x_ones[:, :, None] * dy[:, None, :]
 
 

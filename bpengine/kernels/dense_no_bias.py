@@ -20,7 +20,7 @@ def dense_no_bias_fwd(xp: Namespace, x: Array, w: Array) -> tuple[Array, DenseNo
 
     Shapes: x (B, I), w (I, O) -> y (B, O).
     """
-    return x @ w, DenseNoBiasResidual(x, w)
+    return xp.matmul(x, w), DenseNoBiasResidual(x, w)
 
 
 def dense_no_bias_bwd(
@@ -32,7 +32,7 @@ def dense_no_bias_bwd(
     Shapes: dy (B, O) -> dx (B, I), dw (I, O).
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
     """
-    dx = dy @ res.w.T if need_dx else None
+    dx = xp.matmul(dy, res.w.T) if need_dx else None
     return dx, row_product(xp, res.x, dy)
 
 
@@ -45,7 +45,7 @@ def dense_no_bias_bwd_per_row(
     Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
     his starting point).
     """
-    dx = dy @ res.w.T if need_dx else None
+    dx = xp.matmul(dy, res.w.T) if need_dx else None
     return dx, res.x[:, :, None] * dy[:, None, :]
 
 

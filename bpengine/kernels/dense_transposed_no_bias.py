@@ -20,7 +20,7 @@ def dense_transposed_no_bias_fwd(xp: Namespace, x: Array, w: Array) -> tuple[Arr
 
     Shapes: x (B, I), w (O, I) -> y (B, O).
     """
-    return x @ w.T, DenseTransposedNoBiasResidual(x, w)
+    return xp.matmul(x, w.T), DenseTransposedNoBiasResidual(x, w)
 
 
 def dense_transposed_no_bias_bwd(
@@ -33,7 +33,7 @@ def dense_transposed_no_bias_bwd(
     Source: Vincent, Larochelle, Lajoie, Bengio, Manzagol, "Stacked denoising autoencoders", JMLR 11, 2010, section 2.2 (tied
     weights).
     """
-    dx = dy @ res.w if need_dx else None
+    dx = xp.matmul(dy, res.w) if need_dx else None
     return dx, row_product(xp, dy, res.x)
 
 
@@ -46,7 +46,7 @@ def dense_transposed_no_bias_bwd_per_row(
     Source: Goodfellow, "Efficient per-example gradient computations", arXiv:1510.01799, 2015 (the outer products that are
     his starting point).
     """
-    dx = dy @ res.w if need_dx else None
+    dx = xp.matmul(dy, res.w) if need_dx else None
     return dx, dy[:, :, None] * res.x[:, None, :]
 
 

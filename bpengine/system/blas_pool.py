@@ -10,7 +10,20 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
+
+
+class ThreadedLibrary(Protocol):
+    """A library whose number of threads can be set."""
+
+    filepath: str
+
+    @property
+    def num_threads(self) -> int:
+        """The number of threads of the next product."""
+
+    def set_num_threads(self, num_threads: int) -> None:
+        """Set it."""
 
 
 class BlasPool:
@@ -43,6 +56,17 @@ class BlasPool:
                 self._lift(limit)
             finally:  # also where Ctrl-C comes within the call above
                 self._lift(limit)
+
+    def add(self, library: ThreadedLibrary) -> None:
+        """Add a library that was loaded after the search, unless it was found; active limits hold for it, too."""
+        with self._lock:
+            known = self._known()
+            if any(one.filepath == library.filepath for one in known):
+                return
+            known.append(library)
+            if self._before:
+                self._before.append(library.num_threads)
+                self._set()
 
     def _lift(self, limit: list[int]) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from bpengine_numpy.denormals import environment
 from bpengine_numpy.llvm_target import blas_threads
 from bpengine_numpy.llvm_target.codegen import Loop
 from bpengine_numpy.llvm_target.interpreter import NUMPY_LOOP, ROW, functions
+from bpengine_numpy.llvm_target.products.library_product import library_arguments, library_of
 from bpengine_numpy.llvm_target.row_reductions import row_length, row_reduction
 from bpengine_numpy.llvm_target.target import LlvmTarget
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop, sum_piece
@@ -95,7 +96,8 @@ class CallTable:
             node.number: np.ascontiguousarray(node.info) for node in reported if node.op == "constant"
         }
         _require_order(self._constants.values())
-        self._team, self._environment, self._queues = blas_threads.team(), environment(), list[HostArray]()
+        self._openmp = next((library.openmp for node in products if (library := library_of(node))), None)
+        self._team, self._environment, self._queues = self._lent(), environment(), list[HostArray]()
         self._rooms, self._callbacks = list[HostArray](), list[Any]()
         self.failure: BaseException | None = None
         self.movable = self.movable and not any(map(_has_addresses, plan.groups))
@@ -121,7 +123,11 @@ class CallTable:
     def fits(self) -> bool:
         """Return whether threads and floating-point environment are still those for which the calls were made."""
         same = self._environment.value.tobytes() == environment().value.tobytes()
-        return same and self._team == blas_threads.team()
+        return same and self._team == self._lent()
+
+    def _lent(self) -> blas_threads.Team:
+        """Return the threads for passes: those of the products."""
+        return blas_threads.team() if self._openmp is None else blas_threads.openmp_team(self._openmp)
 
     def move(self, state: Mapping[Path, HostArray], data: tuple[HostArray, ...] | None) -> None:
         """Make a `movable` table, which has been aimed before, one for other arrays of the same form.
@@ -226,7 +232,10 @@ class CallTable:
         """Return one call that runs several calls at the same time, each on a thread."""
         if len(calls) == 1:
             return calls[0]
-        self._queues.append(blas_threads.jobs(calls, self._environment))
+        queue = blas_threads.jobs(calls, self._environment)
+        self._queues.append(
+            queue if self._openmp is None else blas_threads.on_openmp(queue, self._openmp, self._team.size)
+        )
         return _call(functions().together, self._team.execute, len(calls), self._queues[-1].ctypes.data)
 
     def _calls(self, group: FusionGroup) -> Iterator[list[int]]:
@@ -278,6 +287,9 @@ class CallTable:
 
     def _matmul(self, node: StepNode) -> list[int]:
         a, b = node.inputs
+        if library_of(node):
+            at = (self._address(a), self._address(b), self._address(node))
+            return _call(self._products[node], *library_arguments(node, at))
         products, arrays = (a.shape[0] if len(a.shape) == 3 else 1), (a, b, node)
         outer = [x.strides[0] if len(x.shape) == 3 else 0 for x in arrays]
         steps = [s * node.dtype.itemsize for s in (*outer, *(s for x in arrays for s in x.strides[-2:]))]

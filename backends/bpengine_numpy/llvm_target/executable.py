@@ -21,6 +21,7 @@ from bpengine_numpy.llvm_target.call_table import CallTable, CompiledLoop, RunAr
 from bpengine_numpy.llvm_target.codegen import Loop, compiled
 from bpengine_numpy.llvm_target.interpreter import run_table
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses, on_disk
+from bpengine_numpy.llvm_target.products.library_product import library_source
 from bpengine_numpy.llvm_target.products.narrow_product import narrow_form, narrow_source
 from bpengine_numpy.llvm_target.products.product_orders import is_known, order_of
 from bpengine_numpy.llvm_target.row_reductions import row_length, source_of
@@ -116,16 +117,24 @@ class Executable:
     def _sources(self) -> list[str]:
         """Return the source texts of everything to compile."""
         rows, loops = map(_row_source, self._singles), (loop.source for loop in self.loops.values())
-        products = map(narrow_source, self._forms.values())
-        return [source for source in dict.fromkeys([interpreter.text(), *rows, *loops, *products]) if source]
+        return [
+            source
+            for source in dict.fromkeys([interpreter.text(), *rows, *loops, *self._of_products().values()])
+            if source
+        ]
+
+    def _of_products(self) -> dict[StepNode, str]:
+        """Return the source text of the function of each product that NumPy's loop does not compute."""
+        chosen = {group.nodes[0]: library_source(group.nodes[0]) for group in self._singles}
+        narrow = {node: narrow_source(form) for node, form in self._forms.items()}
+        return {node: source for node, source in (*chosen.items(), *narrow.items()) if source}
 
     def _functions(self) -> dict[FusionGroup, CompiledLoop]:
         if self._compiled is None:
             self._whole = step_function(self.plan, self.loops)
             if self._whole:
                 (self._whole.load if self._beside else self._whole.compile)()
-            sources = {node: narrow_source(form) for node, form in self._forms.items()}
-            self._products = {node: compiled(source) for node, source in sources.items() if source}
+            self._products = {node: compiled(source) for node, source in self._of_products().items()}
             self._addresses = {loop: compiled(loop.source) for loop in self.loops.values()}
             self._compiled = {group: CompiledLoop(loop, self._addresses[loop]) for group, loop in self.loops.items()}
         return self._compiled

@@ -26,7 +26,7 @@ class LlvmTarget:
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Give NumPy's loops contiguous operands; compute products of one term in a pass."""
-        if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
+        if node.op == "matmul" and node.info is None and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
         if node.op == "ufunc" and not self.elementwise(node):
             whole = [_whole(graph, operand, node.shape) for operand in inputs]

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from bpengine.backend import Availability
+from bpengine.backend import Availability, backend_class
 from bpengine.cli import backend_status, network_options
 from bpengine.cli.commands import installed_packages
 from bpengine.cli.commands.cuda_source import print_cuda_source
@@ -26,9 +26,10 @@ HELP = """\
 Report what works on this machine, what does not, and the cure.
 
 Every backend with the reason why it cannot run; the packages by the extra that brings them, each with its version or
-the command that installs it; the processor, its memory, and the BLAS library behind NumPy with the kernel it chose; the
-MPI for several processes. Warns of variables that force BLAS to another kernel than it would choose (OPENBLAS_CORETYPE,
-OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and of thread limits.
+the command that installs it; the processor, its memory, the BLAS library behind NumPy with the kernel it chose, and the
+libraries that can be chosen in its place; the MPI for several processes. Warns of variables that force BLAS to another
+kernel than it would choose (OPENBLAS_CORETYPE, OPENBLAS_L2_SIZE), with their cost measured here in a second or two, and
+of thread limits.
 Shows what is kept on disk of compiled training steps, and removes it with --clear-cache: it is compiled again when it
 is needed. BPENGINE_XLA_CACHE=0 in the environment keeps nothing of what JAX compiles. Says how much a process keeps for
 all its models. The exit code is 0 when the NumPy backend works.
@@ -94,15 +95,13 @@ def report() -> dict[str, Any]:
         "bpengine": version("bpengine"),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "backends": {
-            name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
-            for name, state in states.items()
-        },
+        "backends": _states(states),
         "libraries": libraries,
         "extras": installed_packages.extras(libraries),
         "cpu": hardware.cpu(),
         "memory": hardware.memory(),
         "blas": blas.library(),
+        "blas_libraries": _states(backend_class("numpy").blas_libraries()),
         "forced": None if cost is None else {"variables": cost.forced, "ratio": cost.ratio, "failure": cost.failure},
         "thread_limits": hardware.thread_limits(),
         "load": busy.load(),
@@ -110,6 +109,13 @@ def report() -> dict[str, Any]:
         "caches": caches,
         "shared": reuse.limits(),
         "warnings": _warnings(cost) + _cache_warnings(caches, states),
+    }
+
+
+def _states(states: Mapping[str, Availability]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {"ready": state.ready, "reason": state.reason, "detail": state.detail, "cure": state.cure}
+        for name, state in states.items()
     }
 
 
@@ -198,6 +204,10 @@ def _machine_rows(facts: dict[str, Any]) -> list[tuple[str, ...]]:
         ("memory", f"{hardware.gib(memory['total'])}, {hardware.gib(memory['available'])} available"),
         ("BLAS", f"{blas['name']} {blas['version']}"),
         ("BLAS kernel", f"{blas['kernel'] or 'unknown'}, {blas['threads'] or 'unknown'} threads"),
+        *[
+            (f"blas={name!r}", f"{state['detail']} {state['cure']}".strip())
+            for name, state in facts["blas_libraries"].items()
+        ],
         ("load", "unknown" if facts["load"] is None else f"{facts['load']:.2f} runnable threads for each core"),
         ("MPI", _mpi(facts["mpi"])),
         ("thread limits", limits or f"none set ({', '.join(hardware.THREAD_LIMITS)})"),

@@ -14,6 +14,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "sklearn": ("scikit-learn", "scipy"),
     "onnx": ("onnx",),
     "fast": ("llvmlite", "platformdirs"),
+    "mkl": ("mkl", "platformdirs"),
     "jax": ("jax", "jaxlib", "platformdirs"),
     "cuda": ("cupy", "platformdirs"),
     "mpi": ("mpi4py",),

@@ -35,9 +35,9 @@ class ProductForm(NamedTuple):
 
     @classmethod
     def of(cls, node: StepNode) -> ProductForm | None:
-        """Return the form of a product, None for one that is too large to be tested or has another dtype."""
+        """Return the form of a product, None for one too large to be tested, of another dtype or by a chosen library."""
         left, right = node.inputs
-        if len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
+        if node.info is not None or len(node.shape) != 2 or node.dtype.kind != "f" or node.dtype.itemsize not in (4, 8):
             return None
         sizes = (left.shape[0], left.shape[1], right.shape[1])
         one = (left.strides[0], left.strides[1]), (right.strides[0], right.strides[1])

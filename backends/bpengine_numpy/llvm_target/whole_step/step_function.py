@@ -158,7 +158,9 @@ class _StepWriter:
             self._other()
 
     def _single(self, node: StepNode) -> None:
-        if node.op in ("matmul", "ufunc", "plus"):
+        if node.op == "matmul" and node.info is not None:  # by a chosen library, from the function that the table calls
+            self._other()
+        elif node.op in ("matmul", "ufunc", "plus"):
             self._numpys(node)
         elif _is_written_total(node):
             self._text.total(node.dtype, row_length(node), self._places(target=node, source=node.inputs[0]))

@@ -136,7 +136,7 @@ class TrainingPlan:
         )  # fmt: skip
         model = network_options.model(
             network, self.network.backend, self.network.dtype, self.seed, copies=copies(self.update) * fits,
-            threads=self.network.threads,
+            threads=self.network.threads, blas=self.network.blas,
         )  # fmt: skip
         model.features = features
         return model

@@ -48,6 +48,7 @@ class NetworkChoice:
     backend: network_options.BackendName = "numpy"
     dtype: network_options.Dtype = "float32"
     threads: network_options.Threads = None
+    blas: network_options.Blas = None
 
     def named_loss(self) -> bp.Loss | None:
         """Return the loss that was asked for, None for that of the task."""
