@@ -15,6 +15,7 @@ NOUNS: Final[Mapping[str, str]] = {
     "field": "fields",
     "file": "files",
     "fit": "fits",
+    "GPU": "GPUs",
     "input": "inputs",
     "input column": "input columns",
     "kernel call": "kernel calls",
