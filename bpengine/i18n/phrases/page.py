@@ -192,7 +192,8 @@ PAGE: dict[str, tuple[str, str]] = {
 SHARED = (  # keys of the phrases that the page takes from there
 
     "unit", "hidden", "output", "loss", "loss_one", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
-    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest", "rest_one",
+    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz",
+    "rest", "rest_one",
     "rounding", "outside", "outside_slope",
     "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "next_unit", "input", "bias",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from bpengine.i18n.language import localized
+from bpengine.i18n.language import column_head, localized
 from bpengine.output.rich_form import block, escaped
 
 LOGGER: Final = logging.getLogger("bpengine.training")
@@ -23,8 +23,9 @@ logging.getLogger("bpengine").addHandler(logging.NullHandler())  # silent, unles
 class Standing:
     """steps of `total` are done, and epochs of `epochs`; totals are None where the fit has no such limit.
 
-    loss: of the last step's batch; with `mean`, the mean over the rows of the epoch that is over. scores: the validation scores of the last
-    epoch. rate: rows per second, and left: seconds to the end; None while they are not known. fits: whether it is fits that are counted, each of which is over.
+    loss: of the last step's batch; with `mean`, the mean over the rows of the epoch that is over. scores: the validation
+    scores of the last epoch. rate: rows per second, and left: seconds to the end; None while they are not known. fits: whether
+    it is fits that are counted, each of which is over.
     """
 
     steps: int
@@ -52,7 +53,8 @@ class Standing:
         done = f"epoch {self.epoch:,}{_of(self.epochs)}, step {self.steps:,}{_of(self.total)}"
         loss = f"mean loss {self.loss:.4g}" if self.mean else f"loss {self.loss:.4g}"
         parts = [f"fit {self.steps:,}{_of(self.total)}" if self.fits else done, loss]
-        parts += [f"validation: {', '.join(f'{n} {v:.4f}' for n, v in self.scores.items())}"] if self.scores else []
+        scores = ", ".join(f"{column_head(name)} {score:.4f}" for name, score in self.scores.items())
+        parts += [f"validation: {scores}"] if scores else []
         parts += [f"{self.rate:,.0f} rows/s"] if self.rate is not None else []
         parts += [f"{clock(self.left)} left"] if self.left is not None and self.steps != self.total else []
         return ", ".join(parts)
