@@ -90,10 +90,6 @@ def bytes_of(array: HostArray) -> memoryview:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
 
 
-class NoModelFile(Exception):
-    """A file that does not begin like a safetensors file: with the length of a header, and "{"."""
-
-
 @contextmanager
 def opened(path: str | os.PathLike[str], format: str, dtypes: Mapping[str, str] = DTYPES) -> Iterator[Container]:
     """Open a file of this format and read its header; its arrays may be of `dtypes`.
@@ -113,10 +109,6 @@ def opened(path: str | os.PathLike[str], format: str, dtypes: Mapping[str, str] 
                 )
         except ModelFileError:
             raise
-        except NoModelFile:
-            raise ModelFileError(
-                f"{str(path)!r} is no model file. Give a file that train --out or Model.save wrote."
-            ) from None
         except (ValueError, OSError) as error:
             raise damaged(path, error) from None
         yield container
@@ -150,7 +142,7 @@ def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(first, "little") if len(first := file.read(LENGTH_BYTES)) == LENGTH_BYTES else -1
     if size > LENGTH_BYTES and file.read(1) != b"{":
-        raise NoModelFile
+        raise ValueError("it does not begin as one that train --out or Model.save wrote")
     file.seek(LENGTH_BYTES)
     if not 0 <= length <= size - LENGTH_BYTES:
         raise ValueError("it ends in its header")

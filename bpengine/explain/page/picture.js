@@ -15,7 +15,7 @@ function buildPicture() {
   const places = laidOut(width);
   const svg = s("svg", { role: "group", "aria-labelledby": "network-heading", "aria-describedby": "network-help",
     width, height: places.height, viewBox: `0 0 ${width} ${places.height}` });
-  Object.assign(picture, { wide: places.wide, nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
+  Object.assign(picture, { wide: places.wide, x: places.x, sight: "", nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
   const layers = ["links", "lines", "nodes", "labels"].map((name) => s("g", { class: name }));
   svg.append(...layers);
   svg.classList.toggle("narrow", !places.wide);
