@@ -114,6 +114,8 @@ def test_invalid_arguments_of_predict_are_refused(mistake, iris, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(iris.read_bytes()[:300])
     assert "corrupt or truncated" in mistake("predict", broken, "iris")
+    (tmp_path / "table.csv").write_text("a,b,y\n1,2,3\n")
+    assert "begin as one that train --out or Model.save wrote" in mistake("predict", tmp_path / "table.csv", "iris")
     assert "digits: the model requires columns that are not there: 'sepal length (cm)'" in mistake(
         "predict", iris, "digits"
     )

@@ -25,6 +25,7 @@ from bpengine.i18n.phrases import PHRASES
 from bpengine.i18n.phrases.page import PAGE
 from bpengine.training.progress.views import Standing
 from tests.language.english_words import english
+from tests.language.po_writer import catalogue
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 # names, and words that are Portuguese as well
@@ -182,7 +183,9 @@ def test_a_count_of_one_is_in_the_singular(lang: str) -> None:
 
 def test_no_phrase_leaves_the_plural_open() -> None:
     phrases = [text for both in (PHRASES | PAGE).values() for text in both]
-    assert [text for text in phrases if re.search(r"\w\((s|es)\)", text)] == []
+    ends = re.compile(r"\w\((?:s|es|a|as|os)\)")  # row(s), todo(a)
+    assert [text for text in phrases if ends.search(text)] == []
+    assert [entry.translation for entry in catalogue() if ends.search(entry.translation)] == []
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -282,7 +285,7 @@ def test_a_failed_check_of_ones_own_layer_is_portuguese() -> None:
     report = bp.Model(network, dtype="float64", seed=1).check(xor.x, xor.y)
     text = str(report)
     assert text.startswith("FALHOU só no ponto perturbado: gradientes (rede 2-3-3-1")
-    assert "culpado: Gain.backward em camada 1, gradiente de x no ponto perturbado: " in text
+    assert "culpado: Gain.backward (camada 1), gradiente de x no ponto perturbado: " in text
     assert "falta o fator `gain`" in text
     assert "NÃO" in text
     assert english(text, NAMES) == []
