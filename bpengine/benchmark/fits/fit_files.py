@@ -88,7 +88,8 @@ def _rounded(array: HostArray, variant: int) -> HostArray:
     if variant == 0:
         return array
     above = np.random.default_rng(variant).random(array.shape) < 0.5
-    return np.nextafter(array, np.where(above, np.inf, -np.inf).astype(array.dtype))
+    rounded: HostArray = np.nextafter(array, np.where(above, np.inf, -np.inf).astype(array.dtype))
+    return rounded
 
 
 def _rows(work: FitWorkload) -> tuple[HostArray, HostArray]:
