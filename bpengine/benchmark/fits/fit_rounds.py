@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -66,7 +67,8 @@ class FitRounds:
             ran = self._run(entrant, folder=folder)
             losses += [ran[1].loss] if ran else []
             shutil.rmtree(folder)
-        return MARGIN * (max(losses) - min(losses)) / abs(loss)
+        apart = max(losses) - min(losses)
+        return MARGIN * apart / abs(loss) if loss and math.isfinite(apart) else 0.0
 
     def play(self, rotation: Rotation, say: Callable[[str, float], None]) -> None:
         """Run the rounds; `say` hears whose turn it is, and which share of the rounds is done."""
