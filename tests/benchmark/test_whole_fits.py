@@ -236,7 +236,8 @@ def test_roundings_of_a_users_rows_are_measured_and_another_model_is_still_detec
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entrants_file, "SCRIPTS", {**SCRIPTS, "wrong": ("tests.benchmark.fake_fit", "twice")})
         contenders = [plain, replace(plain, name="wrong", own=False)]
-        trial = fit_trial(fit, contenders, rounds=1, seconds=1.0, own=OwnFit(*rows))
+        rotation = Rotation(rounds=1, extra=0, budget_seconds=0.0)
+        trial = fit_trial(fit, contenders, rotation=rotation, own=OwnFit(*rows))
     assert 0.0 < trial.rounding < 1e-3
     assert set(trial.disagreements()) == {"numpy", "wrong"}
     far = trial.results["numpy"].loss / trial.results["wrong"].loss
