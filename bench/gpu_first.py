@@ -309,7 +309,7 @@ def exchange() -> str:
 
     count = cupy.cuda.runtime.getDeviceCount()
     command = f"mpiexec -n {count} python -m pytest tests/distributed -k cupy --require-backend cupy"
-    return f"{count} GPU(s): with two or more, run {command}" if count > 1 else "1 GPU: an exchange by NCCL needs two"
+    return f"{count} GPUs: with two or more, run {command}" if count > 1 else "1 GPU: an exchange by NCCL needs two"
 
 
 def predicting(name: str, rows: int) -> str:

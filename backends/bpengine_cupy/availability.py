@@ -8,6 +8,7 @@ from types import ModuleType
 
 from bpengine import extras
 from bpengine.backend import Availability
+from bpengine.i18n.counted_nouns import count_of
 
 
 def check() -> Availability:
@@ -44,7 +45,9 @@ def check_runtime(runtime: ModuleType) -> Availability:
     if devices == 0:
         cure = "Check nvidia-smi and CUDA_VISIBLE_DEVICES, or use backend='numpy' or 'jax'."
         return Availability("no device", f"the driver (CUDA {version(driver)}) shows no GPU.", cure)
-    return Availability("ready", f"CUDA {version(library)}, driver for CUDA {version(driver)}, {devices} GPU(s)")
+    return Availability(
+        "ready", f"CUDA {version(library)}, driver for CUDA {version(driver)}, {count_of(devices, 'GPU')}"
+    )
 
 
 def version(number: int) -> str:

@@ -31,6 +31,7 @@ from bpengine.backend import (
 )
 from bpengine.distributed import Comm, Cut, ShardAdder
 from bpengine.errors import BackendUnavailable, ConfigError, DataError
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 from bpengine.system.launcher import local_rank
@@ -354,5 +355,7 @@ def _device_number(device: str | None, count: int) -> int:
     if kind not in ("cuda", "gpu") or not (number or "0").isdigit():
         raise ConfigError(f"backend 'cupy' runs on devices 'cuda:0', 'cuda:1' ..., got {device!r}.")
     if int(number or 0) >= count:
-        raise BackendUnavailable(f"backend 'cupy' has no device {device!r} (no device): {count} GPU(s) were found.")
+        raise BackendUnavailable(
+            f"backend 'cupy' has no device {device!r} (no device): found: {count_of(count, 'GPU')}."
+        )
     return int(number or 0)

@@ -85,11 +85,11 @@ def loss_tolerance(dtype: str, steps: int, precision: str = "full") -> float:
     return 64.0 * eps * math.sqrt(steps)
 
 
-def disagreements(results: Sequence[ContenderResult], dtype: str) -> dict[str, str]:
+def disagreements(results: Sequence[ContenderResult], dtype: str, rounding: float = 0.0) -> dict[str, str]:
     """Return the contenders whose loss differs from the median loss, with both numbers: their times are not comparable.
 
     The median is that of the contenders that multiply in the full precision of the dtype, where there are any; the others
-    have a larger tolerance, as they compute with fewer bits.
+    have a larger tolerance, as they compute with fewer bits. rounding: a measured relative difference that is allowed too.
     """
     if not results:
         return {}
@@ -97,5 +97,6 @@ def disagreements(results: Sequence[ContenderResult], dtype: str) -> dict[str, s
     return {
         result.name: f"loss {result.loss:.6g} after {result.steps} steps, the others {middle:.6g}"
         for result in results
-        if not abs(result.loss - middle) <= loss_tolerance(dtype, result.steps, result.precision) * abs(middle)
+        if not abs(result.loss - middle)
+        <= max(rounding, loss_tolerance(dtype, result.steps, result.precision)) * abs(middle)
     }

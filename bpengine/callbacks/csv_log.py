@@ -14,6 +14,7 @@ FIRST = ["epoch", "step"]  # the first columns of every such file
 class CSVLog(RowLog):
     """A CSV file with a line for each epoch: epoch, step, loss, learning_rate, seconds, validation scores.
 
+    loss is the mean over the rows of the epoch, as in `history.epochs`; `history.loss` has that of each step.
     Numbers have all their digits; a confusion matrix is written as JSON; the cell of a missing score is empty.
     A continued fit (`resume`, `continue_from`) continues the file and logs no epoch twice; another fit overwrites it. On
     several processes, process 0 writes.

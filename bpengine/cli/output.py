@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -101,11 +101,11 @@ def columns(heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 
     return table
 
 
-def key_value_table(rows: Iterable[Sequence[str]]) -> Table:
-    """Return a table of names and values without a head, in the language that is set."""
+def key_value_table(rows: Iterable[Sequence[str]], *, names: Container[int] = ()) -> Table:
+    """Return a table without a head, in the language that is set, except for the columns of these numbers, which are names."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(*(visible(localized(cell)) for cell in row))
+        table.add_row(*(visible(cell if at in names else localized(cell)) for at, cell in enumerate(row)))
     for column in table.columns[:-1]:
         column.no_wrap = True
     if table.columns:

@@ -117,7 +117,8 @@ class Dataset(RichForm):
         test = _stratified(groups, test_fraction, seed)
         if not 0 < np.count_nonzero(test) < self.rows:
             raise DataError(
-                f"split leaves one side of {self.name!r} empty ({count_of(self.rows, 'row')}, {test_fraction}). "
+                f"{self.name!r} has too few rows to hold some out: a part of {test_fraction} of {count_of(self.rows, 'row')} "
+                f"leaves no row for training or none for the test. "
                 f"{self._split_hint()}"
             )
         return self._take(~test, "training"), self._take(test, "test")

@@ -141,6 +141,9 @@ def _header(file: FileIO) -> tuple[int, dict[str, Any], int]:
     """Return where the arrays begin, the header, and the size of the file."""
     size = os.fstat(file.fileno()).st_size
     length = int.from_bytes(first, "little") if len(first := file.read(LENGTH_BYTES)) == LENGTH_BYTES else -1
+    if size > LENGTH_BYTES and file.read(1) != b"{":
+        raise ValueError("it does not begin as one that train --out or Model.save wrote")
+    file.seek(LENGTH_BYTES)
     if not 0 <= length <= size - LENGTH_BYTES:
         raise ValueError("it ends in its header")
     if length > HEADER_BYTES:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.errors import ConfigError, DataError, ShapeError, whole
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._contract import NamedErrors, in_dtype, lent
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
@@ -208,7 +209,7 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
         "running statistics": "Each one of `init_running` must come back, under the same name.",
     }[what]
     names = list(wanted)
-    counted = f"1 {what.removesuffix('s')}" if len(names) == 1 else f"{len(names)} {what}"
+    counted = count_of(len(names), what.removesuffix("s"))
     raise ShapeError(
         f"{who} requires its {method} to return {counted} ({_list(names)}), got {len(got)} ({_list(got)}). {hint}"
     )

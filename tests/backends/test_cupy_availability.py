@@ -57,7 +57,7 @@ def assert_refused(reason: str, *texts: str) -> None:
         (runtime(12040), "version mismatch", "driver supports CUDA 12.4, CuPy was built for CUDA 13.0", "CUDA 12.x"),
         (runtime(13020, devices=None), "no device", "driver (CUDA 13.2) shows no GPU", "CUDA_VISIBLE_DEVICES"),
         (runtime(13020, devices=0), "no device", "driver (CUDA 13.2) shows no GPU", "nvidia-smi"),
-        (runtime(13020, devices=2), "ready", "CUDA 13.0, driver for CUDA 13.2, 2 GPU(s)", ""),
+        (runtime(13020, devices=2), "ready", "CUDA 13.0, driver for CUDA 13.2, 2 GPUs", ""),
         (runtime(13000, 13020), "ready", "CUDA 13.2, driver for CUDA 13.0", ""),
         (runtime(14000, 13020), "ready", "driver for CUDA 14.0", ""),
     ],
@@ -144,6 +144,6 @@ def test_a_device_of_another_kind_is_refused(device: str) -> None:
 def test_a_device_that_is_not_there_is_refused() -> None:
     from bpengine_cupy.backend import _device_number
 
-    with pytest.raises(bp.BackendUnavailable, match=r"no device 'cuda:2'.*2 GPU\(s\) were found"):
+    with pytest.raises(bp.BackendUnavailable, match=r"no device 'cuda:2'.*found: 2 GPUs"):
         _device_number("cuda:2", 2)
     assert [_device_number(d, 2) for d in (None, "cuda", "cuda:1", "gpu:1")] == [0, 0, 1, 1]

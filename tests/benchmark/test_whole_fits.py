@@ -222,6 +222,28 @@ def test_a_file_is_fitted_whole_and_scored_on_every_fifth_row(tmp_path: Path) ->
     assert math.isfinite(judged.loss)
 
 
+def test_roundings_of_a_users_rows_are_measured_and_another_model_is_still_detected(tmp_path: Path) -> None:
+    work, own = own_workload("iris", None, "8", 16, {})
+    fit, rows = own_fit(work, own, 3)
+    data = FitData(fit, OwnFit(*rows))
+    for variant in (0, 1):
+        data.write(tmp_path, variant)
+        x = np.load(tmp_path / "x.npy")
+        assert x.dtype == np.float32
+        assert np.array_equal(x, np.nextafter(data.x, x))
+        assert bool((x != data.x).all()) == bool(variant)
+    plain = CONTENDERS["numpy"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entrants_file, "SCRIPTS", {**SCRIPTS, "wrong": ("tests.benchmark.fake_fit", "twice")})
+        contenders = [plain, replace(plain, name="wrong", own=False)]
+        rotation = Rotation(rounds=1, extra=0, budget_seconds=0.0)
+        trial = fit_trial(fit, contenders, rotation=rotation, own=OwnFit(*rows))
+    assert 0.0 < trial.rounding < 1e-3
+    assert set(trial.disagreements()) == {"numpy", "wrong"}
+    far = trial.results["numpy"].loss / trial.results["wrong"].loss
+    assert replace(trial, rounding=max(far, 1 / far)).disagreements() == {}
+
+
 def test_a_workload_of_whole_fits_is_checked() -> None:
     with pytest.raises(ConfigError, match="source one of digits, drawn, own"):
         replace(TINY, source="elsewhere")

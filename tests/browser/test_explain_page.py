@@ -358,6 +358,51 @@ def test_no_number_covers_another_or_a_circle(opened: Opened, width: int) -> Non
             assert [pair for pair in pairs if covering(*pair)] == [], subject
 
 
+@cache
+def digits() -> str:
+    rng = np.random.default_rng(3)
+    layers = [bp.Dense(64, "relu"), bp.Dense(64, "relu"), bp.Dense(10)]
+    model = bp.Model(bp.Network(64, layers, "softmax_cross_entropy"))
+    return page(model, rng.random((16, 64)), rng.integers(0, 10, 16), optimizer=bp.Adam(1e-3), steps=2).html()
+
+
+def test_no_number_covers_another_or_a_circle_on_a_telephone(opened: Opened) -> None:
+    tab = opened(digits(), width=390)
+    views = tab.evaluate("""() => {
+        const boxes = (which) => [...document.querySelectorAll(which)].filter((text) => text.textContent)
+            .map((text) => text.getBBox()).map((box) => [box.x, box.y, box.width, box.height]);
+        return [...things.keys()].filter((id) => "xu".includes(id[0])).flatMap((kept) => stages.map((_, stage) => {
+            Object.assign(state, { kept, stage });
+            updatePicture();
+            return [`${kept} ${stage}`, boxes(".labels text"), boxes(".node .value")];
+        }));
+    }""")
+    assert len(views) == 192
+    pairs = [(view, *pair) for view, ls, inside in views for pair in [*combinations(ls, 2), *product(ls, inside)]]
+    assert {view for view, one, other in pairs if covering(one, other)} == set()
+
+
+def test_a_picture_that_does_not_fit_is_scrolled_to_what_is_looked_at(opened: Opened) -> None:
+    tab = opened(digits(), width=390)
+    assert tab.evaluate("byId('picture').scrollWidth > byId('picture').clientWidth")
+    for subject in ("u17", "x0", "loss"):
+        tab.locator("#look-at").select_option(subject)
+        box, frame = tab.locator(f"[data-id={subject}] .body").bounding_box(), tab.locator("#picture").bounding_box()
+        assert frame["x"] <= box["x"]
+        assert box["x"] + box["width"] <= frame["x"] + frame["width"]
+    tab.evaluate("byId('picture').scrollLeft = 0")
+    to_step(tab, 1)
+    assert tab.evaluate("byId('picture').scrollLeft") == 0  # scrolled by the reader, it stays
+
+
+def test_a_single_row_is_counted_in_the_singular(opened: Opened) -> None:
+    tab = opened(page(xor(), X[:1], Y[:1], steps=2, lang="pt").html())
+    tab.locator("#look-at").select_option("loss")
+    assert ", 1 amostra, " in tab.locator("#about").text_content()
+    assert "sobre 1 amostra:" in tab.locator("#told").text_content()
+    assert tab.locator("#sample option").last.text_content() == "Lote inteiro (1 amostra)"
+
+
 def covering(one: list[float], other: list[float]) -> bool:
     """Say whether two boxes (x, y, width, height) cover each other by more than a pixel."""
     return all(min(one[i] + one[i + 2], other[i] + other[i + 2]) - max(one[i], other[i]) > 1 for i in (0, 1))

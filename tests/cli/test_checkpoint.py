@@ -82,6 +82,9 @@ def test_checkpoint_command_lists_a_folder_and_writes_a_model_file(cli, tmp_path
     assert cli("checkpoint", run).code == 2
     cli(*TRAIN, "--checkpoint", run, "--every", "100", "--out", tmp_path / "whole.safetensors")
     listed = cli("checkpoint", run)
+    assert (
+        "loss of the last step" in listed.out.splitlines()[0]
+    )  # logs of epochs hold the mean over the rows of an epoch
     assert (listed.code, listed.out.count("whole"), listed.out.count("ended: 30 epochs")) == (0, 2, 1)
     assert [line["step"] for line in json.loads(cli("checkpoint", run, "--json").out)] == [100, 200, 240]
     assert cli("checkpoint", run, "--model", out).code == 0

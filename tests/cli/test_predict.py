@@ -114,7 +114,11 @@ def test_invalid_arguments_of_predict_are_refused(mistake, iris, tmp_path):
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(iris.read_bytes()[:300])
     assert "corrupt or truncated" in mistake("predict", broken, "iris")
-    assert "digits: the model requires the columns 'sepal length (cm)'" in mistake("predict", iris, "digits")
+    (tmp_path / "table.csv").write_text("a,b,y\n1,2,3\n")
+    assert "begin as one that train --out or Model.save wrote" in mistake("predict", tmp_path / "table.csv", "iris")
+    assert "digits: the model requires columns that are not there: 'sepal length (cm)'" in mistake(
+        "predict", iris, "digits"
+    )
     assert "unknown data set 'irs'" in mistake("predict", iris, "irs")
     assert "ends in .csv or .npy" in mistake("predict", iris, "iris", "--out", tmp_path / "p.txt")
     (tmp_path / "p.csv").write_text("precious")

@@ -47,7 +47,7 @@ def test_nodes_are_the_calls_and_edges_the_arrays() -> None:
 def test_graph_labels_are_translated_and_names_are_not() -> None:
     model, x, y = xor()
     english, portuguese = (graph(model, x, y, update=True, lang=lang) for lang in ("en", "pt"))
-    assert portuguese.title == english.title.replace("row(s), loss", "amostra(s), função de perda")
+    assert portuguese.title == english.title.replace("rows, loss", "amostras, função de perda")
     assert {node.place for node in english.nodes} >= {"layer 0", "loss", "update of 0.weight"}
     assert {node.place for node in portuguese.nodes} >= {"camada 0", "função de perda", "atualização de 0.weight"}
     assert [node.title for node in english.nodes] == [node.title for node in portuguese.nodes]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,11 @@ from bpengine.cli import main
 from bpengine.cli.app import app
 from bpengine.i18n import language
 from bpengine.i18n.language import code, of_locale
+from bpengine.i18n.phrases import PHRASES
+from bpengine.i18n.phrases.page import PAGE
+from bpengine.training.progress.views import Standing
 from tests.language.english_words import english
+from tests.language.po_writer import catalogue
 
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 # names, and words that are Portuguese as well
@@ -38,6 +44,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with a table, in which commands run."""
     rows = [f"{20 + i % 40},{'ab'[i % 2]},{'hi' if i % 3 else 'lo'}" for i in range(60)]
     (tmp_path / "p.csv").write_text("\n".join(["age,job,pay", *rows]) + "\n")
+    days = [f"2020-{1 + i % 12:02}-{1 + i % 28:02},{i},{'ab'[i % 2]},{'hi' if i % 3 else 'lo'}" for i in range(60)]
+    (tmp_path / "q.csv").write_text("\n".join(["day,size,job,pay", *days]) + "\n")
+    (tmp_path / "two.csv").write_text("a,y\n1,x\n2,z\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -107,6 +116,16 @@ SESSIONS = {
     "examples": """
         examples mazur_222
         examples dsa_221""",
+    "columns": """
+        train digits --epochs 1 --layers 4 --out d.safetensors
+        export d.safetensors --onnx d.onnx
+        train q.csv --epochs 1 --layers 4 --out q.safetensors
+        predict q.safetensors p.csv
+        predict p.csv q.csv
+        train two.csv""",
+    "seeds": """
+        train p.csv --seeds 2 --epochs 2 --validation 0.2 --layers 4
+        train p.csv --seeds 2 --epochs 2 --validation 0.2 --layers 4 --monitor accuracy""",
     "doctor": "doctor",
     "demo": "demo --backends numpy --epochs 1",
 }
@@ -117,6 +136,56 @@ def test_no_command_of_an_exercise_prints_english(name: str, folder: Path, capsy
     text = said(capsys, *SESSIONS[name].strip().splitlines())
     assert len(text) > 100
     assert english(text, NAMES) == []
+
+
+def test_names_of_an_exported_file_are_not_translated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "train p.csv --epochs 1 --layers 4 --out p.safetensors", "export p.safetensors --onnx p.onnx")
+    rows = [line.split() for line in text.splitlines() if line.startswith(("entrada:", "saída:"))]
+    assert [row[1] for row in rows] == ["age", "job", "label", "probabilities"]
+
+
+def test_progress_and_scores_are_named_in_portuguese() -> None:
+    bp.language("pt")
+    scores = {"loss": 0.5, "accuracy": 0.9}
+    standing = Standing(2, 5, epoch=1, epochs=3, loss=0.25, scores=scores)
+    assert language.localized(standing.words()) == (
+        "época 1 de 3, passo 2 de 5, perda 0.25, validação: perda 0.5000, acurácia 0.9000"
+    )
+    assert "perda média 0.25" in language.localized(replace(standing, mean=True).words())
+
+
+@pytest.mark.parametrize("lang", ["en", "pt"])
+def test_a_count_of_one_is_in_the_singular(lang: str) -> None:
+    model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
+    one, two = ([[1.0]], [[2.0]]), ([[1.0], [2.0]], [[2.0], [1.0]])
+
+    def texts(x: Any, y: Any) -> list[str]:
+        explained = bp.explain(model, x, y, layer=0, unit=0).text(lang)
+        paths = bp.explain.paths(model, x, y, "0.weight[0,0]", largest=1).text(lang)
+        return [
+            explained.splitlines()[1],
+            bp.explain.graph(model, x, y, lang=lang).title,
+            *paths.splitlines()[:1],
+            paths,
+        ]
+
+    nouns = {
+        "en": ("1 row", "2 rows", "the one path", "2 paths"),
+        "pt": ("1 amostra", "2 amostras", "o único caminho", "2 caminhos"),
+    }[lang]
+    for (x, y), row, path in zip((one, two), nouns[:2], nouns[2:], strict=True):
+        explained, title, chain, _ = texts(x, y)
+        assert re.search(rf"\b{row}\b", explained)
+        assert re.search(rf"\b{row}\b", title)
+        assert path in chain
+    assert re.search({"en": "1 other path:", "pt": "1 outro caminho:"}[lang], texts(*two)[-1])
+
+
+def test_no_phrase_leaves_the_plural_open() -> None:
+    phrases = [text for both in (PHRASES | PAGE).values() for text in both]
+    ends = re.compile(r"\w\((?:s|es|a|as|os)\)")  # row(s), todo(a)
+    assert [text for text in phrases if ends.search(text)] == []
+    assert [entry.translation for entry in catalogue() if ends.search(entry.translation)] == []
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -192,7 +261,7 @@ def test_errors_are_portuguese(mistake: Callable[[], object]) -> None:
 def test_reports_are_portuguese() -> None:
     bp.language("pt-BR")
     text = str(bp.check_gradients("sigmoid", [[0.5]]))
-    assert text.startswith("passou: gradientes de kernel sigmoid")
+    assert text.startswith("passou: gradientes (kernel sigmoid)")
     assert english(text, NAMES) == []
 
 
@@ -215,8 +284,8 @@ def test_a_failed_check_of_ones_own_layer_is_portuguese() -> None:
     network = bp.Network(2, [bp.Dense(3, "tanh"), Gain(), bp.Dense(1)], "sigmoid_cross_entropy")
     report = bp.Model(network, dtype="float64", seed=1).check(xor.x, xor.y)
     text = str(report)
-    assert text.startswith("FALHOU só no ponto perturbado: gradientes de rede 2-3-3-1")
-    assert "culpado: Gain.backward em camada 1, gradiente de x no ponto perturbado: " in text
+    assert text.startswith("FALHOU só no ponto perturbado: gradientes (rede 2-3-3-1")
+    assert "culpado: Gain.backward (camada 1), gradiente de x no ponto perturbado: " in text
     assert "falta o fator `gain`" in text
     assert "NÃO" in text
     assert english(text, NAMES) == []

@@ -101,7 +101,7 @@ def test_models_take_frames_by_name(library: Library) -> None:
     assert model.evaluate(x, y)["accuracy"] > 0.9
     turned = library.ordered(x, list(CELLS)[::-1])
     np.testing.assert_array_equal(model.predict(x), model.predict(turned))
-    with pytest.raises(DataError, match="requires the columns 'age'"):
+    with pytest.raises(DataError, match="requires columns that are not there: 'age'"):
         model.predict(library.ordered(x, list(CELLS)[1:]))
 
 

@@ -154,7 +154,7 @@ def test_columns_are_taken_by_name(model: bp.Model) -> None:
     shuffled = frame[["name", "income", "seen", "joined", "asked", "city", "member", "age"]].assign(other=1)
     np.testing.assert_array_equal(model.predict(shuffled), expected)
     np.testing.assert_array_equal(model.predict(pa.Table.from_pandas(frame)), expected)
-    with pytest.raises(DataError, match=r"requires the columns 'age', 'city', which are not there. Not known: .*'Age'"):
+    with pytest.raises(DataError, match=r"requires columns that are not there: 'age', 'city'. Not known: .*'Age'"):
         model.predict(frame.drop(columns=["city"]).rename(columns={"age": "Age"}))
 
 

@@ -119,7 +119,7 @@ def test_file_readable_with_neither_set_of_options_is_refused(model: Path, tmp_p
     (tmp_path / "other.csv").write_text("a,b\n1,2\n3,4\n")
     ended = cli("predict", model, tmp_path / "other.csv")
     assert ended.code == 2
-    assert "requires the columns 'größe', 'preis', 'stadt', which are not there. Not known: 'a', 'b'" in ended.err
+    assert "requires columns that are not there: 'größe', 'preis', 'stadt'. Not known: 'a', 'b'" in ended.err
     (tmp_path / "empty.csv").write_text("a,b\n")
     ended = cli("predict", model, tmp_path / "empty.csv")
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import bpengine as bp
+from bpengine.training.checkpoints.folder_contents import lines
 from bpengine.training.progress import Progress, progress, views
 from bpengine.training.progress.progress import Pace
 from bpengine.training.progress.views import Standing, clock
@@ -59,6 +61,17 @@ def test_progress_is_shown_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(s.rate and s.left is not None for s in kept.shown[1:])
     assert kept.ended is not None
     assert kept.ended.steps == 600
+
+
+def test_the_loss_of_a_step_and_the_mean_of_an_epoch_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(progress, "SLICE", 1e-9)
+    history, kept = watched_fit(monkeypatch, epochs=2, batch_size=2, run=tmp_path)
+    means = [s for s in kept.shown if s.mean]
+    assert [(s.steps, s.loss) for s in means] == [(e.steps, e.loss) for e in history.epochs]
+    assert all(f", mean loss {s.loss:.4g}" in s.words() for s in means)
+    within = [s for s in kept.shown if not s.mean]
+    assert all(s.loss == history.loss[s.steps - 1] and f", loss {s.loss:.4g}" in s.words() for s in within)
+    assert lines(tmp_path)[-1].loss == history.loss[-1] != history.epochs[-1].loss
 
 
 def test_time_left_uses_the_earliest_limit(monkeypatch: pytest.MonkeyPatch) -> None:

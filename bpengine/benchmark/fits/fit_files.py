@@ -47,10 +47,13 @@ class FitData:
         self.x, self.y = np.ascontiguousarray(x, np.float32), np.asarray(y, np.int64)
         self._samples = [Sample(work.step_workload(n), self.x, self.y, _initial(work, n)) for n in range(work.fits)]
 
-    def write(self, folder: Path) -> None:
-        """Write the files that a process reads: the task, the rows, initial weights, and the order of rows of every epoch."""
+    def write(self, folder: Path, variant: int = 0) -> None:
+        """Write the files that a process reads: the task, the rows, initial weights, and the order of rows of every epoch.
+
+        variant: 0 for the rows; from 1 on each number of x is the next one of float32 above or below, drawn by the variant.
+        """
         (folder / "task.json").write_text(json.dumps(self.work.task()))
-        np.save(folder / "x.npy", self.x)
+        np.save(folder / "x.npy", _rounded(self.x, variant))
         np.save(folder / "y.npy", self.y)
         for number, sample in enumerate(self._samples):
             arrays: dict[str, Any] = {
@@ -58,6 +61,11 @@ class FitData:
             }
             np.savez(folder / f"initial{number}.npz", **arrays)
             np.save(folder / f"orders{number}.npy", _orders(self.work, number))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the rows are a user's."""
+        return self._own is not None
 
     def judge(self, folder: Path) -> Judgement:
         """Evaluate the weights in a folder, by the same few lines of NumPy for every contender."""
@@ -74,6 +82,14 @@ class FitData:
             a = a @ w + b
             a = np.maximum(a, 0) if i < len(weights) - 1 else a
         return float(np.mean(np.argmax(a, axis=1) == self._own.held_out_y))
+
+
+def _rounded(array: HostArray, variant: int) -> HostArray:
+    if variant == 0:
+        return array
+    above = np.random.default_rng(variant).random(array.shape) < 0.5
+    rounded: HostArray = np.nextafter(array, np.where(above, np.inf, -np.inf).astype(array.dtype))
+    return rounded
 
 
 def _rows(work: FitWorkload) -> tuple[HostArray, HostArray]:

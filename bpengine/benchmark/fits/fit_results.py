@@ -47,16 +47,20 @@ class FitResult(ContenderResult):
 
 @dataclass(kw_only=True)
 class FitTrial:
-    """One workload of whole fits: each entrant's result, and reasons of failures; about: versions and notes by contender."""
+    """One workload of whole fits: each entrant's result, and reasons of failures; about: versions and notes by contender.
+
+    rounding: how far apart the losses of equal fits may be, relative to the loss, where that was measured; else 0.
+    """
 
     workload: FitWorkload
     results: dict[str, FitResult]
     failures: dict[str, str]
     about: dict[str, dict[str, object]]
+    rounding: float = 0.0
 
     def disagreements(self) -> dict[str, str]:
         """Return the entrants whose loss differs from that of the others by more than rounding."""
-        return disagreements(list(self.results.values()), "float32")
+        return disagreements(list(self.results.values()), "float32", self.rounding)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one dict per entrant: seconds, CPU seconds, loss, and what is wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,6 +20,11 @@ from bpengine.benchmark.processes.process import WorkerFailed
 from bpengine.benchmark.turns import Rotation
 from bpengine.errors import in_english
 
+VARIANTS = 3  # fits of rows that are rounded otherwise
+# How many times as far as among these fits and the first the losses of contenders may be apart. Of four normal numbers the
+# range is below 0.76 deviations in one case of twenty, so the bound is three deviations or more in the other nineteen.
+MARGIN = 4.0
+
 
 @dataclass(kw_only=True)
 class FitRounds:
@@ -31,16 +37,38 @@ class FitRounds:
     results: dict[str, FitResult] = field(default_factory=dict, init=False)
     failures: dict[str, str] = field(default_factory=dict, init=False)
     about: dict[str, dict[str, object]] = field(default_factory=dict, init=False)
+    rounding: float = field(default=0.0, init=False)
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Write the data, and run every entrant once, untimed: this reads files, writes bytecode and fills caches."""
         (self.folder / "data").mkdir()
         self.data.write(self.folder / "data")
+        first: tuple[Entrant, float] | None = None
         for number, entrant in enumerate(self.entrants, 1):
             self._caches(entrant).mkdir()
             if entrant.cache != "empty":
                 say(in_place("first fit", entrant.contender.title, number, len(self.entrants)))
-                self._run(entrant, FILLS.get(entrant.contender.name))
+                ran = self._run(entrant, FILLS.get(entrant.contender.name))
+                first = first or (ran and (entrant, ran[1].loss))
+        if self.data.is_own and first:
+            self.rounding = self._rounding(*first, say)
+
+    def _rounding(self, entrant: Entrant, loss: float, say: Callable[[str], None]) -> float:
+        """Return how far apart the losses of equal fits may be, relative to the loss.
+
+        A long fit of a user's rows may amplify each rounding without bound, so that is measured: the same contender fits the
+        rows after each number was rounded up or down at random.
+        """
+        losses, folder = [loss], self.folder / "variant"
+        for variant in range(1, VARIANTS + 1):
+            say(in_place("another rounding", entrant.contender.title, variant, VARIANTS))
+            folder.mkdir()
+            self.data.write(folder, variant)
+            ran = self._run(entrant, folder=folder)
+            losses += [ran[1].loss] if ran else []
+            shutil.rmtree(folder)
+        apart = max(losses) - min(losses)
+        return MARGIN * apart / abs(loss) if loss and math.isfinite(apart) else 0.0
 
     def play(self, rotation: Rotation, say: Callable[[str, float], None]) -> None:
         """Run the rounds; `say` hears whose turn it is, and which share of the rounds is done."""
@@ -54,7 +82,9 @@ class FitRounds:
     def trial(self) -> FitTrial:
         """Return the measurements."""
         results = {e.name: self.results[e.name] for e in self.entrants if e.name in self.results}
-        return FitTrial(workload=self.data.work, results=results, failures=self.failures, about=self.about)
+        return FitTrial(
+            workload=self.data.work, results=results, failures=self.failures, about=self.about, rounding=self.rounding
+        )
 
     def _turn(self, entrant: Entrant) -> None:
         if entrant.cache == "empty":
@@ -64,11 +94,13 @@ class FitRounds:
             new = FitResult(name=entrant.name, first_seconds=0.0, own=entrant.contender.own)
             self.results.setdefault(entrant.name, new).add_fit(self.data.work, *ran)
 
-    def _run(self, entrant: Entrant, argument: str | None = None) -> tuple[FitTimes, Judgement] | None:
+    def _run(
+        self, entrant: Entrant, argument: str | None = None, folder: Path | None = None
+    ) -> tuple[FitTimes, Judgement] | None:
         """Run a process and judge its weights; return None where the entrant fails, or has failed before."""
         if entrant.name in self.failures:
             return None
-        data, out = self.folder / "data", self.folder / "turn"
+        data, out = folder or self.folder / "data", self.folder / "turn"
         out.mkdir()
         try:
             times = run_fit(entrant, data, out, self._caches(entrant), argument=argument, without=self.without)

@@ -20,6 +20,7 @@ List the checkpoints of a run folder, or take a model file out of one.
 
 Every byte of each file is checked. --model writes the newest whole checkpoint, or that of --step, as a model file that
 predict, check and explain read: the parameters after that step; of a run that has ended, those that it ended with.
+The loss in the list is that of the last step's rows; train shows and logs the mean over the rows of an epoch.
 The exit code is 1 when a file is damaged.
 
 \b
@@ -58,7 +59,7 @@ def _list(lines: list[CheckpointLine], folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json([asdict(line) for line in lines])
     elif lines:
-        heads = ("fit", "state", "steps", "epochs", "loss", "MB", "written")
+        heads = ("fit", "state", "steps", "epochs", "loss of the last step", "MB", "written")
         show(columns(heads, [_cells(line) for line in lines]))
     else:
         say(f"{folder}: no checkpoints")

@@ -13,6 +13,7 @@ import bpengine as bp
 from bpengine.cli.output import key_value_table, print_json, require_writable, say, show
 from bpengine.cli.table_options.column_runs import in_runs
 from bpengine.errors import ConfigError
+from bpengine.i18n.language import localized
 from bpengine.onnx import described, write_onnx
 from bpengine.onnx.onnx_file import ArrayLine
 
@@ -46,11 +47,11 @@ def export(
         print_json({"file": str(onnx), "arrays": [dict(zip(heads, line, strict=True)) for line in lines]})
         return
     say(f"written: {onnx}")
-    show(key_value_table(_array_lines(lines)))
+    show(key_value_table(_array_lines(lines), names=(1,)))
 
 
 def _array_lines(lines: Sequence[ArrayLine]) -> Iterator[tuple[str, ...]]:
     """Yield lines about the arrays; runs of similar columns share a line."""
     for role, group in groupby(lines, lambda line: line.role):
         for name, kind, holds in in_runs((line.name, f"{line.kind} {line.axes}", line.holds) for line in group):
-            yield f"{role}:", name, kind, holds
+            yield f"{localized(role)}:", name, kind, holds

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Final
 
+from bpengine.i18n.counted_nouns import NOUNS, count_of
+
 FEWEST: Final = 4  # columns of a run that share a line
-NUMBER: Final = re.compile(r"(?<![\w.])-?\d+(,\d{3})*(\.\d+)?(e[+-]?\d+)?")
-PLURAL: Final = {"number": "numbers", "date": "dates", "category": "categories"}
+MISSING: Final = "; missing: filled with its own, and an input that says so"
+# how a use reads without the numbers of one column
+WITHOUT_NUMBERS: Final = (
+    (r"standardised: mean [^;]*", "standardised"),
+    (r"from \S* to 0\.\.1", "scaled to 0..1"),
+    (r"less the median [^;]*", "less its median, by the distance of its quartiles"),
+    (r"[\d,]+ values?, an input for each", "an input for each value"),
+    (r"; missing: [^;]*, and an input that says so", MISSING),
+)
 
 
 def in_runs(lines: Iterable[Sequence[str]]) -> list[tuple[str, str, str]]:
@@ -28,8 +37,12 @@ def in_runs(lines: Iterable[Sequence[str]]) -> list[tuple[str, str, str]]:
             continue
         uses = {line[2] for line in members}
         use = uses.pop() if len(uses) == 1 else _form(members[0][2])
-        listed.append((f"{members[0][0]} .. {members[-1][0]}", f"{len(members):,} {PLURAL.get(kind, kind)}", use))
+        listed.append((f"{members[0][0]} .. {members[-1][0]}", _counted(len(members), kind), use))
     return listed
+
+
+def _counted(number: int, kind: str) -> str:
+    return count_of(number, kind, ",") if kind in NOUNS else f"{number:,} {kind}"
 
 
 def _pattern(name: str) -> str:
@@ -38,5 +51,6 @@ def _pattern(name: str) -> str:
 
 def _form(use: str) -> str:
     """Return the use of a column without its numbers."""
-    bare = re.sub(r": mean [^;]*", "", use).replace("; missing: ", "; missing: filled with ")
-    return NUMBER.sub("its own", bare)
+    for pattern, words in WITHOUT_NUMBERS:
+        use = re.sub(pattern, words, use)
+    return use

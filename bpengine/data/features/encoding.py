@@ -119,6 +119,6 @@ def require_matching(missing: Sequence[str], strange: Sequence[str]) -> None:
     if missing:
         extra = f" Not known: {', '.join(map(repr, strange[:8]))}." if strange else ""
         raise DataError(
-            f"the model requires the columns {', '.join(map(repr, missing[:8]))}{', ...' * (len(missing) > 8)}, which are not "
-            f"there.{extra} Give rows like those it was trained on."
+            f"the model requires columns that are not there: {', '.join(map(repr, missing[:8]))}"
+            f"{', ...' * (len(missing) > 8)}.{extra} Give rows like those it was trained on."
         )

@@ -128,7 +128,6 @@ def _number(
         fill = _fill(rules.fill, there, None if weights is None else weights[~missing])
     kept = values if fill is None else np.where(missing, fill, values)
     center, scale, how = _scaling(rules.scale, kept, weights)
-    day = "days since 1970, " if role == "date" else ""
     return NumberColumn(
         name=name,
         role=role,
@@ -136,7 +135,7 @@ def _number(
         scale=scale,
         fill=fill,
         indicator=bool(missing.any()),
-        how=day + how,
+        how=f"days since 1970, {how}" if role == "date" else how,
         spread=float(moments(kept, weights)[1]),
         **more,
     )

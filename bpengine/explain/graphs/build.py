@@ -67,7 +67,7 @@ def graph_of(traced: Trace, *, update: bool = False, lang: str | None = None) ->
         for array in call.named_results().values():
             producers[id(array)] = here.id
     sizes, loss = "-".join(map(str, traced.network.sizes)), format_number(traced.loss, 6)
-    title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, rows=traced.rows, loss=loss)
+    title = translate("graph_title", sizes=sizes, name=traced.network.loss.name, count=traced.rows, loss=loss)
     return Graph((*sources.values(), *nodes), tuple(edges), title)
 
 

@@ -2,8 +2,10 @@
 
 const state = { at: 0, row: 0, stage: 0, kept: null, pointed: null, lang: page.lang, playing: null };
 
+// The phrase of a key with its values; "KEY_one", if there is one, for a count of 1.
 function say(key, values = {}) {
-  return page.words[state.lang][key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
+  const words = page.words[state.lang], one = `${key}_one`;
+  return words[values.count === 1 && one in words ? one : key].replace(/\{(\w+)\}/g, (_, name) => String(values[name]));
 }
 
 function byId(id) {

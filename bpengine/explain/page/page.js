@@ -30,7 +30,7 @@ function updateLegend() {
 function speakLanguage() {
   document.documentElement.lang = state.lang === "pt" ? "pt-BR" : state.lang;
   for (const element of document.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
-  byId("about").textContent = [page.title, say("about", { ...page.about, batch: page.batch })].filter(Boolean).join(": ");
+  byId("about").textContent = [page.title, say("about", { ...page.about, count: page.batch })].filter(Boolean).join(": ");
   byId("previous-stage").setAttribute("aria-label", say("previous_stage"));
   byId("next-stage").setAttribute("aria-label", say("next_stage"));
   byId("stages").setAttribute("aria-label", say("stages"));

@@ -9,6 +9,16 @@ function updatePicture() {
   const spots = picture.lanes.flat();
   const kept = spots.some((spot) => spot.id === state.kept) ? state.kept : spots[0].id;
   for (const spot of spots) spot.element.setAttribute("tabindex", spot.id === kept ? 0 : -1);
+  bringInSight();
+}
+
+// A picture that does not fit the window is scrolled to what is looked at, once: then it stays as the reader scrolls it.
+function bringInSight() {
+  const box = byId("picture"), sight = `${state.kept} ${state.stage}`;
+  if (picture.sight === sight) return;
+  picture.sight = sight;
+  const one = found(state.kept);
+  box.scrollLeft = picture.x(one.kind === "loss" ? page.columns.length : one.column) - box.clientWidth / 2;
 }
 
 // Of a column of which not all is drawn, how much is: in as many words as there is room for, all of it inside of the picture.

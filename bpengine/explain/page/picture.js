@@ -2,18 +2,20 @@
 
 const picture = { nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: [], placed: new Map() };
 const WIDE = 130; // between columns: room for a number on every line
-const GAP = 92; // between columns, at least: room for a number between two circles
+const GAP = 92; // between columns, at least
+const ROOMY = 108; // between columns of a picture that is scrolled anyway: room for a number between two circles
 const EDGE = 34; // from the middle of the first and the last column to the edge, at least
 const FEW_LINES = 16; // with more, only the lines of the sum that is shown have numbers
 const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
 
 function buildPicture() {
   const box = byId("picture");
-  const width = Math.max(box.clientWidth, 2 * EDGE + page.columns.length * GAP);
+  const narrowest = (gap) => 2 * EDGE + page.columns.length * gap;
+  const width = box.clientWidth < narrowest(GAP) ? narrowest(ROOMY) : box.clientWidth;
   const places = laidOut(width);
   const svg = s("svg", { role: "group", "aria-labelledby": "network-heading", "aria-describedby": "network-help",
     width, height: places.height, viewBox: `0 0 ${width} ${places.height}` });
-  Object.assign(picture, { wide: places.wide, nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
+  Object.assign(picture, { wide: places.wide, x: places.x, sight: "", nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
   const layers = ["links", "lines", "nodes", "labels"].map((name) => s("g", { class: name }));
   svg.append(...layers);
   svg.classList.toggle("narrow", !places.wide);

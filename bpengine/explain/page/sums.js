@@ -137,7 +137,7 @@ function toldLoss() {
     h("td", { class: "target" }, ...(canEdit() ? targetFields(r) : [targetTexts(r).join(", ")])),
     ...outputs.map((unit) => h("td", {}, exact(now(unit.a[r]))))));
   const value = now(page.loss);
-  return [h("p", { class: "line-of", "data-value": String(value) }, say("room_loss", { name: loss, reduction, rows: page.batch, value: shown(value) })),
+  return [h("p", { class: "line-of", "data-value": String(value) }, say("room_loss", { name: loss, reduction, count: page.batch, value: shown(value) })),
     part(say("room_output_a"), "forward", table(heads, body))];
 }
 

@@ -20,7 +20,7 @@ def explanation_lines(e: UnitResult, translate: Translate, largest: int) -> Iter
     """Yield the lines of an explanation; each sum shows its `largest` terms."""
     kind = ", ".join([e.kind, *([e.activation] if e.activation else [])])
     yield f"{translate('unit', unit=e.unit, place=e.place, kind=kind)}, {translate('hidden' if e.hidden else 'output')}"
-    yield translate("loss", name=e.loss_name, reduction=e.reduction, rows=e.batch, value=format_number(e.loss))
+    yield translate("loss", name=e.loss_name, reduction=e.reduction, count=e.batch, value=format_number(e.loss))
     if e.first_bad:
         yield translate("bad", cause=e.first_bad.translated(translate))
     if not e.adds_up and not e.first_bad:

@@ -1,7 +1,8 @@
 """The catalogue of a language: finds the template of an English text, and fills its translation.
 
 A text is one sentence of the catalogue, a list of sentences, or several in sequence. If more than one template matches a text,
-the one that leaves the fewest letters in English is used; among equals the one with more letters of its own.
+the one that leaves the fewest letters in English is used; among equals the one with more letters of its own, then the one with
+more numbers.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Catalogue:
         pairs = [pair for entry in known if entry.context != CELL for pair in _variants(entry)]
         self._exact = {english: translation for english, translation in pairs if not SLOT.search(english)}
         templates = (Template(*pair) for pair in pairs if SLOT.search(pair[0]))
-        self._templates = sorted(templates, key=lambda template: -template.weight)
+        self._templates = sorted(templates, key=lambda template: (-template.weight, -template.numbers))
         self._memory: dict[str, Rendering | None] = {}
         self._work = 0
         self._said: set[str] = set()  # returned translations, which may come back inside of other texts

@@ -82,6 +82,11 @@ class Template:
         """The number of letters of the literals; of two matching templates, the one with more is more specific."""
         return sum(map(letters, self.literals))
 
+    @cached_property
+    def numbers(self) -> int:
+        """The number of slots that only numbers fit."""
+        return sum(slot.number for slot in self.slots)
+
     @property
     def weak(self) -> bool:
         """Whether the template is unspecific, as "{compared} of {predictor}" is and "error: {text}" is not."""

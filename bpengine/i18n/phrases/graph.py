@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 GRAPH: dict[str, tuple[str, str]] = {
+    "graph_title_one": ("{sizes}, {name}, 1 row, loss {loss}", "{sizes}, {name}, 1 amostra, função de perda {loss}"),
     "graph_title": (
-        "{sizes}, {name}, {rows} row(s), loss {loss}",
-        "{sizes}, {name}, {rows} amostra(s), função de perda {loss}",
+        "{sizes}, {name}, {count} rows, loss {loss}",
+        "{sizes}, {name}, {count} amostras, função de perda {loss}",
     ),
     "graph_layer": ("layer {place}", "camada {place}"),
     "graph_loss": ("loss", "função de perda"),

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 PAGE: dict[str, tuple[str, str]] = {
     "heading": ("Backpropagation, step by step", "Backpropagation, passo a passo"),
+    "about_one": (
+        "{sizes}, loss {loss} ({reduction}), {optimizer}, learning rate {rate}, 1 row, {backend} {dtype}",
+        "{sizes}, função de perda {loss} ({reduction}), {optimizer}, taxa de aprendizado {rate}, 1 amostra, "
+        "{backend} {dtype}",
+    ),
     "about": (
-        "{sizes}, loss {loss} ({reduction}), {optimizer}, learning rate {rate}, {batch} rows, {backend} {dtype}",
-        "{sizes}, função de perda {loss} ({reduction}), {optimizer}, taxa de aprendizado {rate}, {batch} amostras, "
+        "{sizes}, loss {loss} ({reduction}), {optimizer}, learning rate {rate}, {count} rows, {backend} {dtype}",
+        "{sizes}, função de perda {loss} ({reduction}), {optimizer}, taxa de aprendizado {rate}, {count} amostras, "
         "{backend} {dtype}",
     ),
     "language": ("Language", "Idioma"),
@@ -19,6 +24,7 @@ PAGE: dict[str, tuple[str, str]] = {
     "next_stage": ("Next", "Próximo"),
     "previous_stage": ("Previous", "Anterior"),
     "sample": ("Sample", "Amostra"),
+    "whole_batch_one": ("Whole batch (1 row)", "Lote inteiro (1 amostra)"),
     "whole_batch": ("Whole batch ({count} rows)", "Lote inteiro ({count} amostras)"),
     "sample_option": ("Row {row} → {target}: {x}", "Amostra {row} → {target}: {x}"),
     "network": ("Network", "Rede neural"),
@@ -28,6 +34,7 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
     "inputs": ("Inputs", "Entradas"),
     "column": ("Layer {place}", "Camada {place}"),
+    "drawn_one": ("1 of {total} drawn", "1 de {total} desenhada"),
     "drawn": ("{count} of {total} drawn", "{count} de {total} desenhadas"),
     "drawn_briefly": ("{count} of {total}", "{count} de {total}"),
     "forward_legend": ("In the circles: output a. Lines: weights.", "Nos círculos: saída a. Linhas: pesos."),
@@ -128,6 +135,7 @@ PAGE: dict[str, tuple[str, str]] = {
         "Numbers cannot be changed in this browser: what it computes is not what the engine computed.",
         "Os números não podem ser mudados neste navegador: o que ele calcula não é o que o motor calculou.",
     ),
+    "other_terms_one": ("1 other, not drawn", "1 outro, não desenhado"),
     "other_terms": ("the {count} others, not drawn", "os outros {count}, não desenhados"),
     "sum": ("The sum", "A soma"),
     "look_at": ("Look at", "Observar"),
@@ -183,8 +191,9 @@ PAGE: dict[str, tuple[str, str]] = {
 
 SHARED = (  # keys of the phrases that the page takes from there
 
-    "unit", "hidden", "output", "loss", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
-    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz", "rest",
+    "unit", "hidden", "output", "loss", "loss_one", "row", "forward", "forward_other", "sum_z", "activation", "output_a",
+    "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz",
+    "rest", "rest_one",
     "rounding", "outside", "outside_slope",
     "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "next_unit", "input", "bias",
 )  # fmt: skip

@@ -6,9 +6,13 @@ UNIT: dict[str, tuple[str, str]] = {
     "unit": ("Unit {unit} of layer {place} ({kind})", "Unidade {unit} da camada {place} ({kind})"),
     "hidden": ("hidden layer", "camada oculta"),
     "output": ("output layer", "camada de saída"),
+    "loss_one": (
+        "Loss {name} ({reduction}) over 1 row: {value}",
+        "Função de perda {name} ({reduction}) sobre 1 amostra: {value}",
+    ),
     "loss": (
-        "Loss {name} ({reduction}) over {rows} row(s): {value}",
-        "Função de perda {name} ({reduction}) sobre {rows} amostra(s): {value}",
+        "Loss {name} ({reduction}) over {count} rows: {value}",
+        "Função de perda {name} ({reduction}) sobre {count} amostras: {value}",
     ),
     "row": ("Row {row}", "Amostra {row}"),
     "rows_left_one": ("1 more row; sample=N shows it.", "Mais 1 amostra; sample=N a mostra."),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 VIEWS: dict[str, tuple[str, str]] = {
     "page_told": ("{title}: an interactive page; {call} writes it", "{title}: uma página interativa; {call} a grava"),
+    "path_title_one": (
+        "Chain rule of {name}: the one path from the loss",
+        "Regra da cadeia (chain rule) de {name}: o único caminho a partir da perda",
+    ),
     "path_title": (
-        "Chain rule of {name}: the sum over {count:,} path(s) from the loss",
-        "Regra da cadeia (chain rule) de {name}: a soma sobre {count} caminho(s) a partir da perda",
+        "Chain rule of {name}: the sum over {count:,} paths from the loss",
+        "Regra da cadeia (chain rule) de {name}: a soma sobre {count} caminhos a partir da perda",
     ),
     "path_all": ("all paths together", "todos os caminhos juntos"),
-    "path_rest": ("{count:,} other path(s)", "{count} outro(s) caminho(s)"),
+    "path_rest_one": ("1 other path", "1 outro caminho"),
+    "path_rest": ("{count:,} other paths", "{count} outros caminhos"),
     "path_engine": ("the engine's gradient", "o gradiente do motor"),
     "path_agree": ("they agree", "concordam"),
     "path_differ": ("they DIFFER", "DIFEREM"),

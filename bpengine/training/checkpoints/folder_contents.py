@@ -18,7 +18,7 @@ from bpengine.training.checkpoints.store import listed
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointLine:
-    """One checkpoint of a folder: fit, steps and epochs taken, the last loss, bytes, time written (seconds since 1970).
+    """One checkpoint of a folder: fit, steps and epochs taken, the last step's loss, bytes, time written (seconds since 1970).
 
     stopped_by: why the fit had ended, "" where it had not. trouble: why the file is invalid, "" for a valid one.
     """

@@ -85,13 +85,13 @@ class Progress:
         """Show that an epoch is over, with its numbers."""
         self._epoch, self._scores = epoch.number, numbers_of(epoch)
         if self.watched:
-            self._show(steps, epoch.number, epoch.loss)
+            self._show(steps, epoch.number, epoch.loss, mean=not self._fits)
 
-    def _show(self, steps: int, epoch: int, loss: float) -> None:
+    def _show(self, steps: int, epoch: int, loss: float, *, mean: bool = False) -> None:
         total = self._total
         self._last = Standing(
             steps, total, epoch=epoch, epochs=self._epochs, loss=loss, scores=self._scores, rate=self._pace.rate(),
-            left=self._pace.left(total), fits=self._fits,
+            left=self._pace.left(total), fits=self._fits, mean=mean,
         )  # fmt: skip
         now = time.perf_counter()
         for number, view in enumerate(self._views):

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from bpengine.i18n.language import localized
+from bpengine.i18n.language import column_head, localized
 from bpengine.output.rich_form import block, escaped
 
 LOGGER: Final = logging.getLogger("bpengine.training")
@@ -23,8 +23,9 @@ logging.getLogger("bpengine").addHandler(logging.NullHandler())  # silent, unles
 class Standing:
     """steps of `total` are done, and epochs of `epochs`; totals are None where the fit has no such limit.
 
-    loss: of the last step or epoch. scores: the validation scores of the last epoch. rate: rows per second, and left: seconds
-    to the end; None while they are not known. fits: whether it is fits that are counted, each of which is over.
+    loss: of the last step's batch; with `mean`, the mean over the rows of the epoch that is over. scores: the validation
+    scores of the last epoch. rate: rows per second, and left: seconds to the end; None while they are not known. fits: whether
+    it is fits that are counted, each of which is over.
     """
 
     steps: int
@@ -37,6 +38,7 @@ class Standing:
     rate: float | None = None
     left: float | None = None
     fits: bool = False
+    mean: bool = False
 
     def words(self) -> str:
         """Return the progress as a line.
@@ -45,10 +47,14 @@ class Standing:
         'epoch 3 of 5, step 120 of 200, loss 0.25, validation: accuracy 0.9000, 51,234 rows/s, 1:15 left'
         >>> Standing(2, 3, epoch=10, epochs=None, loss=0.25, scores={}, fits=True).words()
         'fit 2 of 3, loss 0.25'
+        >>> Standing(40, 200, epoch=1, epochs=5, loss=0.5, scores={}, mean=True).words()
+        'epoch 1 of 5, step 40 of 200, mean loss 0.5'
         """
         done = f"epoch {self.epoch:,}{_of(self.epochs)}, step {self.steps:,}{_of(self.total)}"
-        parts = [f"fit {self.steps:,}{_of(self.total)}" if self.fits else done, f"loss {self.loss:.4g}"]
-        parts += [f"validation: {', '.join(f'{n} {v:.4f}' for n, v in self.scores.items())}"] if self.scores else []
+        loss = f"mean loss {self.loss:.4g}" if self.mean else f"loss {self.loss:.4g}"
+        parts = [f"fit {self.steps:,}{_of(self.total)}" if self.fits else done, loss]
+        scores = ", ".join(f"{column_head(name)} {score:.4f}" for name, score in self.scores.items())
+        parts += [f"validation: {scores}"] if scores else []
         parts += [f"{self.rate:,.0f} rows/s"] if self.rate is not None else []
         parts += [f"{clock(self.left)} left"] if self.left is not None and self.steps != self.total else []
         return ", ".join(parts)

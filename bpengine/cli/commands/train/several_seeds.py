@@ -18,6 +18,7 @@ from bpengine.cli.exit_codes import Interrupted
 from bpengine.cli.output import columns
 from bpengine.cli.score_options import score_text, score_title
 from bpengine.i18n.counted_nouns import count_of
+from bpengine.i18n.language import column_head
 from bpengine.many.many_fits import spread_of
 from bpengine.output.json_values import json_object
 
@@ -107,10 +108,10 @@ class SeedFits:
         return (self.run.parts.validation or self.run.parts.training).name
 
     def _choice(self) -> str:
-        extreme = "the highest" if self.many.watched.larger_is_better else "the lowest"
-        return (
-            f"Chosen: seed {self.many.best.seed}, with {extreme} {self.many.watched.name} of the {self._choosing} rows."
-        )
+        seed, name = self.many.best.seed, column_head(self.many.watched.name)
+        if self.many.watched.larger_is_better:
+            return f"Chosen: seed {seed}, which has the highest {name} of the {self._choosing} rows."
+        return f"Chosen: seed {seed}, which has the lowest {name} of the {self._choosing} rows."
 
     def _columns(self) -> dict[str, list[float]]:
         """Return the scores of each seed on the scored rows, by name; NaN where a fit failed."""
