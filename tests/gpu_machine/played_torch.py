@@ -25,6 +25,8 @@ class PlayedCuda(TorchFunctionMode):
         if func is torch.device:
             return func(*args, **(kwargs or {}))
         args, kwargs = tree_map(_on_cpu, (args, kwargs or {}))
+        if func is torch.Tensor.cuda:
+            return args[0]
         if func is torch.Tensor.pin_memory:
             return args[0].clone()
         return func(*args, **kwargs)
