@@ -140,11 +140,19 @@ def platforms() -> None:
     patch.object(process, "DEVICES", {**process.DEVICES, "gpu": {"JAX_PLATFORMS": "cpu"}}).start()
 
 
+def jax() -> None:
+    """Let tests that require JAX's GPU take the CPU."""
+    import jax
+
+    patch.object(jax, "default_backend", lambda: "gpu").start()
+
+
 CHANGES: dict[str, Change] = {
     "array_api_compat": namespace,
     "bpengine_cupy.availability": available,
     "bpengine_cupy.cuda_target.driver": driver,
     "torch": torch,
+    "jax": jax,
     "bpengine.benchmark.workloads": workloads,
     "bpengine.benchmark.floors.roofline": roofline,
     "bpengine.benchmark.processes.process": platforms,
