@@ -89,7 +89,12 @@ class CudaProgram:
             return self._driver.empty(size)
         except MemoryError:
             free = self._driver.free()
-            needed, kept, left, cure = size / MIB, self._lasting / MIB, free / MIB, self._cure(free, self._extent_of_changed[1])
+            needed, kept, left, cure = (
+                size / MIB,
+                self._lasting / MIB,
+                free / MIB,
+                self._cure(free, self._extent_of_changed[1]),
+            )
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
                 f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
