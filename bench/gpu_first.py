@@ -5,8 +5,8 @@ argument gets what is said, line by line, as PART.txt. `correct` trains networks
 from the first step, and holds parameters and losses against NumPy. `further` does so with predictions, evaluations and
 gradients, the reduced precisions, and rows that stay on the host. `bench` says microseconds per
 step, as the program runs and as `fit` takes them, beside PyTorch where that is installed, then what rows from the host and
-predictions cost. `smallest` is for a sanitizer, `profile` for a profiler. GPU_FIRST=small in the environment: networks of a few
-units and few steps in `bench` and `profile`, for a simulated GPU.
+predictions cost. `smallest` is for a sanitizer, `profile` for a profiler. GPU_FIRST=small in the environment: networks of a
+few units and few steps in `bench` and `profile`, for a simulated GPU.
 """
 
 from __future__ import annotations

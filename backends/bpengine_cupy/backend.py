@@ -196,8 +196,8 @@ class CupyBackend(Backend):
             except MemoryError as error:
                 needed, free = str(error).rstrip(".") or repr(error), self._free() >> 20
                 raise BackendUnavailable(
-                    f"backend 'cupy' has too little GPU memory for an evaluation: {needed}, and {free} MiB are free. Give fewer "
-                    "rows at once."
+                    f"backend 'cupy' has too little GPU memory for an evaluation: {needed}, and {free} MiB are free. Give "
+                    "fewer rows at once."
                 ) from None
             except self._failures as error:
                 raise BackendUnavailable(

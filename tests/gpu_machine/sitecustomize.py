@@ -4,8 +4,8 @@
 
 Python imports a module of this name when it starts, so processes that a command starts have the GPU as well. CuPy is
 NumPy with the driver played on the CPU (`tests.backends.cuda_host`), PyTorch's "cuda" is its CPU, with graphs that are
-recorded and replayed (`played_torch.py`), JAX runs on its CPU. Workloads of the benchmark, and of `bench/gpu_first.py`, are made
-small, so that what is tried is every line of the code, and no time means anything.
+recorded and replayed (`played_torch.py`), JAX runs on its CPU. Workloads of the benchmark, and of `bench/gpu_first.py`, are
+made small, so that what is tried is every line of the code, and no time means anything.
 """
 
 import importlib

@@ -176,8 +176,8 @@ class CudaProgram:
     def _cure(self, room: int, run: int) -> str:
         """Return a sentence that says with which batch the program fits into so many bytes.
 
-        run: the bytes of a run besides the program's own, as far as they are known. The rows may have to come in pieces; a share
-        is kept for row numbers and reports, whose size depends on the batch.
+        run: the bytes of a run besides the program's own, as far as they are known. The rows may have to come in pieces; a
+        share is kept for row numbers and reports, whose size depends on the batch.
         """
         step, memory = self.plan.step, self.plan.memory
         batch = max((n.shape[0] for n in step.rows if n.shape), default=0)
