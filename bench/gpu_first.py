@@ -68,7 +68,7 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int]] = {  # layers, batch, steps o
     "4096x4-10, 1024": ((4096, 4096, 4096, 4096, 10), 1024, 16),
 }
 if os.environ.get("GPU_FIRST") == "small":  # a simulated GPU takes milliseconds for each step
-    SIZES = {n: ((*(min(width, 20) for width in sizes),), min(b, 16), min(k, 20)) for n, (sizes, b, k) in SIZES.items()}
+    SIZES = {n: ((*(min(width, 20) for width in sizes),), min(b, 8), min(k, 6)) for n, (sizes, b, k) in SIZES.items()}
 
 
 class Lines:

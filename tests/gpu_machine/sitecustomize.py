@@ -87,9 +87,15 @@ def available() -> None:
     """Let the backend find what it needs."""
     from bpengine_cupy import availability
 
-    from bpengine.backend import Availability
+    def runtime() -> ModuleType:
+        from tests.backends.cuda_host import played_cupy  # which imports the module that is changed here
 
-    patch.object(availability, "check", lambda: Availability("ready", "played")).start()
+        played: ModuleType = played_cupy.module(lambda: played_cupy.FREE).cuda.runtime
+        return played
+
+    patch.object(availability, "_import_runtime", runtime).start()
+    if importlib.util.find_spec("cupy_backends") is None:  # CuPy's NVRTC is used where it is there
+        patch.object(availability, "compiler_problem", lambda: None).start()
 
 
 def driver() -> None:
