@@ -5,12 +5,14 @@ argument gets what is said, line by line, as PART.txt. `correct` trains networks
 from the first step, and holds parameters and losses against NumPy. `further` does so with predictions, evaluations and
 gradients, the reduced precisions, and rows that stay on the host. `bench` says microseconds per
 step, as the program runs and as `fit` takes them, beside PyTorch where that is installed, then what rows from the host and
-predictions cost. `smallest` is for a sanitizer, `profile` for a profiler.
+predictions cost. `smallest` is for a sanitizer, `profile` for a profiler. GPU_FIRST=small in the environment: networks of a
+few units and few steps in `bench` and `profile`, for a simulated GPU.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 import traceback
@@ -65,6 +67,8 @@ SIZES: dict[str, tuple[tuple[int, ...], int, int]] = {  # layers, batch, steps o
     "1024x4-10, 1024": ((1024, 1024, 1024, 1024, 10), 1024, 64),
     "4096x4-10, 1024": ((4096, 4096, 4096, 4096, 10), 1024, 16),
 }
+if os.environ.get("GPU_FIRST") == "small":  # a simulated GPU takes milliseconds for each step
+    SIZES = {n: ((*(min(width, 20) for width in sizes),), min(b, 8), min(k, 6)) for n, (sizes, b, k) in SIZES.items()}
 
 
 class Lines:
@@ -377,7 +381,8 @@ def torch_graph(name: str, precision: str) -> str:
     import torch
 
     sizes, batch, steps = SIZES[name]
-    torch.set_float32_matmul_precision({"tf32": "high", "bfloat16": "medium"}.get(precision, "highest"))
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    rounded = torch.autocast("cuda", torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
     widths = itertools.pairwise(sizes)
     layers = [layer for i, o in widths for layer in (torch.nn.Linear(i, o), torch.nn.ReLU())][:-1]
     net = torch.nn.Sequential(*layers).cuda()
@@ -390,7 +395,9 @@ def torch_graph(name: str, precision: str) -> str:
     def step() -> None:
         rows = order.index_select(0, counter).squeeze(0)
         adam.zero_grad(set_to_none=True)
-        loss = torch.nn.functional.cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
+        with rounded:
+            output = net(x.index_select(0, rows))
+        loss = torch.nn.functional.cross_entropy(output.float(), y.index_select(0, rows))
         loss.backward()
         adam.step()
         losses.index_copy_(0, counter, loss.detach().reshape(1))

@@ -25,7 +25,23 @@ def check() -> Availability:
         return Availability(
             "version mismatch", f"CuPy is installed but cannot be imported: {error}.", extras.cure("cuda")
         )
-    return check_runtime(runtime)
+    status = check_runtime(runtime)
+    problem = compiler_problem() if status.ready else None
+    if problem is None:
+        return status
+    detail = f"NVRTC, with which CuPy compiles all that it runs, cannot be loaded: {problem}."
+    return Availability("not installed", detail, extras.cure("cuda"))
+
+
+def compiler_problem() -> str | None:
+    """Say why NVRTC cannot be loaded: CuPy is imported without it, and its first operation fails."""
+    try:
+        from cupy_backends.cuda.libs import nvrtc
+
+        nvrtc.getVersion()
+    except (ImportError, OSError, RuntimeError) as error:
+        return (str(error).splitlines() or [repr(error)])[0].rstrip(".")
+    return None
 
 
 def check_runtime(runtime: ModuleType) -> Availability:

@@ -158,8 +158,7 @@ class CupyBackend(Backend):
         """
         rows = [as_host(array) for array in arrays]
         needed = sum(a.size * np.dtype(d).itemsize for a, d in zip(rows, dtypes, strict=True))
-        with self.scope():
-            free = int(self._cupy.cuda.runtime.memGetInfo()[0])
+        free = self._free()
         if not by_number or needed <= free // SMALL_PART:
             try:
                 return super().bring_rows(arrays, dtypes)
@@ -172,6 +171,11 @@ class CupyBackend(Backend):
         from bpengine_cupy.cuda_target.staging import HostRows
 
         return HostRows.of([np.asarray(a, d) for a, d in zip(rows, dtypes, strict=True)], self._driver)
+
+    def _free(self) -> int:
+        """Return the bytes of the GPU that nothing has allocated."""
+        with self.scope():
+            return int(self._cupy.cuda.runtime.memGetInfo()[0])
 
     def to_numpy(self, x: Array) -> HostArray:
         """Copy to a NumPy array."""
@@ -196,6 +200,12 @@ class CupyBackend(Backend):
             try:  # around the scope, since leaving it also fails when the GPU is lost
                 with self.scope():
                     return run(*args, **options)
+            except MemoryError as error:
+                needed, free = str(error).rstrip(".") or repr(error), self._free() >> 20
+                raise BackendUnavailable(
+                    f"backend 'cupy' has too little GPU memory for an evaluation: {needed}, and {free} MiB are free. Give "
+                    "fewer rows at once."
+                ) from None
             except self._failures as error:
                 raise BackendUnavailable(
                     f"backend 'cupy' lost {self.device!r} while it computed: {error}. This process cannot use the GPU any "
@@ -275,7 +285,7 @@ class CupyBackend(Backend):
             with self.scope():
                 return CupyDriver(self.precision)
         except MemoryError:
-            needed, free = 2 * WORKSPACE >> 20, int(self._cupy.cuda.runtime.memGetInfo()[0]) >> 20
+            needed, free = 2 * WORKSPACE >> 20, self._free() >> 20
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory to begin: matrix products take {needed} MiB, and {free} MiB are "
                 "free. Another process may hold the rest: nvidia-smi shows which."

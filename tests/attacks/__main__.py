@@ -10,7 +10,7 @@ import subprocess
 import sys
 from random import Random
 
-ATTACKS = ("networks", "files", "command_lines", "caches", "allocations", "interrupts", "pages", "growth")
+ATTACKS = ("networks", "cuda_fits", "files", "command_lines", "caches", "allocations", "interrupts", "pages", "growth")
 
 
 def main() -> int:

@@ -162,3 +162,21 @@ def test_a_graph_of_any_form_gives_numpys_numbers(instructions: list[Instruction
         return {"now": {kind: sum(values[1:], values[0]) for kind, values in pool.items()}}, {"halt": lr[0] != lr[0]}
 
     assert_numpys(step, {"now": start})
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("form", ["rows", "columns", "flat"])
+def test_first_arrays_of_a_step_have_names_of_their_own(form: str, rng: np.random.Generator) -> None:
+    """A single number that is among a step's first arrays is read by its number, in a pass of each form."""
+    arrays: dict[str, Any] = {name: rng.normal(size=()) for name in "abc"}
+    state = {"now": {**arrays, "full": rng.normal(size=(24, 5)), "row": rng.normal(size=5)}}
+
+    def step(tree: Any, _: Any, lr: Any) -> Any:
+        now = tree["now"]
+        full = np.tanh(now["full"] * now["a"] + now["b"]) * now["c"]
+        if form == "rows":
+            full = full - np.max(full, axis=1, keepdims=True)
+        row = now["row"] + np.sum(full, axis=0) if form == "columns" else now["row"]
+        return {"now": {**now, "full": full, "row": row}}, {"halt": lr[0] != lr[0]}
+
+    assert_numpys(step, state)

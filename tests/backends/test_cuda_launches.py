@@ -88,7 +88,7 @@ PLANTED = {
     "no barrier after a block's room is written": (r"(room\[threadIdx\.x\] = x;\s*\\\n\s*)__syncthreads\(\);", r"\1"),
     "a step of the butterfly left out": (r"int o = W / 2; o; o >>= 1", "int o = W / 4; o; o >>= 1"),
     "a maximum that is the minimum": (r"(T maximum\(T a, T b\) \{ return )[^;]*;", r"\1(a <= b) ? a : b;"),
-    "the last row of a block left out": (r"const bool ok = i < r1;", "const bool ok = i < r1 - 1;"),
+    "the last row of a block left out": (r"const bool ok = i < end;", "const bool ok = i < end - 1;"),
     COLUMNS_FAULT: (r"int y = 1; y < 8; \+\+y\) s \+=", "int y = 1; y < 7; ++y) s +="),
     "the tail forgets the halt": (r"run->stop = 1", "run->stop = 0"),
     "the head takes the rows of the step before": (r"order\[step \* batch", "order[(step ? step - 1 : 0) * batch"),

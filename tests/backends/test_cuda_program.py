@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 from bpengine_cupy.cuda_target.codegen.program_text import CudaText, write_cuda
@@ -323,35 +324,66 @@ def test_rows_that_no_block_holds_are_refused() -> None:
 VALUES = np.array([-np.inf, -700.25, -1.5, -1.0, -0.0, 0.0, 1e-30, 0.3, 1.0, 2.5, 90.0, np.inf, np.nan])
 
 
+UFUNCS = sorted({*EXPRESSIONS, "invert"} - {"cast", "where"})
+
+
+class EveryOperation:
+    """All operations of a dtype in one step, which is compiled once; `wanted` are NumPy's results."""
+
+    def __init__(self, dtype: str) -> None:
+        values = np.array([0, 1, 2, 7, 31, 2**31, 2**32 - 1]) if dtype == "uint32" else VALUES
+        kind = np.dtype(dtype).kind
+        ours = [u for u in UFUNCS if inline(u, kind, kind) and of_kind(u, dtype)]
+        with np.errstate(all="ignore"), flushed():
+            left, right = (a.ravel().astype(dtype) for a in np.meshgrid(values, values[::-1]))
+            operands = {"left": left, "right": right, "shift": right % 32 if dtype == "uint32" else right}
+            self.wanted = {ufunc: self._applied(operands, ufunc) for ufunc in ours}
+        self.state = operands | {ufunc: np.zeros_like(value) for ufunc, value in self.wanted.items()}
+
+    @property
+    def text(self) -> CudaText:
+        return text_of(self._step, self.state, (), None, np.ones(1))
+
+    def _step(self, state: Any, rows: Any, lr: Any) -> Any:
+        return {**state, **{u: self._applied(state, u) for u in self.wanted}}, {"halt": lr[0] != lr[0]}
+
+    @staticmethod
+    def _applied(state: Any, ufunc: str) -> Any:
+        operands = [state["left"], state["shift" if "shift" in ufunc else "right"]]
+        return getattr(np, ufunc)(*operands[: getattr(np, ufunc).nin])
+
+
 @pytest.mark.usefixtures("played")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("ufunc", sorted({*EXPRESSIONS, "invert"} - {"cast", "where"}))
-def test_every_operation_gives_numpys_values(ufunc: str, dtype: str) -> None:
-    function = getattr(np, ufunc)
-    integers = ufunc.startswith("bitwise") or ufunc in ("left_shift", "right_shift", "invert")
-    kind, values = np.dtype("u4" if integers else dtype), VALUES
-    if ufunc.startswith("logical"):
-        kind = np.dtype(bool)
-    if integers:
-        values = np.array([0, 1, 2, 7, 31, 2**31, 2**32 - 1])
-    with np.errstate(all="ignore"):
-        left, right = (a.ravel().astype(kind) for a in np.meshgrid(values, values[::-1]))
-    if "shift" in ufunc:
-        right = right % 32
-
-    def step(state: Any, rows: Any, lr: Any) -> Any:
-        return {**state, "out": function(*(state[n] for n in names))}, {"halt": np.sum(rows[0]) != np.sum(rows[0])}
-
-    names = ("left", "right")[: function.nin]
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint32", "bool"])
+def test_every_operation_gives_numpys_values(dtype: str) -> None:
+    every = EveryOperation(dtype)
     with np.errstate(all="ignore"), flushed():
-        want = function(*(a for a, _ in zip((left, right), names, strict=False)))
-        state = {"left": left, "right": right, "out": np.zeros_like(want)}
-        data, order, lr = (np.zeros((2, 1), dtype),), np.zeros((1, 1), np.int32), np.zeros(1, dtype)
-        got, _ = CudaProgram(text_of(step, state, data, order, lr), Player()).run(state, data, order, lr)
-    if want.dtype.kind == "f":
-        np.testing.assert_allclose(got["out"], want, rtol=compiled_state_rtol(dtype, 1))
-    else:
-        np.testing.assert_array_equal(got["out"], want)
+        got, _ = CudaProgram(every.text, Player()).run(every.state, (), None, np.ones(1))
+    for ufunc, want in every.wanted.items():
+        if want.dtype.kind == "f":
+            np.testing.assert_allclose(got[ufunc], want, rtol=compiled_state_rtol(dtype, 1), err_msg=ufunc)
+        else:
+            np.testing.assert_array_equal(got[ufunc], want, err_msg=ufunc)
+
+
+@pytest.mark.usefixtures("nvrtc")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nvrtc_knows_every_operation(dtype: str) -> None:
+    assert compile_cuda(EveryOperation(dtype).text.source, ptx=True)[0]
+
+
+def of_kind(ufunc: str, dtype: str) -> bool:
+    """Tell whether an operation is tested on this dtype: each on what it is for."""
+    for_bits = ufunc.startswith("bitwise") or ufunc in ("left_shift", "right_shift", "invert")
+    kind = "uint32" if for_bits else "bool" if ufunc.startswith("logical") else "float"
+    return dtype.startswith(kind)
+
+
+def test_every_operation_is_tested_and_those_of_the_array_api_are_there() -> None:
+    assert {u for u in UFUNCS for dtype in ("float64", "uint32", "bool") if of_kind(u, dtype)} == set(UFUNCS)
+    names = "acos acosh asin asinh atan atan2 atanh copysign cosh hypot isinf log10 log2 logaddexp sinh tan trunc signbit pow"
+    functions = {getattr(array_api_compat.numpy, name).__name__ for name in names.split()}
+    assert {name for name in functions if not inline(name, "f", "f")} == set()
 
 
 @pytest.mark.usefixtures("nvrtc")

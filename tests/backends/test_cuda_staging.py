@@ -153,20 +153,24 @@ def test_comparison_finds_a_planted_fault(fault: str, resident: Any, monkeypatch
 
 
 @pytest.mark.usefixtures("played")
-def test_a_step_that_does_not_fit_says_which_batch_would() -> None:
+@pytest.mark.parametrize("memory", [80_000, 110_000, 140_000])
+def test_a_step_that_does_not_fit_says_which_batch_would(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message is true: the batch that it names is trained."""
-    device = Streams()
-    device.memory = 40_000
+    monkeypatch.setattr(staging, "RESERVE", 0)
+
+    def attempt(batch: int) -> Any:
+        device = Streams()
+        device.memory = memory
+        return trained(device, batch_size=batch, steps=2)
+
     with pytest.raises(
         bp.BackendUnavailable, match=r"0\.\d MiB are needed.*are free. batch_size=(\d+) would fit"
     ) as raised:
-        trained(device, batch_size=700)
+        attempt(1400)
     fits = int(str(raised.value).split("batch_size=")[1].split(" ")[0])
-    assert 1 < fits < 700
-    device = Streams()
-    device.memory = 40_000
+    assert memory / 1600 < fits < 1400
     with pytest.warns(UserWarning, match="stay on the host"):
-        trained(device, batch_size=fits // 3, steps=1)  # the rest: two batches of rows, and the new state
+        attempt(fits)
 
 
 def test_memory_too_small_for_two_batches_raises_one_error(rng: np.random.Generator) -> None:

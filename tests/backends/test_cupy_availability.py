@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +99,28 @@ def test_installed_wheels_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> 
     packages = [SimpleNamespace(metadata={"Name": name}) for name in names]
     monkeypatch.setattr(availability, "distributions", lambda: packages)
     assert availability.installed_wheels() == ["cupy", "cupy-cuda13x", "cupy-rocm-7-0"]
+
+
+def test_a_missing_nvrtc_is_one_error_that_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CuPy is imported without it; a model would be made, and its first operation would fail."""
+
+    def version() -> tuple[int, int]:
+        raise RuntimeError("Failure finding libnvrtc.so.13: no such file.\nSearched in: /usr/lib")
+
+    nvrtc = SimpleNamespace(getVersion=version)
+    monkeypatch.setitem(sys.modules, "cupy_backends", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", SimpleNamespace(nvrtc=nvrtc))
+    pretend(monkeypatch, "cupy", installed=True)
+    monkeypatch.setattr(availability, "installed_wheels", lambda: ["cupy-cuda13x"])
+    monkeypatch.setattr(availability, "_import_runtime", lambda: runtime(13020))
+    assert_refused(
+        "not installed",
+        "NVRTC, with which CuPy compiles all that it runs, cannot be loaded: Failure finding libnvrtc.so.13: no such file.",
+        install_command("cuda"),
+    )
+    nvrtc.getVersion = lambda: (13, 0)
+    assert CupyBackend.availability().ready
 
 
 def test_broken_installation_names_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:

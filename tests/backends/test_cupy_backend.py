@@ -128,6 +128,23 @@ def test_a_gpu_that_is_lost_while_it_trains_is_one_error(rows: Any, monkeypatch:
         np.testing.assert_array_equal(value, before[name])
 
 
+def test_an_evaluation_without_memory_is_one_error(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Any:
+        raise MemoryError("Out of memory allocating 4,096 bytes (allocated so far: 0 bytes).")
+
+    played_cupy.play(monkeypatch, free=lambda: 3 << 20)
+    model = bp.Model(NETWORK, "cupy", seed=1)
+    before = dict(model.parameters)
+    monkeypatch.setattr(bp.get_backend("cupy").xp._eager, "tanh", full)
+    for ask in (lambda: model.predict(rows[0]), lambda: model.loss_and_gradients(*rows)):
+        with pytest.raises(
+            bp.BackendUnavailable, match=r"for an evaluation: Out of memory allocating.*, and 3 MiB are"
+        ):
+            ask()
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])
+
+
 def test_a_precision_that_the_gpu_lacks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     played_cupy.play(monkeypatch)
     monkeypatch.setattr(played_cupy.PlayedDevice, "compute_capability", "75")

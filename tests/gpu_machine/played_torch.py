@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,8 @@ class PlayedCuda(TorchFunctionMode):
         if func is torch.device:
             return func(*args, **(kwargs or {}))
         args, kwargs = tree_map(_on_cpu, (args, kwargs or {}))
+        if func is torch.Tensor.cuda:
+            return args[0]
         if func is torch.Tensor.pin_memory:
             return args[0].clone()
         return func(*args, **kwargs)
@@ -104,6 +107,14 @@ def graph(captured: PlayedGraph) -> Iterator[None]:
     capture.put_back()
 
 
+@wraps(torch.autocast.__init__)  # what compiles reads the signature
+def _autocast(self: Any, device_type: str, *args: Any, **options: Any) -> None:
+    AUTOCAST(self, _on_cpu(device_type), *args, **options)
+
+
+AUTOCAST = torch.autocast.__init__
+
+
 def install() -> None:
     """Let this process have a GPU."""
     stream: Callable[[], Any] = lambda: SimpleNamespace(wait_stream=lambda other: None)  # noqa: E731
@@ -113,4 +124,5 @@ def install() -> None:
         "memory_allocated": lambda: 0, "max_memory_allocated": lambda: 0,
     }  # fmt: skip
     patch.multiple(torch.cuda, **played).start()
+    patch.object(torch.autocast, "__init__", _autocast).start()  # the CPU rounds operands as a GPU does
     PlayedCuda().__enter__()

@@ -4,11 +4,12 @@
 
 Python imports a module of this name when it starts, so processes that a command starts have the GPU as well. CuPy is
 NumPy with the driver played on the CPU (`tests.backends.cuda_host`), PyTorch's "cuda" is its CPU, with graphs that are
-recorded and replayed (`played_torch.py`), JAX runs on its CPU. Workloads of the benchmark are made small, so that what is
-tried is every line of the code, and no time means anything.
+recorded and replayed (`played_torch.py`), JAX runs on its CPU. Workloads of the benchmark, and of `bench/gpu_first.py`, are
+made small, so that what is tried is every line of the code, and no time means anything.
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
@@ -86,9 +87,14 @@ def available() -> None:
     """Let the backend find what it needs."""
     from bpengine_cupy import availability
 
-    from bpengine.backend import Availability
+    def runtime() -> ModuleType:
+        from tests.backends.cuda_host import played_cupy  # which imports the module that is changed here
 
-    patch.object(availability, "check", lambda: Availability("ready", "played")).start()
+        played: ModuleType = played_cupy.module(lambda: played_cupy.FREE).cuda.runtime
+        return played
+
+    patch.object(availability, "_import_runtime", runtime).start()
+    patch.object(availability, "compiler_problem", lambda: None).start()  # NVRTC asks the real CuPy for settings
 
 
 def driver() -> None:
@@ -139,13 +145,22 @@ def platforms() -> None:
     patch.object(process, "DEVICES", {**process.DEVICES, "gpu": {"JAX_PLATFORMS": "cpu"}}).start()
 
 
+def jax() -> None:
+    """Let tests that require JAX's GPU take the CPU."""
+    import jax
+
+    patch.object(jax, "default_backend", lambda: "gpu").start()
+
+
 CHANGES: dict[str, Change] = {
     "array_api_compat": namespace,
     "bpengine_cupy.availability": available,
     "bpengine_cupy.cuda_target.driver": driver,
     "torch": torch,
+    "jax": jax,
     "bpengine.benchmark.workloads": workloads,
     "bpengine.benchmark.floors.roofline": roofline,
     "bpengine.benchmark.processes.process": platforms,
 }
+os.environ.setdefault("GPU_FIRST", "small")
 sys.meta_path[:0] = [PlayedCupy(), AfterImport(CHANGES)]

@@ -33,22 +33,26 @@ template<class T> __device__ __forceinline__ T maximum(T a, T b) { return (a >= 
 template<class T> __device__ __forceinline__ T minimum(T a, T b) { return (a <= b || a != a) ? a : b; }
 template<class T> __device__ __forceinline__ T sign(T a) { return a > T(0) ? T(1) : (a < T(0) ? T(-1) : a); }
 template<class T> __device__ __forceinline__ T add(T a, T b) { return a + b; }
-__device__ __forceinline__ f4 m_exp(f4 x) { return expf(x); }      __device__ __forceinline__ f8 m_exp(f8 x) { return exp(x); }
-__device__ __forceinline__ f4 m_log(f4 x) { return logf(x); }      __device__ __forceinline__ f8 m_log(f8 x) { return log(x); }
-__device__ __forceinline__ f4 m_log1p(f4 x) { return log1pf(x); }  __device__ __forceinline__ f8 m_log1p(f8 x) { return log1p(x); }
-__device__ __forceinline__ f4 m_expm1(f4 x) { return expm1f(x); }  __device__ __forceinline__ f8 m_expm1(f8 x) { return expm1(x); }
-__device__ __forceinline__ f4 m_tanh(f4 x) { return tanhf(x); }    __device__ __forceinline__ f8 m_tanh(f8 x) { return tanh(x); }
-__device__ __forceinline__ f4 m_sqrt(f4 x) { return sqrtf(x); }    __device__ __forceinline__ f8 m_sqrt(f8 x) { return sqrt(x); }
-__device__ __forceinline__ f4 m_rint(f4 x) { return rintf(x); }    __device__ __forceinline__ f8 m_rint(f8 x) { return rint(x); }
-__device__ __forceinline__ f4 m_floor(f4 x) { return floorf(x); }  __device__ __forceinline__ f8 m_floor(f8 x) { return floor(x); }
-__device__ __forceinline__ f4 m_ceil(f4 x) { return ceilf(x); }    __device__ __forceinline__ f8 m_ceil(f8 x) { return ceil(x); }
+// the functions of C that NumPy has as well, in either precision
+#define FUNCTION(name) __device__ __forceinline__ f4 m_##name(f4 x) { return name##f(x); } \
+    __device__ __forceinline__ f8 m_##name(f8 x) { return name(x); }
+#define FUNCTION_OF_TWO(name) __device__ __forceinline__ f4 m_##name(f4 x, f4 y) { return name##f(x, y); } \
+    __device__ __forceinline__ f8 m_##name(f8 x, f8 y) { return name(x, y); }
+FUNCTION(exp) FUNCTION(log) FUNCTION(log1p) FUNCTION(expm1) FUNCTION(log2) FUNCTION(log10) FUNCTION(sqrt)
+FUNCTION(rint) FUNCTION(floor) FUNCTION(ceil) FUNCTION(trunc)
+FUNCTION(sin) FUNCTION(cos) FUNCTION(tan) FUNCTION(asin) FUNCTION(acos) FUNCTION(atan)
+FUNCTION(sinh) FUNCTION(cosh) FUNCTION(tanh) FUNCTION(asinh) FUNCTION(acosh) FUNCTION(atanh)
+FUNCTION_OF_TWO(pow) FUNCTION_OF_TWO(atan2) FUNCTION_OF_TWO(hypot) FUNCTION_OF_TWO(copysign)
+// log(exp(x) + exp(y)) as NumPy computes it, without overflow
+template<class T> __device__ __forceinline__ T m_logaddexp(T x, T y) {
+    const T d = x - y;
+    return x == y ? x + T(0.693147180559945309417) : d > T(0) ? x + m_log1p(m_exp(-d)) : d <= T(0) ? y + m_log1p(m_exp(d)) : d;
+}
 __device__ __forceinline__ f4 m_abs(f4 x) { return fabsf(x); }     __device__ __forceinline__ f8 m_abs(f8 x) { return fabs(x); }
 __device__ __forceinline__ i4 m_abs(i4 x) { return x < 0 ? -x : x; } __device__ __forceinline__ i8 m_abs(i8 x) { return x < 0 ? -x : x; }
 __device__ __forceinline__ bool m_isfinite(f4 x) { return x - x == 0; } __device__ __forceinline__ bool m_isfinite(f8 x) { return x - x == 0; }
 template<class T> __device__ __forceinline__ bool m_isfinite(T) { return true; }
-__device__ __forceinline__ f4 m_power(f4 x, f4 y) { return powf(x, y); } __device__ __forceinline__ f8 m_power(f8 x, f8 y) { return pow(x, y); }
-__device__ __forceinline__ f4 m_sin(f4 x) { return sinf(x); } __device__ __forceinline__ f8 m_sin(f8 x) { return sin(x); }
-__device__ __forceinline__ f4 m_cos(f4 x) { return cosf(x); } __device__ __forceinline__ f8 m_cos(f8 x) { return cos(x); }
+template<class T> __device__ __forceinline__ bool m_signbit(T x) { return m_copysign(T(1), x) < T(0); }
 
 // the bits of the nearest bfloat16, ties to even; NaN stays NaN
 __device__ __forceinline__ u2 m_bfloat16(f4 x) {

@@ -21,7 +21,7 @@ from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
 from bpengine_cupy.cuda_target.driver import Driver, Launchable, Look
-from bpengine_cupy.cuda_target.staging import MIB, HostRows, StagedRows
+from bpengine_cupy.cuda_target.staging import MIB, PIECES, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
 AHEAD = 2  # the most windows that wait in the stream
@@ -30,6 +30,7 @@ RUN = np.dtype(  # `struct Run` of prelude.cuh
     + [("data", "u8", SLOTS), ("order", "u8"), ("lr", "u8"), ("report", "u8", SLOTS)]
 )
 STOP = 8  # the offset of `stop` in it
+SHARE = 16  # of the memory, one part is left for what depends on a run, where a batch is named that fits
 WORD = 16  # bytes: rows are gathered in words of at most this size
 MOST_ROWS = 2**31 - 1  # row numbers are sent as 32-bit integers
 
@@ -88,7 +89,12 @@ class CudaProgram:
             return self._driver.empty(size)
         except MemoryError:
             free = self._driver.free()
-            needed, kept, left, cure = size / MIB, self._lasting / MIB, free / MIB, self._cure(free)
+            needed, kept, left, cure = (
+                size / MIB,
+                self._lasting / MIB,
+                free / MIB,
+                self._cure(free, self._extent_of_changed[1]),
+            )
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
                 f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
@@ -161,17 +167,23 @@ class CudaProgram:
             numbers = 0 if order is None else order.size * np.dtype(np.int32).itemsize
             reports = sum(len(lr) * n.size * n.dtype.itemsize for n in step.reports.values())
             taken = lr.nbytes + numbers + reports + self._extent_of_changed[1]
-            needed, left, cure = taken / MIB, free / MIB, self._cure(free + self.plan.memory.size - taken)
+            needed, left, cure = taken / MIB, free / MIB, self._cure(free + self.plan.memory.size, taken)
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory beside a compiled step: a run of {len(lr)} steps takes "
                 f"{needed:,.1f} MiB more, and {left:,.1f} MiB are free. {cure}"
             ) from None
 
-    def _cure(self, room: int) -> str:
-        """Return a sentence that says with which batch the program fits into so many bytes."""
+    def _cure(self, room: int, run: int) -> str:
+        """Return a sentence that says with which batch the program fits into so many bytes.
+
+        run: the bytes of a run besides the program's own, as far as they are known. The rows may have to come in pieces; a
+        share is kept for row numbers and reports, whose size depends on the batch.
+        """
         step, memory = self.plan.step, self.plan.memory
         batch = max((n.shape[0] for n in step.rows if n.shape), default=0)
-        fits = min(batch * max(room - self._lasting, 0) // max(memory.size - self._lasting, 1), batch - 1)
+        rows = sum(n.size * n.dtype.itemsize for n in step.rows)
+        left = room - room // SHARE - run - self._lasting
+        fits = min(batch * max(left, 0) // max(memory.size - self._lasting + PIECES * rows, 1), batch - 1)
         return f"batch_size={fits} would fit." if fits > 0 else "Not even one row would fit: train a smaller network."
 
     @property

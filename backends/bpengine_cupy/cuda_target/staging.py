@@ -23,6 +23,7 @@ from bpengine_cupy.cuda_target.driver import Driver
 
 PIECE_BYTES = 64 << 20  # bytes of a piece, where there is room for two
 SLOTS = 2
+PIECES = 4  # a piece is at most one part of so many of the free memory
 RESERVE = 64 << 20  # bytes that stay free where rows are copied to the device: for row numbers, reports, cuBLASLt
 MIB = 1 << 20
 
@@ -81,9 +82,9 @@ class StagedRows:
         self._driver, self._data, self._order = driver, [np.asarray(array) for array in data], order
         sizes = [prod(array.shape[1:]) * array.itemsize for array in self._data]
         step_bytes, room = max(batch * sum(sizes), 1), driver.free()
-        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // 4 // step_bytes)  # steps of a piece
+        self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // PIECES // step_bytes)  # steps of a piece
         if not self._steps:
-            needed, free, fits = _mib(2 * step_bytes), _mib(room), room // 4 // max(sum(sizes), 1)
+            needed, free, fits = _mib(2 * step_bytes), _mib(room), room // PIECES // max(sum(sizes), 1)
             raise BackendUnavailable(
                 f"backend 'cupy' has too little GPU memory for the rows of a step: two batches of {batch} rows take {needed} "
                 f"MiB, and {free} MiB are free. batch_size={fits} fits."

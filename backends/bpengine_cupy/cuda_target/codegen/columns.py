@@ -68,10 +68,10 @@ class ColumnsWriter:
         chunk, columns, vector = -(-self.rows // self.grid[1]), self.columns, self.vector
         lines = [
             f"const int j = (blockIdx.x * {ACROSS} + threadIdx.x) * {vector};",
-            f"const i8 r0 = i8(blockIdx.y) * {chunk}, r1 = r0 + {chunk} < {self.rows} ? r0 + {chunk} : {self.rows};",
+            f"const i8 begin = i8(blockIdx.y) * {chunk}, end = begin + {chunk} < {self.rows} ? begin + {chunk} : {self.rows};",
             *(f"{c_type(n.dtype)} a{n.number}[{vector}] = {{}};" for n in self.sums),
             *self.before,
-            f"if (j < {columns}) for (i8 i = r0 + threadIdx.y; i < r1; i += {DOWN}) {{",
+            f"if (j < {columns}) for (i8 i = begin + threadIdx.y; i < end; i += {DOWN}) {{",
             f"  const i8 k = i * {columns} + j; (void)k;",
             *indented([*self.loads, f'_Pragma("unroll") for (int u = 0; u < {vector}; ++u) {{']),
             *indented(body, 2),

@@ -102,13 +102,13 @@ class RowsWriter:
         out = [f"__shared__ {kind} room_{kind}[32];" for kind in kinds]
         out += self._buffers()
         out.append(
-            f"const int lane = threadIdx.x; const i8 r0 = i8(blockIdx.x) * {chunk}, "
-            f"r1 = r0 + {chunk} < {self.rows} ? r0 + {chunk} : {self.rows};"
+            f"const int lane = threadIdx.x; const i8 begin = i8(blockIdx.x) * {chunk}, "
+            f"end = begin + {chunk} < {self.rows} ? begin + {chunk} : {self.rows};"
         )
         out += [self._accumulator(node) for node in self.sums] + self.before
         out.append(
-            f"for (i8 q = r0; q < r1; q += {self.together}) {{ "
-            "const i8 i = q + threadIdx.y; const bool ok = i < r1; (void)ok; (void)lane;"
+            f"for (i8 q = begin; q < end; q += {self.together}) {{ "
+            "const i8 i = q + threadIdx.y; const bool ok = i < end; (void)ok; (void)lane;"
         )
         out += [*indented(lines), "}"]
         return "\n  ".join(out + [line for node in self.sums for line in self._meet(node)])
