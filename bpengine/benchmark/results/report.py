@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bpengine.benchmark import nvidia_smi
 from bpengine.benchmark.results.fit_report import fit_heads, fit_notes, fit_rows, fit_summary, fit_title
 from bpengine.benchmark.results.goals import goal_table
 from bpengine.benchmark.results.numbers import figures, mib
@@ -13,7 +14,6 @@ from bpengine.i18n.language import localized
 from bpengine.output import rich_form
 from bpengine.output.frames import DataFrame, data_frame
 from bpengine.output.rich_form import RichForm
-from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
 OWN = "own"  # the workload of a user's rows
