@@ -10,8 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -121,11 +121,11 @@ class _Attempt:
         try:
             with self._forwarding(job):
                 stale = self._wait(job)
-            for reader in readers:
-                reader.join(READ)
-            self._print()
         finally:
             _end(job)
+            for reader in readers:
+                reader.join(READ)
+        self._print()
         recorded = recorded_exit_code(self._beats)
         return self._ended(job.returncode if recorded is None else recorded, stale=stale)
 
@@ -162,11 +162,12 @@ class _Attempt:
     def _reader(self, stream: IO[str] | None, target: TextIO) -> threading.Thread:
         """Start a thread that reads a pipe. It prints nothing itself: an error would end the thread, and nothing else."""
 
-        def read(lines: Iterable[str]) -> None:
-            for line in lines:
-                self._lines.put((line.replace("\0", ""), target))  # which Open MPI appends to its messages
+        def read(pipe: IO[str]) -> None:
+            with pipe:
+                for line in pipe:
+                    self._lines.put((line.replace("\0", ""), target))  # which Open MPI appends to its messages
 
-        assert stream is not None  # a pipe
+        assert stream is not None
         reader = threading.Thread(target=read, args=(stream,), daemon=True)
         reader.start()
         return reader
@@ -182,9 +183,11 @@ class _Attempt:
         if waited:
             self._waited[int(waited[1])] = int(waited[2])
         elif not NOISE.match(line):
-            self._printed += target is sys.stderr
-            target.write(line)
-            target.flush()
+            messages = target is sys.stderr  # which, unlike the output, a job can do without
+            self._printed += messages
+            with suppress(OSError) if messages else nullcontext():
+                target.write(line)
+                target.flush()
 
     @contextmanager
     def _forwarding(self, job: subprocess.Popen[str]) -> Iterator[None]:

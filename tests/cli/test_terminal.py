@@ -210,10 +210,10 @@ def test_stream_that_failed_fails_again_as_its_own_stream_does() -> None:
             raise OSError(28, "No space left on device")
 
     guard = Guard(Full(), "stdout")
-    with pytest.raises(OSError, match="28.*<stdout>"):
+    with pytest.raises(OSError, match=r"28.*<stdout>"):
         guard.write("")
     for stream in (guard, guard.own):
-        with pytest.raises(OSError, match="28.*<stdout>"):
+        with pytest.raises(OSError, match=r"28.*<stdout>"):
             stream.flush()
 
 
