@@ -5,6 +5,7 @@ Nothing slow is imported at the top of this file.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -34,6 +35,9 @@ def start(args: Sequence[str] | None) -> int:
     if not ours:
         return _guarded(arguments, ours=False)
     hook = sys.unraisablehook
+    # At its end Python leaves Ctrl-C to the system, which ends the process without a line. By then all work is done: what is
+    # registered first is called last, after the threads have ended.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _leave)
     sys.unraisablehook = not_lost(hook)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -89,7 +89,7 @@ class Quiet:
 
         @wraps(function)
         def run(*args: Accepted.args, **options: Accepted.kwargs) -> Returned:
-            return copy_context().run(_quietly, function, *args, **options)
+            return copy_context().run(_quietly, partial(function, *args, **options))
 
         return run
 
@@ -99,9 +99,9 @@ class Quiet:
             _set(self._before)
 
 
-def _quietly(function: Callable[Accepted, Returned], *args: Accepted.args, **options: Accepted.kwargs) -> Returned:
+def _quietly(work: Callable[[], Returned]) -> Returned:
     with Quiet():
-        return function(*args, **options)
+        return work()
 
 
 @contextmanager
