@@ -98,6 +98,28 @@ def test_ctrl_c_after_the_work_leaves_the_commands_own_ending():
     assert done.stdout.startswith("bpengine ")
 
 
+WITHIN_A_STRING = """
+import sys
+import bpengine as bp
+from bpengine.cli import main
+
+def load(*args, **options):
+    exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(100)")
+
+bp.data.load = load
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
+def test_ctrl_c_in_code_from_a_string_is_code_130_of_python_m_too(tmp_path):
+    (tmp_path / "within.py").write_text(WITHIN_A_STRING)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    program = [sys.executable, "-m", "within", "train", "iris"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (130, "bpengine: interrupted.\n")
+
+
 def test_target_with_too_many_digits_is_refused(mistake, tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,7\n")
     assert "--target requires whole numbers of at most 18" in mistake("train", tmp_path / "t.csv", "--target", MANY)
