@@ -22,6 +22,7 @@ from bpengine.network import Network
 from bpengine.output.rich_form import RichForm, title
 from bpengine.streams import derived, dropout_counter
 from bpengine.system.lru_cache import LruCache
+from bpengine.system.quiet import error_settings_kept
 from bpengine.training.callbacks import Callback, reads_epochs_alone
 from bpengine.training.checkpoints.run_folder import RunFolder
 from bpengine.training.evaluation import Evaluator
@@ -30,7 +31,7 @@ from bpengine.training.history import Epoch, History
 from bpengine.training.joint.fit_execution import FitExecution, SingleExecution
 from bpengine.training.loop import OnEpoch
 from bpengine.training.memory.run_state import RunState
-from bpengine.training.memory.snapshots import Rollback, error_settings_kept
+from bpengine.training.memory.snapshots import Rollback
 from bpengine.training.memory.spill import SpillStore
 from bpengine.training.metrics.choice import Asked, choose_metrics
 from bpengine.training.optimizers import Optimizer, is_own, make_optimizer

@@ -24,6 +24,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
 from bpengine.ops import Ops
 from bpengine.system.lru_cache import MOST
+from bpengine.system.quiet import Quiet
 from bpengine_jax.epoch_plan import plan_for
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class JaxBackend(Backend):
     def asarray(self, x: ArrayLike, dtype: npt.DTypeLike | None = None, *, copy: bool = True) -> Array:
         """Copy to a JAX array on this backend's device, or share the memory where JAX can and `copy` is False."""
         source = x if isinstance(x, self._jax.Array) else as_host(x)
-        with self.scope(), np.errstate(all="ignore"):
+        with self.scope(), Quiet():
             if dtype is not None:
                 source = source.astype(dtype, copy=False)
             if copy and isinstance(source, np.ndarray):

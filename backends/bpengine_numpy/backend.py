@@ -23,12 +23,12 @@ from bpengine.ops import Ops
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine.system.busy import BUSY_WATCH
 from bpengine.system.hardware import cpu
+from bpengine.system.quiet import Quiet
 from bpengine_numpy.blas.product_namespace import Choice, ProductNamespace
 from bpengine_numpy.denormals import flushed
 from bpengine_numpy.forking import FORKS
 from bpengine_numpy.joined_updates import NumpyOps, joined_run
 from bpengine_numpy.llvm_target import compiled_epochs, disk_cache
-from bpengine_numpy.quiet import Quiet
 from bpengine_numpy.recorded_shards import RecordingAdder
 
 

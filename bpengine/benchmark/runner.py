@@ -10,6 +10,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from bpengine.benchmark import nvidia_smi
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.fits.fit_files import OwnFit
 from bpengine.benchmark.fits.fit_rounds import fit_trial
@@ -25,7 +26,6 @@ from bpengine.benchmark.steps.rounds import Rounds
 from bpengine.benchmark.turns import Rotation
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import BackendUnavailable, in_english
-from bpengine.system import nvidia_smi
 
 # called with the workload, the current activity, and the share of the whole run that is done
 Say = Callable[[str, str, float], None]

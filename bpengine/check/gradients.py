@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard, cast
 
-import numpy as np
-
 from bpengine.backend import ArrayLike
 from bpengine.check.oracles.run import NAMES
 from bpengine.check.points.network_check import NetworkCheck
@@ -22,13 +20,14 @@ from bpengine.layers.activation import make_activation
 from bpengine.losses import CustomLoss, make_loss
 from bpengine.network import Network
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork
 from bpengine.training.reduction import require_reduction
 
 Subject = TrainedNetwork | Network | Layer | Kernel | str | CustomLoss | CustomActivation | Pair
 
 
-@np.errstate(all="ignore")  # numbers that are not finite are reported; NumPy's warnings would repeat it
+@Quiet()  # numbers that are not finite are reported; NumPy's warnings would repeat it
 def check_gradients(
     subject: Subject,
     x: Arguments = None,

@@ -5,10 +5,12 @@ Nothing slow is imported at the top of this file.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import threading
+from collections import namedtuple
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final, TypeAlias
@@ -34,6 +36,9 @@ def start(args: Sequence[str] | None) -> int:
     if not ours:
         return _guarded(arguments, ours=False)
     hook = sys.unraisablehook
+    # At its end Python leaves Ctrl-C to the system, which ends the process without a line. By then all work is done: what is
+    # registered first is called last, after the threads have ended.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _leave)
     sys.unraisablehook = not_lost(hook)
     try:
@@ -44,6 +49,7 @@ def start(args: Sequence[str] | None) -> int:
         sys.unraisablehook = hook
         if exit_codes.heard.is_set():
             _cancel_timers()
+            _forget_interruption()
 
 
 def _guarded(args: list[str], *, ours: bool) -> int:
@@ -86,6 +92,15 @@ def _cancel_timers() -> None:
     for thread in threading.enumerate():
         if isinstance(thread, threading.Timer):
             thread.cancel()
+
+
+def _forget_interruption() -> None:
+    """Let the process end with the exit code of the command.
+
+    Python notes that an interruption came out of code that was compiled from a string, such as that of a named tuple, and
+    `python -m` ends with SIGINT then, even if the exception was handled. Other such code makes it forget this.
+    """
+    namedtuple("Nothing", ())
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -30,15 +30,19 @@ class Guard(io.TextIOBase):
     """A text stream that escapes text and writes it to an underlying stream, which is None where the process has none.
 
     shown: the function that escapes a text; `own` is the same stream for the program's own text, unescaped.
+    A stream that has failed keeps failing with the same error, so a library that ignores an error does not hide it.
     """
 
     def __init__(self, stream: TextIO | None, name: str, shown: Callable[[str], str] = visible) -> None:
         self._stream, self._called, self._shown = stream, name, shown
+        self._failures = list[OSError]()
 
     @property
     def own(self) -> Guard:
         """The stream for the program's own text and for escaped text."""
-        return Guard(self._stream, self._called, str)
+        own = Guard(self._stream, self._called, str)
+        own._failures = self._failures
+        return own
 
     rich_proxied_file = own  # where rich writes its colours and bars
 
@@ -95,8 +99,11 @@ class Guard(io.TextIOBase):
     def _errors_named(self) -> Iterator[None]:
         """Name the stream in the error of a failed write; raise Gone where the reader has closed the pipe."""
         try:
+            if self._failures:
+                raise self._failures[0]
             yield
         except OSError as error:
+            self._failures.append(error)
             self._discard()
             if isinstance(error, BrokenPipeError):
                 raise Gone from error

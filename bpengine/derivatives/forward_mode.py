@@ -21,6 +21,7 @@ from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, Namespace
 from bpengine.kernels._trees import Tree
 from bpengine.layers.layer import Arrays, HostArrays
+from bpengine.system.quiet import Quiet
 
 
 class Tangent(NamedTuple):
@@ -95,7 +96,7 @@ def _on_host(kernel: Kernel, at: HostArrays, v: HostArrays, options: dict[str, A
     """Use the complex step for a forward of the engine or one declared analytic; differences for any other."""
     size = max((float(np.max(np.abs(a), initial=0.0)) for a in v.values()), default=0.0) or 1.0
     unit = {name: a / size for name, a in v.items()}
-    with np.errstate(all="ignore"):
+    with Quiet():
         y = np.asarray(_forward(kernel, np, at, options)[0])
         if kernel.analytic or KERNELS.get(kernel.name) is kernel:
             try:

@@ -22,6 +22,7 @@ from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, HostArrays
 from bpengine.network import INFERENCE
 from bpengine.ops import Ops
+from bpengine.system.quiet import Quiet
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows
 from bpengine.training.selection import known
@@ -95,7 +96,7 @@ def _on_host(run: Evaluator, params: Arrays, running: Arrays, rows: Rows) -> Pro
     ops = Ops(np)
 
     def gradients(at: Arrays) -> Arrays:
-        with np.errstate(all="ignore"):
+        with Quiet():
             weight = weights[0] if weights else None
             return run.network.loss_and_gradients(ops, at, kept, x, target, weight, INFERENCE)[1]
 

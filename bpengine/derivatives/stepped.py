@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpengine.backend import ArrayLike, HostArray
+from bpengine.system.quiet import Quiet
 
 STEP = 1e-100
 STATED_ERROR = 1e-12  # relative to the largest element; the step itself adds no error to that of rounding
@@ -99,7 +100,7 @@ def stepped(value: ArrayLike, direction: ArrayLike) -> Stepped:
 def derivative(result: npt.ArrayLike) -> HostArray:
     """Return the derivative that a result of stepped arrays holds; 0 for one that does not depend on them."""
     if np.iscomplexobj(result):
-        with np.errstate(over="ignore"):
+        with Quiet():
             return np.asarray(_plain(np.asanyarray(result)).imag / STEP)
     return np.zeros(np.shape(result))
 

@@ -10,9 +10,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import IO, Any, Final, TextIO
 
@@ -33,6 +34,7 @@ FORWARDED: Final = ("SIGINT", "SIGTERM", "SIGUSR1")
 LOOK: Final = 0.05  # seconds between two checks of the job
 LATE: Final = (1.25, 2.0)  # the job counts as stuck after this multiple of the limit of a wait, plus this many seconds
 READ: Final = 2.0  # seconds for reading what an ended job has written
+GRACE: Final = 10.0  # seconds in which a job that is asked to end may write its checkpoint
 # messages of MPICH and Open MPI about a job that ended itself; the message above them says why
 NOISE: Final = re.compile(
     r"^(=+$|=\s|\s*$|-{20,}|Killed|Abort\(|application called MPI_Abort|YOUR APPLICATION TERMINATED|This typically refers|"
@@ -92,7 +94,8 @@ class _Attempt:
 
     def __init__(self, command: Sequence[str], beats: str, seconds: float, say: Say) -> None:
         self._command, self._beats, self._seconds, self._say = command, beats, seconds, say
-        self._printed = 0  # lines that were printed
+        self._printed = 0  # lines that were printed on stderr
+        self._lines = SimpleQueue[tuple[str, TextIO]]()  # each with the stream that it is for
         self._waited: dict[
             int, int
         ] = {}  # the processes that reported that they waited too long, and the number of all
@@ -114,17 +117,22 @@ class _Attempt:
             errors="replace",
             start_new_session=True,
         )
-        readers = [self._reader(job.stdout, sys.stdout, "out"), self._reader(job.stderr, sys.stderr, "err")]
-        with self._forwarding(job):
-            stale = self._wait(job)
-        for reader in readers:
-            reader.join(READ)
+        readers = [self._reader(job.stdout, sys.stdout), self._reader(job.stderr, sys.stderr)]
+        try:
+            with self._forwarding(job):
+                stale = self._wait(job)
+        finally:
+            _end(job)
+            for reader in readers:
+                reader.join(READ)
+        self._print()
         recorded = recorded_exit_code(self._beats)
         return self._ended(job.returncode if recorded is None else recorded, stale=stale)
 
     def _wait(self, job: subprocess.Popen[str]) -> bool:
-        """Wait for the job's end; kill it, and return True, when no step was taken for too long."""
+        """Print until the job ends; kill it, and return True, when no step was taken for too long."""
         while job.poll() is None:
+            self._print()
             time.sleep(LOOK)
             last = os.stat(self._beats).st_mtime
             if last and time.time() - last > LATE[0] * self._seconds + LATE[1]:
@@ -151,29 +159,34 @@ class _Attempt:
             self._say(f"a process was killed (signal {number}); the others were ended.")
         return 128 - code if code < 0 else code
 
-    def _reader(self, stream: IO[str] | None, target: TextIO, name: str) -> threading.Thread:
-        assert stream is not None  # a pipe
-        reader = threading.Thread(target=self._pass_on, args=(stream, target, name), daemon=True)
+    def _reader(self, stream: IO[str] | None, target: TextIO) -> threading.Thread:
+        """Start a thread that reads a pipe. It prints nothing itself: an error would end the thread, and nothing else."""
+
+        def read(pipe: IO[str]) -> None:
+            with pipe:
+                for line in pipe:
+                    self._lines.put((line.replace("\0", ""), target))  # which Open MPI appends to its messages
+
+        assert stream is not None
+        reader = threading.Thread(target=read, args=(stream,), daemon=True)
         reader.start()
         return reader
 
-    def _pass_on(self, stream: IO[str], target: TextIO, name: str) -> None:
-        """Print the processes' output, without MPI's messages about their end."""
-        with stream:
-            self._print(stream, target, name)
+    def _print(self) -> None:
+        """Print what the processes have written, without MPI's messages about their end."""
+        with suppress(Empty):
+            while True:
+                self._pass_on(*self._lines.get_nowait())
 
-    def _print(self, lines: Iterable[str], target: TextIO, name: str) -> None:
-        for written in lines:
-            line = written.replace("\0", "")  # which Open MPI appends to its messages
-            waited = WAITED.match(line)
-            if waited:
-                self._waited[int(waited[1])] = int(waited[2])
-            elif name == "out" and not NOISE.match(line):
+    def _pass_on(self, line: str, target: TextIO) -> None:
+        waited = WAITED.match(line)
+        if waited:
+            self._waited[int(waited[1])] = int(waited[2])
+        elif not NOISE.match(line):
+            messages = target is sys.stderr  # which, unlike the output, a job can do without
+            self._printed += messages
+            with suppress(OSError) if messages else nullcontext():
                 target.write(line)
-            elif not NOISE.match(line):
-                self._printed += 1
-                target.write(line)
-            with suppress(OSError):
                 target.flush()
 
     @contextmanager
@@ -195,3 +208,14 @@ class _Attempt:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _end(job: subprocess.Popen[str]) -> None:
+    """Ask a job to end that still runs because its output cannot be printed; kill it if it does not."""
+    if job.poll() is None:
+        job.terminate()
+        try:
+            job.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(job.pid, signal.SIGKILL)
+            job.wait()

@@ -10,6 +10,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
+from bpengine.system.quiet import Quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +76,5 @@ def _largest(outputs: HostArray, targets: HostArray, row: int) -> Decision:
 
 def _linked(y: HostArray, link: str | None) -> HostArray:
     """Return the outputs after the loss's link function."""
-    with np.errstate(all="ignore"):
+    with Quiet():
         return np.asarray(KERNELS[link].forward(np, y)[0] if link else y)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from bpengine.i18n.language import localized
 from bpengine.output.rich_form import escaped
+from bpengine.system.quiet import Quiet
 
 WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 24, 38
@@ -64,7 +65,7 @@ class _Scale:
             self.low, self.high = self.low - extra, self.high + extra
 
     def at(self, values: Numbers) -> Numbers:
-        with np.errstate(all="ignore"):
+        with Quiet():
             shown = np.log10(values) if self.log else values
             share = shown / (self.high - self.low) - self.low / (self.high - self.low)
         return self.first + share * (self.last - self.first)

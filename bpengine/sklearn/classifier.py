@@ -19,6 +19,7 @@ from bpengine.model import Model
 from bpengine.network import Network
 from bpengine.sklearn.learner import BackpropLearner
 from bpengine.sklearn.table_input import TrainingRows
+from bpengine.system.quiet import Quiet
 from bpengine.training.metrics.choice import Asked
 from bpengine.training.metrics.metric import Metric
 from bpengine.training.optimizers import Optimizer
@@ -176,7 +177,7 @@ class BackpropClassifier(ClassifierMixin, BackpropLearner):
 
     def predict_log_proba(self, X: ArrayLike) -> HostArray:
         """Return the logarithms of `predict_proba`; minus infinity where that is 0."""
-        with np.errstate(divide="ignore"):
+        with Quiet():
             return np.asarray(np.log(self.predict_proba(X)))
 
     def _targets(self, rows: TrainingRows, *, goes_on: bool, classes: HostArray | None) -> TrainingRows:

@@ -27,6 +27,7 @@ from bpengine.output.tabular import TabularResult
 from bpengine.streams import dropout_counter
 from bpengine.summary.call_costs import bytes_of, counted, unique_arrays
 from bpengine.summary.overview import overviews
+from bpengine.system.quiet import Quiet
 from bpengine.text_table import text_table
 
 HEADS: Final = ("layer", "kind", "output", "parameters", "forward flops", "backward flops", "kept")
@@ -219,7 +220,7 @@ def _observed(network: SummarizedNetwork, shapes: Shapes, batch_size: int, dtype
     params = {name: np.full(shape, 0.5, dtype) for name, shape in shapes.params.items()}
     running = {name: np.ones(shape, dtype) for name, shape in shapes.running.items()}
     x = np.linspace(-1, 1, batch_size * network.inputs, dtype=dtype).reshape(batch_size, network.inputs)
-    with np.errstate(all="ignore"):
+    with Quiet():
         run = Run(training=True, counter=dropout_counter(0))
         y, residuals, _ = forward_chain(network.layers, ops, network.spread(params), running, x, run)
         backward_chain(network.layers, ops, residuals, np.ones_like(y), need_dx=False)

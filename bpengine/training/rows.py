@@ -13,6 +13,7 @@ from bpengine.errors import ConfigError, DataError, ShapeError
 from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 from bpengine.training.reduction import require_reduction
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _require_reduction(network: Network, target: HostArray) -> None:
     some = np.asarray(target[:ROWS])
     y = stream("own loss", 0).uniform(0.1, 0.9, (len(some), network.outputs))
     assert isinstance(network.loss, CustomLoss)
-    with np.errstate(all="ignore"):
+    with Quiet():
         require_reduction(network.loss, y, some if some.ndim == 1 else some.astype(float))
 
 
@@ -258,7 +259,7 @@ def held(what: str, value: object, dtype: str) -> HostArray:
     Raises DataError naming the first that is not finite there: "`what` requires finite numbers that float32 can hold, ...".
     """
     numbers = data.real_array(value, what)
-    with np.errstate(all="ignore"):
+    with Quiet():
         array: HostArray = np.asarray(numbers, dtype=dtype)
     if (bad := ~np.isfinite(array)).any():
         where = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), array.shape))

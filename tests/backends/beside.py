@@ -1,4 +1,7 @@
-"""What runs beside a compiled fit, in a program of its own: scripts that tests write to disk and run, for fear of hangs."""
+"""What runs beside a compiled fit, in a program of its own: scripts that tests write to disk and run, for fear of hangs.
+
+A program hangs when it has printed nothing for so many seconds; how long all of its work takes depends on the machine.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,15 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 import numpy as np
 
-SECONDS = 500  # after which a program hangs
+SECONDS = 500  # without a line of output, after which a program hangs
 FITS = """
 import sys, threading
 import numpy as np
@@ -55,12 +61,31 @@ def lends() -> bool:
     return sys.platform == "linux" and "openblas" in blas and hasattr(ctypes.CDLL(core), "exec_blas")
 
 
-def run(script: str, folder: Path, *arguments: str, **environment: str) -> str:
-    """Run a program that begins with FITS; return what it prints. It must end well, in time."""
-    path = folder / "program.py"
+def run(script: str, folder: Path, *arguments: str, silence: float = SECONDS, **environment: str) -> str:
+    """Run a program that begins with FITS; return what it prints. It must end well, and never be silent for so long."""
+    path, errors = folder / "program.py", folder / "errors"
     path.write_text(FITS + script)
     settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
-    command = [sys.executable, "-W", "ignore", str(path), *arguments]
-    ended = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+    command = [sys.executable, "-u", "-W", "ignore", str(path), *arguments]
+    with (
+        errors.open("w") as stderr,
+        subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
+        lines = SimpleQueue[str | None]()
+        Thread(target=hear, args=(process.stdout or (), lines), daemon=True).start()
+        printed = list[str]()
+        try:
+            while (line := lines.get(timeout=silence)) is not None:
+                printed.append(line)
+        except Empty:
+            process.kill()
+            raise AssertionError(f"silent for {silence} s after {printed[-3:]}: {errors.read_text()}") from None
+    assert process.returncode == 0, errors.read_text()
+    return "".join(printed)
+
+
+def hear(stdout: Iterable[str], lines: SimpleQueue[str | None]) -> None:
+    """Put every line into a queue, and None after the last."""
+    for line in stdout:
+        lines.put(line)
+    lines.put(None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bpengine.benchmark import CONTENDERS, Plan, choose, run, runner
+from bpengine.benchmark import CONTENDERS, Plan, choose, nvidia_smi, run, runner
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers import launches
@@ -18,7 +18,6 @@ from bpengine.benchmark.steps import peak_memory
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.i18n import language
 from bpengine.i18n.language import localized
-from bpengine.system import nvidia_smi
 from tests.benchmark import tiny
 from tests.language.english_words import english
 

@@ -134,7 +134,7 @@ def test_results_are_written_as_they_come(cli, ran, monkeypatch, tmp_path):
 def test_the_gpu_is_in_the_record_and_in_the_names_of_the_files(cli, monkeypatch, tmp_path):
     fields_of_gpu = {"name": "NVIDIA H200", "driver_version": "580.1", "clocks.sm": "1980 MHz"}
     monkeypatch.setattr(
-        "bpengine.system.nvidia_smi.ask", lambda fields: {k: v for k, v in fields_of_gpu.items() if k in fields}
+        "bpengine.benchmark.nvidia_smi.ask", lambda fields: {k: v for k, v in fields_of_gpu.items() if k in fields}
     )
     ended = cli("bench", "--device", "gpu", "--out", tmp_path)
     assert ended.code == 0, ended.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -73,6 +74,50 @@ TURNED = "try: Closing().__del__()\n    except KeyboardInterrupt: raise ValueErr
 def test_mistakes_are_reported_before_the_work(mistake, monkeypatch, args, text):
     monkeypatch.setattr(hardware, "allocatable", lambda: 20 << 30)
     assert text in mistake(*args)
+
+
+LAST = """
+import os, signal, sys
+from bpengine.cli import main
+
+class Freed:
+    def __del__(self, kill=os.kill, number=signal.SIGINT, process=os.getpid()):
+        kill(process, number)
+
+code = main()
+sys.modules["freed"] = Freed()  # freed when Python has given its handlers back to the system
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
+def test_ctrl_c_after_the_work_leaves_the_commands_own_ending():
+    program = [sys.executable, "-c", LAST, "--version"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("bpengine ")
+
+
+WITHIN_A_STRING = """
+import sys
+import bpengine as bp
+from bpengine.cli import main
+
+def load(*args, **options):
+    exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(100)")
+
+bp.data.load = load
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
+def test_ctrl_c_in_code_from_a_string_is_code_130_of_python_m_too(tmp_path):
+    (tmp_path / "within.py").write_text(WITHIN_A_STRING)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    program = [sys.executable, "-m", "within", "train", "iris"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (130, "bpengine: interrupted.\n")
 
 
 def test_target_with_too_many_digits_is_refused(mistake, tmp_path):

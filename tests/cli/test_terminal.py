@@ -141,6 +141,17 @@ def test_a_full_disk_is_one_line(table, model):
 
 
 @POSIX
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_line_where_a_library_ignores_the_error(unbuffered):
+    """The help page is printed by a library that tries the stream first, which fails at once without a buffer."""
+    with Path("/dev/full").open("w") as full:
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, check=False, env=environment)
+    assert done.stderr == b"bpengine: error: [Errno 28] No space left on device: '<stdout>'\n"
+    assert done.returncode == 2
+
+
+@POSIX
 def test_closed_streams_are_one_line_or_none(table, model):
     shell = ["sh", "-c", 'exec "$@" >&-', "sh", *PROGRAM, "predict", str(model), str(table)]
     done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
@@ -191,6 +202,19 @@ def test_stream_guard_of_a_closed_stream_prints_nothing(monkeypatch: pytest.Monk
     del guard
     gc.collect()
     assert not unraisable
+
+
+def test_stream_that_failed_fails_again_as_its_own_stream_does() -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(28, "No space left on device")
+
+    guard = Guard(Full(), "stdout")
+    with pytest.raises(OSError, match=r"28.*<stdout>"):
+        guard.write("")
+    for stream in (guard, guard.own):
+        with pytest.raises(OSError, match=r"28.*<stdout>"):
+            stream.flush()
 
 
 def test_no_cell_is_cut_in_a_pipe_unless_its_width_is_named(capsys, monkeypatch):

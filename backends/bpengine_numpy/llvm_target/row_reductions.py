@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from bpengine_steps.ir import DType, StepNode
 
+from bpengine.system.quiet import Quiet
 from bpengine_numpy.llvm_target.object_code.loop_cache import addresses
 from bpengine_numpy.llvm_target.ufunc_loops import strided_loop
 
@@ -74,6 +75,6 @@ def _is_numpys(ufunc: str, dtype: DType, length: int) -> bool:
     where = (result.ctypes.data, rows.ctypes.data, TRIED, length, dtype.itemsize, int(ufunc != "add"))
     words = np.array([*where, *strided_loop(ufunc, (dtype, dtype)), room.ctypes.data], np.int64)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(getattr(_functions(dtype.itemsize), ufunc))(words.ctypes.data)
-    with np.errstate(all="ignore"):
+    with Quiet():
         expected = getattr(np, ufunc).reduce(rows, axis=1)
     return bool(result.tobytes() == expected.tobytes())

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bpengine.benchmark import nvidia_smi
 from bpengine.benchmark.results.fit_report import fit_heads, fit_notes, fit_rows, fit_summary, fit_title
 from bpengine.benchmark.results.goals import goal_table
 from bpengine.benchmark.results.numbers import figures, mib
 from bpengine.i18n.language import localized
 from bpengine.output import rich_form
 from bpengine.output.tabular import TabularResult
-from bpengine.system import nvidia_smi
 
 Record = dict[str, Any]
 OWN = "own"  # the workload of a user's rows

@@ -26,6 +26,7 @@ from bpengine.layers.chain import LayerStep
 from bpengine.losses import CustomLoss, Loss
 from bpengine.network import foreign
 from bpengine.ops import Ops
+from bpengine.system.quiet import Quiet
 from bpengine.training.rows import Rows
 
 ORACLE = "one-sided slopes"
@@ -45,7 +46,7 @@ def check_unstated_kinks(checks: SampledChecks) -> list[ArrayResult]:
     return [result for result in results if result]
 
 
-@np.errstate(all="ignore")
+@Quiet()
 def check_custom_layers(steps: list[LayerStep], cotangents: list[Any], ops: Ops, seed: int) -> list[ArrayResult]:
     """Check the values of every custom layer at its unstated kinks; none where there are none."""
     results = list[ArrayResult]()
@@ -55,7 +56,7 @@ def check_custom_layers(steps: list[LayerStep], cotangents: list[Any], ops: Ops,
     return results
 
 
-@np.errstate(all="ignore")
+@Quiet()
 def check_custom_loss(loss: Loss | CustomLoss, y: Array, rows: Rows, ops: Ops, seed: int) -> list[ArrayResult]:
     """Check the gradient of a custom loss at the unstated kinks of its value; none where there are none."""
     if not isinstance(loss, CustomLoss):

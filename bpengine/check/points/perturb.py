@@ -16,6 +16,7 @@ from bpengine.check.tolerance.stochastic_rounding import StochasticRoundingOps
 from bpengine.kernels._kernel import Array
 from bpengine.ops import Ops
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 
 AMOUNTS = (1.0, 0.5, 0.25, 0.0625, 0.00390625)  # parts of an element's size, until the function is finite
 
@@ -67,7 +68,7 @@ def _moved(array: HostArray, domain: str, amount: float, rng: np.random.Generato
     """Return an array at the perturbed point, still in its domain: probabilities move on the scale of their logits."""
     # sometimes by more than its size, so that positive values become negative
     step = amount * rng.choice([-1.0, 1.0], array.shape) * rng.uniform(0.5, 2.0, array.shape)
-    with np.errstate(all="ignore"):
+    with Quiet():
         # A step on the logit keeps a probability inside (0, 1), however large the step is.
         if domain == "probability":
             return 1.0 / (1.0 + (1.0 / np.clip(array, INSIDE, 1.0 - INSIDE) - 1.0) * np.exp(step))

@@ -17,6 +17,7 @@ from bpengine.layers.layer import Arrays, HostArrays, Run
 from bpengine.network import Network, foreign
 from bpengine.ops import Ops, known
 from bpengine.streams import dropout_counter
+from bpengine.system.quiet import Quiet
 from bpengine.training.rows import Rows
 
 Hand = Callable[[Ops, Arrays], tuple[Array, dict[str, Any]]]
@@ -52,12 +53,12 @@ class Problem:
 
     def value(self, ops: Ops, at: Arrays) -> Array:
         """Return the scalar, real or complex, without NumPy's warnings."""
-        with np.errstate(all="ignore"):
+        with Quiet():
             return np.asarray(self.scalar(ops, at))[()]
 
     def gradients(self, ops: Ops | None = None, at: Arrays | None = None) -> tuple[float, HostArrays]:
         """Return the scalar and the hand-written gradient of every array of `at`, in float64."""
-        with np.errstate(all="ignore"):
+        with Quiet():
             value, gradients = self.hand(ops or self.ops, self.at if at is None else at)
         return float(value), {name: np.asarray(gradients[name], dtype=np.float64) for name in self.at}
 

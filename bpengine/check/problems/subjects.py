@@ -25,6 +25,7 @@ from bpengine.losses import CustomLoss
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.nonfinite import first_bad
 from bpengine.training.reduction import require_reduction
@@ -47,7 +48,7 @@ class NetworkPoint:
 
     def layer_steps(self) -> tuple[list[LayerStep], list[Any]]:
         """Return the step layer by layer and the gradient at every layer's output; refuse a layer with wrong shapes."""
-        with np.errstate(all="ignore"):
+        with Quiet():
             steps = layerwise.layer_steps(self.network, self.ops, self.params, self.running, self.rows, self.seed)
             dy = layerwise.loss_cotangent(self.network, self.ops, self.params, steps[-1].y, self.rows)
             return steps, layerwise.cotangents(steps, self.ops, dy)
@@ -110,7 +111,7 @@ def layer_problem(layer: Layer, x: Arguments, seed: int) -> Problem:
     params = _doubles(initial, f"layer {type(layer).__name__} requires")
     running, run = _doubles(layer.init_running(inputs)), Run(True, counter(np, seed), "0")
     ops = Ops(np)
-    with np.errstate(all="ignore"):
+    with Quiet():
         y, residual, seen = run_forward(layer, ops, params, running, features, run)
         dy = rng.standard_normal(np.shape(y))
         step = LayerStep(

@@ -18,6 +18,7 @@ from bpengine.distributed.comm import Comm, Solo
 from bpengine.errors import DataError, in_english
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
+from bpengine.system.quiet import Quiet
 
 BLOCK_VALUES = 4_000_000  # inputs at once
 
@@ -72,7 +73,7 @@ def _fill(target: RowTarget, table: Table, columns: Sequence[tuple[LearnedColumn
     for start in range(target.rows.start, target.rows.stop, step):
         stop = min(start + step, target.rows.stop)
         block = np.empty((stop - start, out.shape[1]))
-        with np.errstate(over="ignore"):  # infinity is refused below, with the name of its column
+        with Quiet():  # infinity is refused below, with the name of its column
             for at, (column, name, inputs) in enumerate(columns):
                 unknown[at] += column.encode(table.block(name, start, stop), block[:, inputs], start)
             out[start:stop] = block

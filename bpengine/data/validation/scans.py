@@ -12,6 +12,7 @@ from bpengine.backend import ArrayLike, as_host
 from bpengine.data.mmap.row_file import blocks
 from bpengine.data.table import Array
 from bpengine.errors import DataError
+from bpengine.system.quiet import Quiet
 
 FLOATS_HINT = "Convert the array with astype('float32')."
 TEXT_HINT = "Encode text as numbers, or leave the column out."
@@ -113,7 +114,7 @@ def finite_range(array: Array, what: str, dtype: str | None = None, rows: slice 
     Raises: DataError as `require_finite` does.
     """
     limit, ends = _limit(array.dtype, dtype), []
-    with np.errstate(invalid="ignore"):
+    with Quiet():
         for _, block in blocks(array[rows]):
             low, high = block.min(), block.max()
             if not (-limit < low and high < limit):  # a NaN fails as well

@@ -22,6 +22,7 @@ from bpengine.explain.lookup import Element, check_row, element_name, find_eleme
 from bpengine.explain.terms.dataflow import Dataflow, Use
 from bpengine.explain.terms.sums import exact_sum
 from bpengine.explain.trace.trace import Trace
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork
 
 
@@ -48,7 +49,7 @@ def paths(
     return paths_of(model.trace(x, y, weights), name, sample=sample, largest=largest)
 
 
-@np.errstate(all="ignore")  # numbers that are not finite appear in the text as nan or inf
+@Quiet()  # numbers that are not finite appear in the text as nan or inf
 def paths_of(traced: Trace, name: str, *, sample: int | None = None, largest: int = 10) -> Paths:
     """Return the chain rule of one parameter of a traced step."""
     element, flow = find_element(traced.parameters, name), Dataflow(traced)

@@ -15,6 +15,7 @@ from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.rows import classes_of, model_rows
 
@@ -79,7 +80,7 @@ def decision_boundary(
 
 
 def _predict(model: TrainedNetwork, x: HostArray) -> HostArray:
-    with np.errstate(all="ignore"):
+    with Quiet():
         return np.asarray(model.predict(Encoded(x)), dtype=float)
 
 

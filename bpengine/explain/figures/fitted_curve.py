@@ -14,6 +14,7 @@ from bpengine.explain.figures import canvas
 from bpengine.explain.result import translator_for
 from bpengine.i18n.phrases.figures import FIGURES
 from bpengine.i18n.translate import Translate
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.rows import model_rows
 
@@ -84,7 +85,7 @@ def _targets(model: TrainedNetwork, target: HostArray) -> HostArray:
 
 def _finite_predict(model: TrainedNetwork, values: HostArray) -> HostArray:
     """Return the predictions for values (n,), without a warning where they overflow."""
-    with np.errstate(all="ignore"):
+    with Quiet():
         return np.asarray(model.predict(Encoded(values[:, np.newaxis])), dtype=float)
 
 

@@ -13,6 +13,7 @@ from bpengine.explain.trace.layers import LayerTrace
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.ops import known
+from bpengine.system.quiet import Quiet
 
 SATURATED = 0.05  # relative to the activation's steepest slope: a twentieth, as where sigmoid is 0.013 or 0.987
 VANISHING = 1e-3  # about 4^-5: the largest factor of five sigmoids, whose slope is at most 1/4
@@ -64,7 +65,7 @@ def health_of(traced: Trace) -> tuple[tuple[UnitSensitivity, ...], tuple[LayerSe
 
 def _units(traced: Trace, layer: LayerTrace) -> Iterator[UnitSensitivity]:
     slopes = _relative_slopes(traced, layer)
-    with np.errstate(all="ignore"):
+    with Quiet():
         squares = [
             np.sum(np.square(g.astype(float)).reshape(-1, g.shape[-1]), axis=0) for g in layer.gradients.values()
         ]
@@ -100,7 +101,7 @@ def _steepest_of(kernel: Kernel, options: Mapping[str, float]) -> float:
     """Return the largest |f'(z)| of an activation, over z from -10 to 10."""
     z = np.linspace(-10.0, 10.0, 2001)[:, np.newaxis]
     assert kernel.backward is not None
-    with np.errstate(all="ignore"):
+    with Quiet():
         _, residual = kernel.forward(np, z, **options)
         return float(np.max(np.abs(kernel.backward(np, residual, np.ones_like(z)))))
 
@@ -125,5 +126,5 @@ def _layer(layer: LayerTrace, units: Sequence[UnitSensitivity], last: float) -> 
 
 def _rms(dz: HostArray) -> float:
     """Return the root mean square, in float64: in float32 the squares of small gradients are 0."""
-    with np.errstate(all="ignore"):
+    with Quiet():
         return float(np.sqrt(np.mean(np.square(dz.astype(float)))))

@@ -29,6 +29,7 @@ from bpengine.i18n.translate import Translate, format_number, indented_table
 from bpengine.layers.layer import HostArrays
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import rows_table
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork, input_names
 
 
@@ -85,7 +86,7 @@ class Sensitivity(ExplainResult):
         """Yield the parameters by the size of their partial derivative, the largest first."""
         names = list(self.gradients)
         starts = np.cumsum([0, *(self.gradients[name].size for name in names)])
-        with np.errstate(all="ignore"):
+        with Quiet():
             whole = float(sum(np.sum(np.square(g.astype(float))) for g in self.gradients.values()))
         for place in self.order[:largest]:
             number = int(np.searchsorted(starts, place, side="right")) - 1

@@ -19,6 +19,7 @@ from bpengine.explain.units.text import back_label, forward_label
 from bpengine.explain.units.unit_result import ParameterSums
 from bpengine.i18n.language import LANGUAGES
 from bpengine.i18n.translate import Translate
+from bpengine.system.quiet import Quiet
 
 Label = Callable[[Term, Translate], str]
 
@@ -84,7 +85,7 @@ class Content:
     def _unit(self, sheet: NumberTable, e: Explanation, forward: Label) -> dict[str, Any]:
         rows = list(self.rows)
         numbers: dict[str, Any] = {n: sheet.put_all(getattr(e, n)[rows]) for n in ("z", "a", "da", "dz")}
-        with np.errstate(all="ignore"):
+        with Quiet():
             numbers |= {"mean": sheet.put(float(np.mean(e.a))), "total": sheet.put(exact_sum(e.dz))}
         return {
             **numbers, "activation": e.activation, "hidden": e.hidden,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from bpengine.backend import HostArray
 from bpengine.kernels._trees import Tree
+from bpengine.system.quiet import Quiet
 
 
 class NumberRef(int):
@@ -56,7 +57,7 @@ def packed(sheets: Sequence[NumberTable]) -> tuple[dict[str, str], list[int]]:
     numbers = {place: number for number, place in enumerate(order)}
     refs = [numbers[place] for place in places]
     constants, singles, doubles = (list(columns.values()) for columns in kinds)
-    with np.errstate(all="ignore"):
+    with Quiet():
         texts = {
             "constants": _text(np.array([column[0] for column in constants], dtype="<f8")),
             "singles": _text(np.array(singles, dtype="<f4")),
@@ -69,7 +70,7 @@ def _kind(column: HostArray) -> int:
     bits = column.view(np.uint64)
     if bool(np.all(bits == bits[0])):
         return 0
-    with np.errstate(all="ignore"):
+    with Quiet():
         return 1 if np.array_equal(column.astype("<f4").astype("<f8"), column, equal_nan=True) else 2
 
 
@@ -79,7 +80,7 @@ def array_text(array: HostArray) -> dict[str, Any]:
     For an array of equal numbers, such as moments before the first step, that number and "count", their number.
     """
     if array.dtype.kind == "f":
-        with np.errstate(all="ignore"):
+        with Quiet():
             single = array.astype("<f4")
         array = single if np.array_equal(single.astype("<f8"), array, equal_nan=True) else array.astype("<f8")
     else:

@@ -16,6 +16,7 @@ from bpengine.backend import HostArray
 from bpengine.explain.receipts.does_not_follow import DoesNotFollow, reason
 from bpengine.kernels import KERNELS
 from bpengine.kernels._kernel import Kernel
+from bpengine.system.quiet import Quiet
 
 WHOLE: Final = frozenset(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 DTYPES: Final = frozenset({"bool", "float32", "float64"}) | WHOLE
@@ -48,7 +49,7 @@ def array_of(entry: Mapping[str, Any]) -> HostArray:
     values = [NOT_FINITE[v] if isinstance(v, str) else v for v in written]
     if not all(type(v) in (bool, int, float) for v in values):
         raise fails("damaged", error=f"the values of array {number} are no numbers")
-    with np.errstate(all="ignore"):
+    with Quiet():
         array = np.array(values, dtype=dtype)
     if not _same(array, values):
         raise fails("dtype", array=number, dtype=dtype)

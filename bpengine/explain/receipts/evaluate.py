@@ -20,6 +20,7 @@ from bpengine.i18n.message import Message
 from bpengine.kernels import KERNELS, Kernel
 from bpengine.kernels._kernel import Array, Names
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 
 WIDE = np.longdouble
 
@@ -39,7 +40,7 @@ def derive(
     back = row.backward is not None and function == row.backward.__name__
     wanted = [f"d{n}" for n in row.differentiable] if back else list(row.outputs)
     derived: dict[str, HostArray] = {}
-    with np.errstate(all="ignore"):
+    with Quiet():
         if back and row.kind == "activation":
             names["y"] = _evaluated(row.formula["y"], names)
         for name in sorted(wanted, key=lambda n: n.startswith("new_w")):  # new_w is made of the other new ones
@@ -114,7 +115,7 @@ def differs(
         return reason("shape", got=got.shape, derived=derived.shape)
     if got.dtype.kind != "f":
         return None if np.array_equal(got, derived) else reason("other")
-    with np.errstate(all="ignore"):
+    with Quiet():
         wrong = np.isfinite(got) != np.isfinite(derived.astype(got.dtype))
         off = np.where(np.isfinite(got) & np.isfinite(derived), np.abs(got - derived), 0.0)
         moved = [np.where(np.isfinite(s - derived), np.abs(s - derived), 0.0) for s in shaken]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from bpengine.backend import ArrayLike
 from bpengine.errors import ConfigError
 from bpengine.explain.lookup import Element, find_element
 from bpengine.explain.trace.steps import require_target
 from bpengine.streams import dropout_counter
+from bpengine.system.quiet import Quiet
 from bpengine.trained import TrainedNetwork
 from bpengine.training.evaluation import Evaluator
 from bpengine.training.rows import Rows, model_rows
@@ -36,7 +35,7 @@ class LossFunction:
             {n: backend.asarray(a, model.dtype) for n, a in arrays.items()} for arrays in (params, model.running)
         )
         counter = backend.asarray(dropout_counter(model.seed))
-        with np.errstate(all="ignore"):
+        with Quiet():
             loss, gradients = self.evaluator.gradients(new, running, counter, self.rows, training=True)
         slopes = (float(backend.to_numpy(gradients[name])[index]) for name, index in self.elements)
         return float(backend.to_numpy(loss)), tuple(slopes)

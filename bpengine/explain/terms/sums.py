@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
+from bpengine.system.quiet import Quiet
 
 
 def as_float64(array: object) -> HostArray:
@@ -23,7 +24,7 @@ def exact_sum(values: HostArray) -> float:
     try:
         return math.fsum(values)
     except (ValueError, OverflowError):
-        with np.errstate(all="ignore"):
+        with Quiet():
             return float(np.sum(values))
 
 
@@ -34,7 +35,7 @@ def exact_sums(terms: HostArray) -> HostArray:
     Source: Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM Journal on Scientific Computing 26, 2005.
     """
     total, lost = terms, np.zeros(len(terms))
-    with np.errstate(all="ignore"):
+    with Quiet():
         while (n := total.shape[1]) > 1:
             if n % 2:
                 total = np.hstack([total, np.zeros((len(total), 1))])
@@ -82,7 +83,7 @@ class Sums:
     @property
     def product(self) -> HostArray:
         """The terms, (R, n)."""
-        with np.errstate(all="ignore"):
+        with Quiet():
             return np.asarray(np.broadcast_to(self.left * self.right, self.shape))
 
     @property
@@ -93,14 +94,14 @@ class Sums:
     @property
     def magnitude(self) -> HostArray:
         """The sums of the terms' absolute values, (R,): the scale of rounding errors."""
-        with np.errstate(all="ignore"):
+        with Quiet():
             return np.asarray(np.sum(np.abs(self.product), axis=1))
 
     @property
     def ulps(self) -> HostArray:
         """`rounding` in units of eps * magnitude, (R,)."""
         scale = self.eps * np.maximum(self.magnitude, np.finfo(float).tiny)
-        with np.errstate(all="ignore"):
+        with Quiet():
             return np.abs(self.rounding) / scale
 
     @property
@@ -137,7 +138,7 @@ class Sums:
         n = self.shape[1]
         arrays = (self.left, self.right, self.unit, self.row)
         left, right, unit, row = (np.broadcast_to(array, self.shape)[r] for array in arrays)
-        with np.errstate(all="ignore"):
+        with Quiet():
             product = left * right
         written = np.arange(n)
         if chosen is not None:

@@ -1,17 +1,11 @@
-"""Snapshots: restore the state before a recent step by replaying from a saved one. Rollback: restore a failed fit's model.
-
-NumPy's error settings, which belong to the calling program, are restored as well.
-"""
+"""Snapshots: restore the state before a recent step by replaying from a saved one. Rollback: restore a failed fit's model."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
-
-import numpy as np
 
 from bpengine.backend import Backend, State
 from bpengine.training.memory.spill import SpillStore, StoredTree
@@ -122,23 +116,3 @@ class Rollback:
             return self._restore()
         own, self._own = self._own, {}
         return own
-
-
-@contextmanager
-def error_settings_kept() -> Iterator[None]:
-    """Leave NumPy's error settings (`np.geterr`) as they were before, however the body ends.
-
-    `np.errstate` alone does not: Ctrl-C while it is being entered or left ends it without its settings being put back.
-
-    >>> before = np.geterr()
-    >>> with error_settings_kept():
-    ...     _ = np.seterr(all="ignore")
-    >>> np.geterr() == before
-    True
-    """
-    before = np.geterr()
-    try:
-        yield
-    finally:
-        if np.geterr() != before:
-            np.seterr(**before)

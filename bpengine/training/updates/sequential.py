@@ -18,6 +18,7 @@ from bpengine.layers.contract import name_of, run_forward
 from bpengine.layers.layer import Arrays
 from bpengine.ops import Ops
 from bpengine.streams import stream
+from bpengine.system.quiet import Quiet
 
 ROWS, DRAWS = 7, 3  # of random input
 
@@ -45,7 +46,7 @@ def of_parameters_alone(step: LayerStep) -> tuple[bool, ...]:
     params = {name: rng.standard_normal(tuple(a.shape)) for name, a in step.params.items()}
     running = {name: rng.uniform(0.5, 2.0, tuple(a.shape)) for name, a in step.running.items()}
     draws = []
-    with np.errstate(all="ignore"):
+    with Quiet():
         for _ in range(DRAWS):
             x = 3.0 * rng.standard_normal((ROWS, step.x.shape[1]))
             weights = None if step.run.weights is None else rng.uniform(0.5, 2.0, ROWS)

@@ -16,6 +16,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 from bpengine_steps.ir import DType, HostArray, StepNode
 
+from bpengine.system.quiet import Quiet
 from bpengine_numpy.llvm_target.self_test.verdicts import is_kept, verdict
 
 Term = TypeVar("Term")
@@ -113,7 +114,7 @@ def tested(form: ProductForm) -> str:
     draw = np.random.default_rng(form.sizes)
     count = min(TRIALS, max(2, NUMBERS // (form.sizes[0] * form.sizes[2])))
     trials = [_factors(form, draw) for _ in range(count)]
-    with np.errstate(all="ignore"):
+    with Quiet():
         expected = [np.matmul(a, b).tobytes() for a, b in trials]
         for name in ORDERS:
             if all(_product(name, a, b).tobytes() == bits for (a, b), bits in zip(trials, expected, strict=True)):

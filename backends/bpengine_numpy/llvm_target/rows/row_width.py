@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from bpengine_steps.ir import DType, HostArray, StepNode, axes, in_order
 
+from bpengine.system.quiet import Quiet
+
 LONGEST = 128  # the most elements of a row: NumPy sums longer ones in halves
 LANES = 8  # number of partial sums that NumPy keeps in parallel
 # the most bytes of an array whose rows are reduced in a pass; larger arrays are divided among threads, pass by pass
@@ -40,7 +42,7 @@ def adds_in_this_order(dtype: DType, length: int) -> bool:
     rows = (draw.normal(size=(TRIED, length)) * 10.0 ** draw.integers(-6, 7, (TRIED, length))).astype(dtype)
     rows[draw.random(rows.shape) < 0.1] *= 0.0
     rows[0], rows[1] = -0.0, np.inf
-    with np.errstate(all="ignore"):
+    with Quiet():
         return bool(_row_sums(rows).tobytes() == np.add.reduce(rows, axis=1).tobytes())
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import bpengine as bp
+from bpengine.benchmark import nvidia_smi
 from bpengine.benchmark.results import figure, record, report
 from bpengine.cli.output import require_writable, say
 from bpengine.output.writing import make_folder, write_whole
-from bpengine.system import blas, blas_overrides, hardware, nvidia_smi
+from bpengine.system import blas, blas_overrides, hardware
 
 
 def circumstances(device: str = "cpu", *, quick: bool) -> dict[str, Any]:

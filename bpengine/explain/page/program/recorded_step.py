@@ -20,6 +20,7 @@ from bpengine.explain.trace.steps import traced_step
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
 from bpengine.network import Network, last_activation
+from bpengine.system.quiet import Quiet
 from bpengine.training.step import StepPlan
 
 LARGEST = 720_000  # bytes of a state and its rows in a page, so that it stays below a megabyte
@@ -86,7 +87,7 @@ def _recorded(trace: Trace, content: Content, swappable: Swappable) -> dict[str,
     plan = StepPlan(
         optimizer=trace.optimizer, trained=tuple(trace.parameters), update="simultaneous", track_step_size=False
     )
-    with np.errstate(all="ignore"):
+    with Quiet():
         again, after, loss = traced_step(
             trace.network, follower, KernelOps(follower), plan, state, arrays, rate
         )  # fmt: skip
