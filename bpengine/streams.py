@@ -48,6 +48,7 @@ PURPOSES: MappingProxyType[str, int] = MappingProxyType(
         "shared shapes": 26,  # seed 0: whether a layer has the same parameters in two places
         "own loss": 27,  # seed 0: whether it is a mean or a sum over the rows
         "folds": 28,  # seed 0: of many fits
+        "rounded rows": 29,  # the seed is the number of the fit, of a benchmark of a user's rows
     }
 )
 

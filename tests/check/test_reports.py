@@ -37,7 +37,7 @@ def test_a_verdict_is_in_the_language_that_is_set(failed: Any) -> None:
     plain = failed.to_dict()
     language.choose("pt")
     try:
-        assert failed.verdict().startswith("FALHOU: gradientes de rede 4-4-4-4, half_sum_squares, valor ")
+        assert failed.verdict().startswith("FALHOU: gradientes (rede 4-4-4-4, half_sum_squares), valor ")
         assert str(failed).startswith(failed.verdict())
         assert ", diferenças finitas " in str(failed)
         assert ", differences " not in str(failed)

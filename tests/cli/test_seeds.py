@@ -107,7 +107,7 @@ def test_several_seeds_print_a_table_with_mean_and_spread(cli: Any, tmp_path: Pa
         f"{report['mean']['accuracy']:.4f}",
         f"{statistics.fmean(r['score'] for r in report['seeds']):.6g}",
     ]
-    assert f"Chosen: seed {report['best_seed']}, with the lowest loss of the training rows." in ended.out
+    assert f"Chosen: seed {report['best_seed']}, which has the lowest loss of the training rows." in ended.out
     assert f"The model of each seed is saved in {tmp_path / 'each'}." in ended.out
     assert sorted(path.name for path in (tmp_path / "each").iterdir()) == ["seed-0.safetensors", "seed-1.safetensors"]
     assert "stopped after" in (tmp_path / "loss.svg").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from bpengine import data
 from bpengine.backend import HostArray
 from bpengine.benchmark.fits.fit_workloads import FitWorkload
 from bpengine.benchmark.inputs import Sample, Weights
-from bpengine.streams import derived
+from bpengine.streams import derived, stream
 from bpengine.training.batching import epoch_order
 
 
@@ -87,7 +87,7 @@ class FitData:
 def _rounded(array: HostArray, variant: int) -> HostArray:
     if variant == 0:
         return array
-    above = np.random.default_rng(variant).random(array.shape) < 0.5
+    above = stream("rounded rows", variant).random(array.shape) < 0.5
     rounded: HostArray = np.nextafter(array, np.where(above, np.inf, -np.inf).astype(array.dtype))
     return rounded
 
