@@ -9,12 +9,15 @@ from tests.attacks import cuda_fits
 from tests.attacks.cuda_fits import LEAST, UNIT, Arrays, GpuCase, Make, attack, drawn, problem
 from tests.backends.cuda_host.player import compiler_missing
 
-PLAYED = pytest.mark.skipif(
-    bool(compiler_missing()), reason="g++ on x86-64 Linux builds what runs on the simulated GPU"
-)
+
+@pytest.fixture(autouse=True)
+def played(request: pytest.FixtureRequest) -> None:
+    """Skip where CUDA C cannot be built for the CPU, or fail if CuPy is required."""
+    if missing := compiler_missing():
+        required = "cupy" in request.config.getoption("--require-backend")
+        (pytest.fail if required else pytest.skip)(missing)
 
 
-@PLAYED
 @pytest.mark.thorough
 @pytest.mark.parametrize("seed", [4, 7])
 def test_random_networks_train_to_the_same_bits_and_numpys_numbers(seed: int) -> None:
@@ -23,7 +26,6 @@ def test_random_networks_train_to_the_same_bits_and_numpys_numbers(seed: int) ->
     assert not report.failures, str(report)
 
 
-@PLAYED
 @pytest.mark.parametrize(("units", "name"), [(0.5, "way"), (3 * LEAST, "NumPy")])
 def test_attack_reports_other_bits_and_other_numbers(units: float, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other bits in one of the ways; numbers that are away from NumPy's in all of them."""
