@@ -61,6 +61,7 @@ class CupyBackend(Backend):
     extra = "cuda"
     window = 32
     takes_all_rows = True
+    host_is_free = True
     patience = float("-inf")
     _epilogues = (
         False  # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured

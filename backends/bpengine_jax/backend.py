@@ -64,6 +64,7 @@ class JaxBackend(Backend):
 
         self._plan = plan_for(self._device.platform)
         self._by_host = self._device.platform == "cpu"  # how several processes exchange sums
+        self.host_is_free = self._device.platform != "cpu"
         self.grain = max(self._plan.windows, default=1)
         self._epoch = lru_cache(maxsize=MOST)(build_epoch)
         self._joint = lru_cache(maxsize=MOST)(self._build_joint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory, runs_of
 from bpengine.kernels._kernel import Array
 from bpengine.streams import stream
+from bpengine.training.memory.epoch_orders import EpochOrders
 from bpengine.training.memory.prefetch import prefetch
 from bpengine.training.memory.row_reader import RowReader
 
 WINDOW = 2**17  # rows shuffled together
 BLOCK = 256  # neighbouring rows that stay in the same window
+SLOW = 2**14  # rows whose order takes longer to draw, some 0.1 ms, than a thread takes to hand it over
 STREAM_BYTES = 64 * 2**20  # the largest piece of arrays on disk; two pieces are in memory at a time
 RESIDENT_BYTES = 2 * 2**30  # arrays in memory up to this size are kept on the device whole
 Bring = Callable[[Backend, Sequence[HostArray], Sequence[str], Any], tuple[Array, ...]]  # as `brought`
@@ -121,6 +123,7 @@ class Source:
     shift: int = 0  # added to a step's number where the fit continues another
     own: Callable[[int], slice] = whole_batch
     subset: HostArray | None = None  # the numbers of the rows of `arrays` that are trained on; None for all
+    orders: EpochOrders = field(init=False, default_factory=EpochOrders)
 
     @property
     def rows(self) -> int:
@@ -174,12 +177,22 @@ class Source:
                         start=part.start,
                     )
 
+    def draw_ahead(self, stop: int) -> EpochOrders:
+        """Let the orders of the epochs up to step `stop` be drawn ahead, where that spares a device of its own some waiting.
+
+        Returns the orders, which are to be closed after the last use. Rows that are read from disk need no such thread: the
+        one that reads ahead draws their orders as well.
+        """
+        if self.backend.host_is_free and self.resident and self.shuffle and self.batch < self.rows >= SLOW:
+            self.orders.draw_ahead(-(-(stop + self.shift) // self.epoch_steps))
+        return self.orders
+
     def _orders(self, start: int, stop: int) -> Iterator[_Part]:
         """Yield the row numbers (steps, batch) of each segment; the first and the last segment may be incomplete."""
         start, stop = start + self.shift, stop + self.shift
         for epoch in range(start // self.epoch_steps, -(-stop // self.epoch_steps)):
             first = epoch * self.epoch_steps
-            for whole in batches(self._epoch_order(epoch), self.batch, self.least):
+            for whole in batches(self.orders.of(epoch, self._epoch_order), self.batch, self.least):
                 for piece in self._pieces(whole):
                     begin = max(0, start - first)
                     part = piece[begin : max(0, stop - first)]

@@ -107,7 +107,8 @@ class Trainer:
             self.recorder.steps, len(self.recorder.epochs), last_epoch=self.epochs, last_step=self.steps,
             epoch_steps=self.source.epoch_steps,
         )  # fmt: skip
-        with self._snapshots, self.checkpoints or (self._asked.noted() if together else nullcontext()):
+        orders = closing(self.source.draw_ahead(self.recorder.steps + self._ahead()))
+        with self._snapshots, orders, self.checkpoints or (self._asked.noted() if together else nullcontext()):
             try:
                 self._run_epochs()
             except KeyboardInterrupt:
