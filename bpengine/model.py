@@ -533,20 +533,23 @@ class Model(RichForm):
         watchers = [callback for callback in fit.called if reads_epochs_alone(callback)]
         others = [callback for callback in fit.called if not reads_epochs_alone(callback)]
 
+        def show(state: State) -> None:
+            self._adopt(self.backend.copy({kind: state[kind] for kind in ("params", "running")}))
+
         def watch(state: State, epochs: Sequence[Epoch]) -> None:
             try:
                 for watcher in watchers:
                     for epoch in epochs:
                         watcher(self, epoch)
             except BaseException:
-                self._adopt(self.backend.copy(state))  # if a callback raises, the model keeps the state of the epoch
+                show(state)  # if a callback raises, the model keeps the state of the epoch
                 raise
 
         def on_epoch(state: State, epochs: Sequence[Epoch]) -> tuple[bool, State]:
             watch(state, epochs)
             if not others:
                 return False, state
-            self._adopt(self.backend.copy(state))
+            show(state)
             shown = self._params, self._running
             verdicts = [bool(callback(self, epoch)) for epoch in epochs for callback in others]
             own = {"params": self._params, "running": self._running}

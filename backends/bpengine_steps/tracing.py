@@ -268,6 +268,25 @@ def _mean(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool
     return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])
 
 
+def _truth(graph: StepGraph, x: TracedArray, axis: Axes, *, keepdims: bool, counted: bool, among: np.ufunc) -> StepNode:
+    """Record how the number of elements whose truth is `counted` compares with zero.
+
+    Elements that are not zero are true, NaN as well. A large count is rounded, but never to zero.
+    """
+    truth = TracedArray(graph, elementwise(graph, np.not_equal if counted else np.equal, [x, x.dtype.type(0)]))
+    numbers = TracedArray(graph, cast(graph, truth.node, np.float32))
+    count = _reduce(graph, "add", numbers, axis, keepdims=keepdims)
+    return elementwise(graph, among, [TracedArray(graph, count), np.float32(0)])
+
+
+def _all(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
+    return _truth(graph, x, axis, keepdims=keepdims, counted=False, among=np.equal)
+
+
+def _any(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
+    return _truth(graph, x, axis, keepdims=keepdims, counted=True, among=np.not_equal)
+
+
 def _view(graph: StepGraph, node: StepNode, look: Callable[[HostArray], HostArray]) -> StepNode:
     """Record a view: NumPy itself computes offset and strides, on bytes that are never read."""
     memory = np.empty(node.base.size, dtype=np.int8)
@@ -336,6 +355,8 @@ def _stack(graph: StepGraph, arrays: Sequence[Operand], axis: int = 0) -> StepNo
 
 FUNCTIONS: dict[Callable[..., Operand], Callable[..., StepNode]] = {
     np.mean: _mean,
+    np.all: _all,
+    np.any: _any,
     np.reshape: _reshape,
     np.astype: _astype,
     np.zeros_like: _like(0),

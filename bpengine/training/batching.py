@@ -183,7 +183,7 @@ class Source:
         Returns the orders, which are to be closed after the last use. Rows that are read from disk need no such thread: the
         one that reads ahead draws their orders as well.
         """
-        if self.backend.host_is_free and self.resident and self.shuffle and self.batch < self.rows >= SLOW:
+        if self.backend.host_is_free and self.resident and self.shuffle and self.rows >= SLOW:
             self.orders.draw_ahead(-(-(stop + self.shift) // self.epoch_steps))
         return self.orders
 

@@ -239,6 +239,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sums": lambda a, b: np.sum(a) * np.sum(a * b, axis=0) + np.mean(b, axis=0),
     "row sums": lambda a, b: a / np.sum(np.exp(b), axis=1, keepdims=True) - np.max(b, axis=1, keepdims=True),
     "all at once": lambda a, b: np.max(a - b) - np.min(b) + np.mean(a, axis=(0, 1)),
+    "all and any": lambda a, b: (
+        np.all(a < 9.0, axis=1, keepdims=True) & np.any(a > b, axis=0) ^ np.any(b) ^ np.all(b - b)
+    ),
     "a column": lambda a, b: np.sum(a[:, :1], axis=0) + np.sum(b[:, :1], axis=1),
     "joined": lambda a, b: np.concat([a, b[:, :1] * a[:, 1:2], b], axis=1),
     "stacked": lambda a, b: np.stack([a[0], b[1], a[2] * 2.0], axis=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from bpengine_steps.signature import leaves
 
 import bpengine as bp
 from bpengine.training import evaluation
+from bpengine.training.updates.update import all_finite
 from tests.backends.cuda_host.player import Player
 from tests.backends.fits import FITS, rows_for
 from tests.tolerances import agreement_rtol
@@ -205,3 +206,35 @@ def test_the_same_record_runs_on_numpys_target_with_numpys_bits(rng: np.random.G
     after = dict(leaves(program.run(state, (), None, np.zeros(1))[0]))
     (place,) = recorded.step.changed
     np.testing.assert_array_equal(after[place], outputs(*args))
+
+
+@pytest.mark.usefixtures("played", "everything")
+def test_whether_all_numbers_are_finite_is_one_graph() -> None:
+    """What a fit asks before its callbacks see the state: an eager test takes three launches for each array."""
+    backend = Played("float32")
+    finite = backend.compile(partial(all_finite, np))
+    arrays = {"w": np.zeros((70, 30), np.float32), "b": np.ones(30, np.float32), "one": np.array(2, np.float32)}
+    assert finite(arrays)
+    for name, value in (("w", np.nan), ("b", np.inf), ("one", -np.inf), ("w", np.inf)):
+        spoiled = arrays[name].copy()
+        spoiled.reshape(-1)[-1] = value
+        assert not finite({**arrays, name: spoiled})
+    assert finite(arrays)
+    assert backend.replays == [6]
+
+
+@pytest.mark.usefixtures("played", "everything")
+def test_all_and_any_are_recorded_over_every_axis() -> None:
+    def truths(x: Any) -> dict[str, Any]:
+        return {
+            "rows": np.all(x > 0, axis=1, keepdims=True), "columns": np.any(x > 1, axis=0), "numbers": np.all(x),
+            "any": np.any(x), "of a bool": np.any(np.isnan(x), axis=1),
+        }  # fmt: skip
+
+    backend = Played("float32")
+    compiled = backend.compile(truths)
+    for x in (np.array([[0.5, 2.0, np.nan], [1.0, 0.0, 3.0]]), np.zeros((2, 3)), np.full((2, 3), -2.0)):
+        x = x.astype(np.float32)
+        for (path, one), (_, want) in zip(leaves(compiled(x)), leaves(truths(x)), strict=True):
+            np.testing.assert_array_equal(one, want, err_msg=str(path))
+    assert backend.replays == [3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bpengine_cupy.cuda_target.staging import HostRows
 from bpengine_steps.functions import compiled_function
 
 import bpengine as bp
+from bpengine.training import batching
 from tests.backends.cuda_host import played_cupy
 from tests.backends.cuda_host.player import Player
 from tests.backends.cuda_host.streams import Streams
@@ -59,6 +61,22 @@ def test_a_model_is_trained_and_asked_in_each_precision(
     for name, want in same.loss_and_gradients(x, y)[1].items():
         np.testing.assert_allclose(gradients[name], want, atol=4 * limit * np.abs(want).max())
     assert player.replays == after_training + 3
+
+
+@pytest.mark.usefixtures("played")
+def test_the_next_epochs_order_is_drawn_while_the_gpu_computes(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawers = list[str]()
+
+    def noted(seed: int, epoch: int, count: int, *, shuffle: bool) -> Any:
+        drawers.append(threading.current_thread().name)
+        return np.arange(count, dtype=np.int32)
+
+    played_cupy.play(monkeypatch, Player)
+    monkeypatch.setattr(batching, "SLOW", 60)
+    monkeypatch.setattr(batching, "epoch_order", noted)
+    bp.Model(NETWORK, "cupy", seed=1).fit(*rows, batch_size=20, epochs=3)
+    assert len(drawers) == 3
+    assert all(name.startswith("bpengine-ahead") for name in drawers)
 
 
 @pytest.mark.usefixtures("played")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_numpy import NumpyBackend
 
 import bpengine as bp
 from bpengine.training.history import ScoreColumn
@@ -190,3 +191,24 @@ def test_a_score_column_fills_gaps_before_between_and_after() -> None:
     column.cut(3)
     column.add(1.0, 2, 3)
     assert [column.at(i) for i in range(5)] == [None, None, 0.5, 1.0, 1.0]
+
+
+class Copying(NumpyBackend):
+    """NumPy; knows the parts of each state that it copied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.copied = list[set[str]]()
+
+    def copy(self, state: Any) -> Any:
+        self.copied.append(set(state))
+        return super().copy(state)
+
+
+def test_a_callback_costs_no_copy_of_what_the_optimizer_keeps() -> None:
+    backend = Copying()
+    model = bp.Model(bp.Network(2, bp.Dense(1), "mean_squared_error"), backend)
+    model.fit([[1.0, 2.0]], [[1.0]], epochs=1, optimizer="adam")
+    without = len(backend.copied)
+    model.fit([[1.0, 2.0]], [[1.0]], epochs=3, optimizer="adam", callbacks=lambda model, epoch: False)
+    assert backend.copied[2 * without :] == [{"params", "running"}] * 3

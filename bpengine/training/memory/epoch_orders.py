@@ -11,8 +11,8 @@ from bpengine.training.memory.prefetch import prefetch
 class EpochOrders:
     """Gives the order of an epoch, which is a pure function of its number.
 
-    After `draw_ahead`, a thread draws each order while the epoch before it is in use: NumPy shuffles 100,000 numbers in about a
-    millisecond, in which a GPU would wait. A replay may go back to an earlier epoch. `close()` ends the thread.
+    After `draw_ahead`, a thread draws each order while the epoch before it is in use: NumPy shuffles 100,000 numbers in about
+    a millisecond, in which a GPU would wait. A replay may go back to an earlier epoch. `close()` ends the thread.
     """
 
     def __init__(self) -> None:
