@@ -67,6 +67,10 @@ class CupyBackend(Backend):
         False  # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured
     )
 
+    _dots = (
+        True  # short products inside of passes (see `cuda_target.target`): half the launches of a small network's step
+    )
+
     def __init__(
         self,
         precision: str = "float32",
@@ -126,7 +130,7 @@ class CupyBackend(Backend):
 
         signature = Signature.of(state, data, order, lr)
         try:
-            plan = make_plan(record(step, state, signature), CudaTarget(), ordered=signature.ordered)
+            plan = make_plan(record(step, state, signature), CudaTarget(dots=cls._dots), ordered=signature.ordered)
             return listing(write_cuda(plan))
         except Untraceable as error:
             raise ConfigError(
@@ -237,7 +241,7 @@ class CupyBackend(Backend):
         from bpengine_cupy.cuda_target.target import CudaTarget
 
         def program(*, epilogues: bool) -> CudaProgram:
-            target = CudaTarget(self.precision, epilogues=epilogues)
+            target = CudaTarget(self.precision, epilogues=epilogues, dots=self._dots)
             return CudaProgram(write_cuda(make_plan(step, target, ordered=ordered)), self._driver)
 
         if self._epilogues:

@@ -93,8 +93,9 @@ def _levels(
     level = {node.number: 0 for node in nodes}
     for node in reversed(nodes):
         for operand in node.inputs:
-            # An edge between passes adds one level; an edge within a pass, through registers, adds none.
-            free = node.op in ("view", "side") or (node.number not in tail and target.joins(operand, node))
+            # An edge between passes adds one level; an edge within a pass, through registers, adds none, nor one in the tail.
+            within = operand.number in tail if node.number in tail else target.joins(operand, node)
+            free = node.op in ("view", "side") or within
             level[operand.number] = min(level[operand.number], level[node.number] - (0 if free else 1))
     # Counted backwards, a sum comes as late as its users allow, and so do the operands that only sums use: a separate pass
     # would read again what an earlier pass had in registers. So both move to the level where their operands are computed.

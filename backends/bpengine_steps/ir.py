@@ -17,7 +17,7 @@ Path: TypeAlias = tuple[Any, ...]
 Info: TypeAlias = Any  # see `StepNode`: its type depends on the operation
 Op = Literal[
     "input", "constant", "ufunc", "matmul", "reduce", "view", "concat", "partial", "finish", "plus", "outside", "loop",
-    "side",
+    "side", "dot",
 ]  # fmt: skip
 Kind = Literal["pass", "single", "copy", "tail"]
 
@@ -34,7 +34,8 @@ class StepNode:
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
     function that an "outside" node calls, the shards of a "loop", the library of a "matmul" where one was chosen. "plus" is
     a + b in a separate pass. Where a target sums in two stages, a reduction becomes "partial", a line of results per block of
-    rows, and "finish", which reduces the lines. "side" is a second result of a target's product, which is its input.
+    rows, and "finish", which reduces the lines. "side" is a second result of a target's product, which is its input. "dot" is a
+    product that a target computes inside of a pass, element by element, from finished operands.
     Operands of reductions and joins, and every output of the step, are in C order.
     """
 
@@ -199,7 +200,7 @@ class FusionGroup:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape that a pass runs over, without axes of length 1: usually (rows, columns) or (elements,)."""
-        shapes = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish")}
+        shapes = {axes(n.shape) for n in self.nodes if n.op in ("ufunc", "finish", "dot")}
         shapes |= {summed_shape(n.inputs[0]) for n in self.nodes if n.op in ("reduce", "partial")}
         most = max(map(len, shapes))
         shape = next(s for s in shapes if len(s) == most)

@@ -81,7 +81,9 @@ def _may_write(writer: FusionGroup, old: StepNode, new: StepNode, target: Target
     looks = [n for n in writer.reads if n.base is old]
     # it is read element by element, through no other view, and not for a sum, which is stored at the end
     if writer.kind == "pass":
-        return new.op == "ufunc" and all(n is old for n in looks) and target.writes_over(writer, new)
+        whole = any(operand.base is old for node in writer.nodes if node.op == "dot" for operand in node.inputs)
+        alike = new.op == "ufunc" and all(n is old for n in looks) and not whole
+        return alike and target.writes_over(writer, new)
     return writer.kind == "single" and not looks and target.writes_over(writer, new)
 
 

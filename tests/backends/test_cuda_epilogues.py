@@ -112,7 +112,7 @@ def test_backend_uses_epilogues_where_they_are_enabled(
     for wanted in (False, True):
         played_cupy.clear_caches()
         backend = bp.get_backend("cupy")
-        backend._epilogues = wanted
+        backend._epilogues, backend._dots = wanted, False
         model = bp.Model(net, backend, seed=1)
         losses.append(model.fit(x, y, batch_size=20, epochs=2).loss)
         predictions.append(model.predict(x))

@@ -107,7 +107,7 @@ def _reduction(node: StepNode) -> str:
 
 def _operations(node: StepNode) -> int:
     """Return the arithmetic operations of a node: two for each term of a product, one for each element otherwise."""
-    if node.op == "matmul":
+    if node.op in ("matmul", "dot"):
         return 2 * node.size * node.inputs[0].shape[-1]
     if node.op in ("reduce", "partial", "finish"):
         return node.inputs[0].size

@@ -10,7 +10,9 @@ from bpengine_steps.ir import FusionGroup, axes
 
 def form(group: FusionGroup) -> Literal["rows", "columns", "flat"]:
     """Return whether a pass handles whole rows, sums columns, or does neither."""
-    small = [n for n in group.nodes if n.op == "reduce" or (n.op in ("ufunc", "finish") and len(axes(n.shape)) < 2)]
+    small = [
+        n for n in group.nodes if n.op == "reduce" or (n.op in ("ufunc", "finish", "dot") and len(axes(n.shape)) < 2)
+    ]
     sums = {n.info[1] for n in group.nodes if n.op == "partial"}
     if len(group.shape) == 2 and (small or sums == {"first", "all"}):
         return "rows"

@@ -48,6 +48,21 @@ template<class T> __device__ __forceinline__ T m_logaddexp(T x, T y) {
     const T d = x - y;
     return x == y ? x + T(0.693147180559945309417) : d > T(0) ? x + m_log1p(m_exp(-d)) : d <= T(0) ? y + m_log1p(m_exp(d)) : d;
 }
+__device__ __forceinline__ f4 m_fma(f4 x, f4 y, f4 z) { return fmaf(x, y, z); }
+__device__ __forceinline__ f8 m_fma(f8 x, f8 y, f8 z) { return fma(x, y, z); }
+// an element of a product: K terms in order, those of a and b so many numbers apart; V of them are read at once
+template<class T, int K, int A, int B, int V> __device__ __forceinline__ T dot(const T* a, const T* b) {
+    T s = T(0);
+    if (V > 1) {
+        _Pragma("unroll 4") for (int t = 0; t < K; t += V) {
+            const auto x = load<T, V>(a + t); const auto y = load<T, V>(b + t);
+            _Pragma("unroll") for (int u = 0; u < V; ++u) s = m_fma(x.v[u], y.v[u], s);
+        }
+        return s;
+    }
+    _Pragma("unroll 16") for (int t = 0; t < K; ++t) s = m_fma(a[t * A], b[t * B], s);
+    return s;
+}
 __device__ __forceinline__ f4 m_abs(f4 x) { return fabsf(x); }     __device__ __forceinline__ f8 m_abs(f8 x) { return fabs(x); }
 __device__ __forceinline__ i4 m_abs(i4 x) { return x < 0 ? -x : x; } __device__ __forceinline__ i8 m_abs(i8 x) { return x < 0 ? -x : x; }
 __device__ __forceinline__ bool m_isfinite(f4 x) { return x - x == 0; } __device__ __forceinline__ bool m_isfinite(f8 x) { return x - x == 0; }

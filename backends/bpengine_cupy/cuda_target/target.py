@@ -15,6 +15,8 @@ from bpengine_cupy.cuda_target.pass_form import flat_call, form
 from bpengine_cupy.cuda_target.single_numbers import is_single
 
 LINES = 264  # the most lines of partial results: two blocks for each multiprocessor of a Hopper GPU
+SHORT = 64  # the most terms of a product that a pass computes
+FEW = 2**19  # the most multiplications of it: with more, cuBLASLt's product and its launch take less time
 WIDE = 256  # from this width on a row needs a block of threads
 
 
@@ -27,15 +29,19 @@ class CudaTarget:
     alignment = 256  # bytes: cuBLASLt's default requirement
     queues = 2
 
-    def __init__(self, precision: str = "float32", *, epilogues: bool = False) -> None:
+    def __init__(self, precision: str = "float32", *, epilogues: bool = False, dots: bool = False) -> None:
         # the dtype that products read; in the other precisions cuBLASLt rounds, if at all
         self._rounds = precision == "bfloat16"
         self._epilogues = epilogues
+        # short products inside of passes, where cuBLASLt would not round their operands
+        self._dots = dots and not epilogues and precision in ("float32", "float64")
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
-        """Compute products of one term in a pass, which saves a launch."""
+        """Compute products of one term, and short ones, in a pass, which saves a launch."""
         if node.op == "matmul" and len(node.shape) == 2 and inputs[0].shape[1] == 1:
             return product_of_one_term(graph, *inputs)
+        if self._dots and _is_short(node, inputs):
+            return graph.add("dot", inputs, node.shape, node.dtype)
         if node.op == "plus":  # a pass can add many shards at once
             return graph.add("ufunc", inputs, node.shape, node.dtype, "add")
         return None
@@ -56,7 +62,7 @@ class CudaTarget:
             raise Untraceable(f"np.{node.info} of {node.inputs[0].dtype} in CUDA")
         if not typed(node):
             raise Untraceable(f"{node.dtype} in CUDA")
-        domain = axes(node.shape) if node.op in ("ufunc", "finish") else summed_shape(node.inputs[0])
+        domain = axes(node.shape) if node.op in ("ufunc", "finish", "dot") else summed_shape(node.inputs[0])
         if len(domain) > 2:
             raise Untraceable(f"a pass over arrays of {[domain]}")
 
@@ -69,8 +75,8 @@ class CudaTarget:
         return elementwise(node)
 
     def fuses(self, node: StepNode) -> bool:
-        """Return True for all but products and concatenations."""
-        return node.op in ("ufunc", "reduce", "partial", "finish")
+        """Return True for all but products of cuBLASLt's and concatenations."""
+        return node.op in ("ufunc", "reduce", "partial", "finish", "dot")
 
     def fuses_sum(self, node: StepNode) -> bool:
         """Tell whether the node is the first stage of a sum over rows."""
@@ -86,13 +92,14 @@ class CudaTarget:
         Numbers per row join the rows that they are computed from or used in; so does a reduction over the row.
         """
         producer = operand.base
-        if not (elementwise(producer) or producer.op in ("reduce", "finish")) or operand.offset:
+        by_element = elementwise(producer) or producer.op == "dot"
+        if not (by_element or producer.op in ("reduce", "finish")) or operand.offset:
             return False
         source, domain = axes(producer.shape), axes(node.shape)
         if node.op == "partial":
             return in_order(operand) and operand.size == producer.size and producer.op != "finish"
         if node.op == "reduce":
-            return len(source) == 2 and elementwise(producer) and in_order(operand)
+            return len(source) == 2 and by_element and in_order(operand)
         if not elementwise(node):
             return False
         if source == domain and (not source or access(operand, node.shape) == FULL):
@@ -117,6 +124,14 @@ class CudaTarget:
     def writes_over(self, group: FusionGroup, new: StepNode) -> bool:
         """Tell whether no other thread reads what a thread writes: false for products, and for numbers per row."""
         return group.kind == "pass" and not (form(group) == "rows" and len(axes(new.shape)) < 2)
+
+
+def _is_short(node: StepNode, inputs: Sequence[StepNode]) -> bool:
+    """Tell whether a product has so few terms and elements that a pass computes it in less time than a launch takes."""
+    if node.op != "matmul" or len(node.shape) != 2 or node.size == 1 or any(i.base.uniform is not None for i in inputs):
+        return False
+    terms = inputs[0].shape[1]
+    return 0 < terms <= SHORT and node.size * terms <= FEW
 
 
 def _early(node: StepNode) -> bool:

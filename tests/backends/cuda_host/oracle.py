@@ -48,7 +48,7 @@ def rounds(node: StepNode) -> bool:
     if node.op == "ufunc":
         return node.info in ROUNDED
     return (
-        node.op == "matmul"
+        node.op in ("matmul", "dot")
         or node.info == BIAS_GRADIENT
         or (node.op != "concat" and "add" in (node.info, node.info[0]))
     )
@@ -258,6 +258,8 @@ class _Check:
         if node.op == "ufunc":
             function = {"cast": lambda x: x.astype(node.dtype), "where": np.where, ROUND: rounded}.get(node.info)
             result = (function or getattr(np, node.info))(*operands)
+        elif node.op == "dot":
+            result = np.matmul(*operands)
         elif node.op == "matmul":
             result = np.matmul(*map(exact, operands[:2])) if operands[0].dtype == BITS else np.matmul(*operands[:2])
             if node.info and node.info.startswith("relu"):

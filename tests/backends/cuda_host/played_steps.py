@@ -113,6 +113,7 @@ def training(
     precision: str = "",
     ordered: bool = True,
     epilogues: bool = False,
+    dots: bool = False,
 ) -> Training:
     rng = np.random.default_rng(3)
     backend = bp.get_backend("numpy", precision=dtype)
@@ -138,5 +139,7 @@ def training(
     lr = np.linspace(rate, rate / 2, steps).astype(dtype)
     order = order if ordered else None
     recorded = record(step, state, Signature.of(state, (x, y), order, lr))
-    written = write_cuda(make_plan(recorded, CudaTarget(precision or dtype, epilogues=epilogues), ordered=ordered))
+    written = write_cuda(
+        make_plan(recorded, CudaTarget(precision or dtype, epilogues=epilogues, dots=dots), ordered=ordered)
+    )
     return Training(written, step, state, (x, y), order, lr, backend)

@@ -10,6 +10,7 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     Names,
     accumulated,
     declared,
+    dot,
     indented,
     load,
     operands,
@@ -31,9 +32,9 @@ class ColumnsWriter:
             raise Untraceable("extremes of columns, or one number of all, in a pass that sums columns")
         if self.columns >= 2**31:
             raise Untraceable(f"sums of {self.columns} columns")
-        read = list(operands(group).values())
+        read, dots = list(operands(group).values()), any(n.op == "dot" for n in group.nodes)
         self.vector = vector_length(
-            group, read, memory.stored, lambda n: not self.columns % n and self.columns >= 32 * n
+            group, read, memory.stored, lambda n: not (dots or self.columns % n) and self.columns >= 32 * n
         )
         self.names: Names = {}
         self.before: list[str] = []
@@ -59,7 +60,7 @@ class ColumnsWriter:
             if node.op == "partial":
                 body.append(accumulated(f"a{node.number}[u]", node, self.names))
                 continue
-            body.append(declared(node, self.names))
+            body.append(self._dot(node) if node.op == "dot" else declared(node, self.names))
             if node.number in self.memory.stored:
                 kind, number = c_type(node.dtype), node.number
                 self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
@@ -79,6 +80,12 @@ class ColumnsWriter:
             "}",
         ]
         return "\n  ".join([*lines, *self._meet()])
+
+    def _dot(self, node: StepNode) -> str:
+        kind = c_type(node.dtype)
+        pointers = [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs]
+        self.names[node.number] = f"v{node.number}"
+        return f"const {kind} v{node.number} = {dot(node, pointers, 'i', 'j')};"
 
     def _meet(self) -> list[str]:
         """Sum the values of the threads of a column, in a fixed order."""

@@ -15,6 +15,7 @@ from bpengine_cupy.cuda_target.codegen.passes import (
     Names,
     accumulated,
     declared,
+    dot,
     indented,
     load,
     operands,
@@ -58,6 +59,7 @@ class FlatWriter:
         self.stores: list[str] = []
         self.sums = [n for n in group.nodes if n.op == "partial"]
         self.finished = [n for n in group.nodes if n.op == "finish"]
+        self.dots = [n for n in group.nodes if n.op == "dot"]
         if head:
             self._work_out_early()
         read = [entry for number, entry in operands(group).items() if number not in self.names]
@@ -68,7 +70,7 @@ class FlatWriter:
 
     def _fits(self, length: int) -> bool:
         divides = not self.elements % length and not (self.broadcast and self.columns % length)
-        return divides and self.elements >= 4 * THREADS and not self.finished
+        return divides and self.elements >= 4 * THREADS and not (self.finished or self.dots)
 
     def write(self) -> FlatPass:
         """Return the pass."""
@@ -80,6 +82,8 @@ class FlatWriter:
                 self.body.append(accumulated(f"a{node.number}", node, self.names))
             elif node.op == "ufunc":
                 self.body.append(declared(node, self.names))
+            elif node.op == "dot":
+                self.body.append(self._dot(node))
             if node.number in self.memory.stored and node.op != "partial":
                 self._store(node)
         self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
@@ -98,6 +102,13 @@ class FlatWriter:
         self.stores.append(
             f"store<{kind}, {self.vector}>(AT({kind}, {self.out.place(self.memory.at(node))}) + k, w{number});"
         )
+
+    def _dot(self, node: StepNode) -> str:
+        """Declare an element of a product; the elements are those of the pass, in order."""
+        kind, columns = c_type(node.dtype), node.shape[1]
+        pointers = [f"AT(const {kind}, {self.out.place(self.memory.at(operand))})" for operand in node.inputs]
+        self.names[node.number] = f"v{node.number}"
+        return f"const {kind} v{node.number} = {dot(node, pointers, f'int(k) / {columns}', f'int(k) % {columns}')};"
 
     def _accumulators(self) -> list[str]:
         return [f"{c_type(n.dtype)} a{n.number} = {identity(n.info[0], c_type(n.dtype))};" for n in self.sums]

@@ -16,18 +16,19 @@ from bpengine_cupy.cuda_target.expressions import c_type, expression, literal
 THREADS = 256
 MULTIPROCESSORS = 132  # multiprocessors of a Hopper GPU: grids have a few blocks for each
 VECTOR = 16  # bytes that a thread reads at once
+APART = ("finish", "dot")  # operations of a pass that read whole lines of their operands
 Names = dict[int, str]
 
 
 def operands(group: FusionGroup) -> dict[int, tuple[StepNode, AccessPattern]]:
     """Return the arrays that a pass reads element by element, and the access pattern of each.
 
-    Partial sums are not among them: "finish" reads them differently.
+    Partial sums and operands of products are not among them: they are not read element by element.
     """
     own, patterns = group.own, {}
     for node in group.nodes:
         for operand in node.inputs:
-            if operand.base.number in own or operand.uniform is not None or node.op == "finish":
+            if operand.base.number in own or operand.uniform is not None or node.op in APART:
                 continue
             patterns[operand.number] = (
                 operand,
@@ -79,6 +80,18 @@ def load(node: StepNode, how: AccessPattern, vector: int, pointer: str) -> Load:
         return Load(f"const auto {name} = load<{kind}, {vector}>({pointer} + {place});", f"{name}.v[u]")
     place = "i" if how == COLUMN else f"i8(i) * {how.down} + i8(j) * {how.along}"
     return Load(f"const {kind} {name} = {pointer}[{place}];", name)
+
+
+def dot(node: StepNode, pointers: Sequence[str], i: str, j: str) -> str:
+    """Return the element (i, j) of a product inside of a pass, from the pointers to its operands."""
+    (left, right), kind = node.inputs, c_type(node.dtype)
+    terms, (down, along), (across, aside) = left.shape[1], left.strides, right.strides
+    length = VECTOR // node.dtype.itemsize
+    # both operands are read along their rows, from places that are multiples of 16 bytes
+    apart = [terms, down, aside, left.offset, right.offset]
+    vector = length if along == across == 1 and not any(n % length for n in apart) else 1
+    starts = [f"{p} + {place} * {step}" for p, place, step in zip(pointers, (i, j), (down, aside), strict=True)]
+    return f"dot<{kind}, {terms}, {along}, {across}, {vector}>({', '.join(starts)})"
 
 
 def accumulated(target: str, node: StepNode, names: Names) -> str:

@@ -11,11 +11,13 @@ from bpengine_steps.ir import FusionGroup, StepNode, Untraceable, axes
 from bpengine_steps.memory_plan import MemoryPlan
 
 from bpengine_cupy.cuda_target.codegen.passes import (
+    APART,
     MULTIPROCESSORS,
     THREADS,
     Names,
     accumulated,
     computed,
+    dot,
     indented,
 )
 from bpengine_cupy.cuda_target.expressions import c_type, identity
@@ -49,7 +51,7 @@ class RowsWriter:
         self.sums = [n for n in group.nodes if n.op == "partial"]
         wanted = max(1, min(-(-self.rows // self.together), MULTIPROCESSORS * 8))
         self.blocks = self.sums[0].shape[0] if self.sums else wanted
-        self.full = {n.number for n in group.nodes if n.op == "ufunc" and not flat_like(n)}
+        self.full = {n.number for n in group.nodes if n.op in ("ufunc", "dot") and not flat_like(n)}
         self.phase = self._phases()
         self.reads, self.first_use = self._reads()
         self.names: Names = {}
@@ -79,7 +81,7 @@ class RowsWriter:
         own, patterns, first = self.group.own, dict[int, tuple[StepNode, AccessPattern]](), dict[int, int]()
         for node in self.group.nodes:
             for operand in node.inputs:
-                if operand.base.number in own or operand.uniform is not None or node.op == "finish":
+                if operand.base.number in own or operand.uniform is not None or node.op in APART:
                     continue
                 how = self._access(node, operand)
                 if patterns.setdefault(operand.number, (operand, how))[1] != how:
@@ -180,6 +182,8 @@ class RowsWriter:
             finish = f"finish_{node.info}<1>(AT(const {kind}, {self.memory.at(partials)}) + i, 0, "
             finish += f"{partials.shape[0]}, {partials.shape[1]}, {identity(node.info, kind)})"
             return [f"const {kind} v{number} = ok ? {finish} : {kind}();", *self._stored(node)]
+        if node.op == "dot" and number not in self.full:
+            return [f"const {kind} v{number} = ok ? {self._dot(node, '0')} : {kind}();", *self._stored(node)]
         if node.op == "ufunc" and number not in self.full:
             return [f"const {kind} v{number} = {computed(node, self.names)};", *self._stored(node)]
         if node.op == "partial" and node.info[1] == "all" and flat_like(node.inputs[0].base):
@@ -190,7 +194,8 @@ class RowsWriter:
         """Write a node with a number for each element of the row."""
         number = node.number
         if number in self.full:
-            lines = [f"v{number}[u] = {computed(node, self.names)};"]
+            value = self._dot(node, "j") if node.op == "dot" else computed(node, self.names)
+            lines = [f"v{number}[u] = {value};"]
             if number in self.memory.stored:
                 target = f"AT({c_type(node.dtype)}, {self.memory.at(node)})[i * {self.columns} + j]"
                 lines.append(f"{target} = v{number}[u];")
@@ -202,6 +207,10 @@ class RowsWriter:
         if node.op == "partial" and not flat_like(node.inputs[0].base):
             return [accumulated(f"a{number}", node, self.names)]
         return []
+
+    def _dot(self, node: StepNode, column: str) -> str:
+        kind = c_type(node.dtype)
+        return dot(node, [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs], "i", column)
 
     def _meet(self, node: StepNode) -> list[str]:
         """Write a block's line of a partial sum: the sum of its threads' values in a fixed order."""
