@@ -139,11 +139,15 @@ def watched() -> Iterator[list[tuple[int, float]]]:
         yield runs
 
 
-def agrees(name: str, dtype: str, batch: int | None) -> str:
-    """Compare CuPy with NumPy after five epochs, the last batch of each smaller."""
+def agrees(name: str, dtype: str, batch: int | None, *, dots: bool = True) -> str:
+    """Compare CuPy with NumPy after five epochs, the last batch of each smaller; `dots`: with short products in passes."""
+    from bpengine_cupy import CupyBackend
+
+    backend = CupyBackend(dtype)
+    backend._dots = dots
     with watched() as runs, warnings.catch_warnings():
         warnings.simplefilter("error")
-        got, history = trained(name, "cupy", dtype, batch)
+        got, history = trained(name, backend, dtype, batch)
     want, expected = trained(name, "numpy", dtype, batch)
     if not runs:
         raise AssertionError("it was not compiled")
@@ -353,8 +357,11 @@ def streaming(name: str) -> str:
     return f"{there} us a step from the device, {here} from the host, which copies {copied:.2f} MB for each"
 
 
-def speed(name: str, precision: str, *, fused: bool = False) -> str:
-    """Return microseconds per step: of the program, and of the epochs of `fit`, after the first; `fused`: with epilogues."""
+def speed(name: str, precision: str, *, fused: bool = False, dots: bool = True) -> str:
+    """Return microseconds per step: of the program, and of the epochs of `fit`, after the first.
+
+    `fused`: with epilogues; `dots`: with short products in passes.
+    """
     from bpengine_cupy import CupyBackend
 
     sizes, batch, steps = SIZES[name]
@@ -363,7 +370,7 @@ def speed(name: str, precision: str, *, fused: bool = False) -> str:
     layers = [*(bp.Dense(width, "relu") for width in sizes[1:-1]), bp.Dense(sizes[-1])]
     network = bp.Network(sizes[0], layers, "softmax_cross_entropy")
     backend = CupyBackend(precision)
-    backend._epilogues = fused
+    backend._epilogues, backend._dots = fused, dots
     model = bp.Model(network, backend, seed=1)
     epochs: list[float] = []
     with watched() as noted:
@@ -441,6 +448,7 @@ def correct(attempt: Callable[..., None]) -> None:
                 attempt(f"{name}, {dtype}, batch {batch}", agrees, name, dtype, batch)
     for dtype in ("float32", "float64"):
         attempt(f"epilogues, {dtype}", epilogues, "relu, adam", dtype)
+        attempt(f"products by cuBLASLt alone, {dtype}", partial(agrees, dots=False), "relu, adam", dtype, 64)
     attempt("halt", halts)
     for dtype in ("float32", "float64"):
         attempt(f"repeated, {dtype}", repeats, dtype)
@@ -468,6 +476,7 @@ def bench(attempt: Callable[..., None]) -> None:
             attempt(f"torch graph {name}, {precision}", torch_graph, name, precision)
         for precision in ("float32", "tf32"):
             attempt(f"with epilogues {name}, {precision}", partial(speed, fused=True), name, precision)
+        attempt(f"products by cuBLASLt alone {name}", partial(speed, dots=False), name, "float32")
     for name in ("784-512-256-10, 1024", "1024x4-10, 1024"):
         attempt(f"predict {name}", predicting, name, 65_536)
         attempt(f"rows from the host {name}", streaming, name)

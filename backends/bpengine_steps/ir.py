@@ -34,8 +34,8 @@ class StepNode:
     view's (offset, strides) in elements of its base, the joined axis, an input's number, a constant's value, the host
     function that an "outside" node calls, the shards of a "loop", the library of a "matmul" where one was chosen. "plus" is
     a + b in a separate pass. Where a target sums in two stages, a reduction becomes "partial", a line of results per block of
-    rows, and "finish", which reduces the lines. "side" is a second result of a target's product, which is its input. "dot" is a
-    product that a target computes inside of a pass, element by element, from finished operands.
+    rows, and "finish", which reduces the lines. "side" is a second result of a target's product, which is its input. "dot" is
+    a product that a target computes inside of a pass, element by element, from finished operands.
     Operands of reductions and joins, and every output of the step, are in C order.
     """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_cupy.cuda_target.codegen.passes import dot
 from bpengine_cupy.cuda_target.codegen.program_text import CudaText, write_cuda
 from bpengine_cupy.cuda_target.compiler import compile_cuda, resources
 from bpengine_cupy.cuda_target.program import CudaProgram
@@ -187,6 +188,30 @@ def test_a_constant_that_is_no_array_in_memory_stays_cublaslts_operand() -> None
     ones, b = graph.constant(np.ones((4, 8), "f4")), graph.add("input", (), (8, 3), "f4", ("state", ("b",)))
     product = graph.add("matmul", [ones, b], (4, 3), "f4")
     assert CudaTarget(dots=True).lower(graph, product, [ones, b]) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "offset", "strides", "vector"),
+    [
+        ((6, 8), 0, (8, 1), 4), ((6, 8), 4, (8, 1), 4), ((6, 8), 2, (8, 1), 1), ((6, 8), 0, (10, 1), 1),
+        ((6, 7), 0, (8, 1), 1),
+        ((6, 8), 0, (1, 6), 1), ((6, 8), 0, (0, 1), 4),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("right", [False, True])
+def test_sixteen_bytes_are_read_at_once_only_from_places_that_are_multiples(
+    shape: tuple[int, int], offset: int, strides: tuple[int, int], vector: int, right: bool
+) -> None:
+    """The CPU would read them from anywhere; a GPU ends the program."""
+    graph = StepGraph()
+    base, other = (graph.add("input", (), (100,), "f4", ("state", (name,))) for name in ("a", "b"))
+    view = graph.add("view", [base], shape, "f4", (offset, strides))
+    plain = graph.add("view", [other], (8, shape[1]), "f4", (0, (8, 1)))
+    first, second = (plain, view) if right else (view, plain)
+    turned = graph.add("view", [second.base], second.shape[::-1], "f4", (second.offset, second.strides[::-1]))
+    node = graph.add("dot", [first, turned], (first.shape[0], turned.shape[1]), "f4")
+    along = first.strides[1], turned.strides[0]
+    assert dot(node, ["p", "q"], "i", "j").startswith(f"dot<f4, {shape[1]}, {along[0]}, {along[1]}, {vector}>")
 
 
 @pytest.mark.usefixtures("nvrtc")

@@ -220,9 +220,9 @@ def test_gpu_first_script_runs_on_a_simulated_gpu(
     part: str, first: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = {
-        "correct": 4 + 2 + 1 + 2 + 2,
+        "correct": 4 + 2 * 2 + 1 + 2 + 2,
         "further": 3 + 2 + 2,
-        "bench": 2 * (3 * 2 + 2) + 4,
+        "bench": 2 * (3 * 2 + 3) + 4,
         "smallest": 4,
         "profile": 1,
     }
