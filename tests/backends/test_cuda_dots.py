@@ -52,6 +52,7 @@ def test_a_layer_takes_two_launches_instead_of_five(layers: int) -> None:
     assert len(training(mlp(layers), "float32").text.calls) == 5 * layers
 
 
+@pytest.mark.thorough(keep=4)
 @pytest.mark.usefixtures("played")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", NETWORKS)
@@ -214,6 +215,7 @@ def test_sixteen_bytes_are_read_at_once_only_from_places_that_are_multiples(
     assert dot(node, ["p", "q"], "i", "j").startswith(f"dot<f4, {shape[1]}, {along[0]}, {along[1]}, {vector}>")
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.usefixtures("nvrtc")
 @pytest.mark.parametrize("arch", [80, 90, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
