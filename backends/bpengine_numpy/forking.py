@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -119,3 +120,13 @@ class Forks:
 
 FORKS = Forks()
 FORKS.watch()
+
+
+def renewed_in_children(names: dict[str, Any], name: str) -> None:
+    """Give a module, by its names, a new re-entrant lock `name` in the child of each fork.
+
+    A fork copies a lock as it is: one that another thread held would never be released in the child, where that thread does
+    not exist.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: names.update({name: threading.RLock()}))

@@ -206,3 +206,29 @@ def test_interrupted_epoch_never_blocks_other_threads() -> None:
         other.start()
         other.join(10)
         assert not other.is_alive(), f"after {after} bytecodes"
+
+
+LOCKED = """
+import os, threading
+from bpengine_numpy.blas import fastest, mkl
+held, done = threading.Event(), threading.Event()
+def hold():
+    with fastest._lock, mkl._lock:
+        held.set()
+        done.wait()
+thread = threading.Thread(target=hold)
+thread.start()
+held.wait()
+child = os.fork()
+if not child:
+    os._exit(not all(module._lock.acquire(blocking=False) for module in (fastest, mkl)))
+still = not fastest._lock.acquire(blocking=False)
+done.set()
+thread.join()
+assert still and os.waitpid(child, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no forks")
+def test_locks_that_another_thread_holds_are_open_in_a_forked_process() -> None:
+    subprocess.run([sys.executable, "-c", LOCKED], check=True, timeout=100)

@@ -27,6 +27,7 @@ from bpengine.system import blas, hardware
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine_numpy.blas.blas_library import BlasLibrary
 from bpengine_numpy.blas.product_call import TRANSPOSED, ProductCall
+from bpengine_numpy.forking import renewed_in_children
 
 LEAST = 2**18  # multiplications: smaller products take a few microseconds, of which a choice gains next to nothing
 SECONDS = 0.005  # of the measurement of a product, for each library
@@ -145,13 +146,4 @@ def _surroundings() -> list[object]:
 
 _known: dict[str, bool] = {}
 _lock = RLock()
-
-
-def _forget_lock() -> None:
-    """Give a forked process a new lock: one that another thread held would never be released."""
-    global _lock
-    _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+renewed_in_children(globals(), "_lock")

@@ -27,6 +27,7 @@ from bpengine.errors import BackendUnavailable
 from bpengine.extras import cure
 from bpengine.system.blas_pool import BLAS_POOL
 from bpengine_numpy.blas.blas_library import BlasLibrary, ForeignFunction, OpenMp, address_of, cblas
+from bpengine_numpy.forking import renewed_in_children
 
 PACKAGE, OPENMP = "mkl", "intel-openmp"
 FILES = {PACKAGE: r"libmkl_rt\.so\.\d+", OPENMP: r"libiomp5\.so"}
@@ -145,13 +146,4 @@ def _file(package: str) -> str | None:
 
 _loaded: list[BlasLibrary] = []
 _lock = RLock()
-
-
-def _forget_lock() -> None:
-    """Give a forked process a new lock: one that another thread held would never be released."""
-    global _lock
-    _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+renewed_in_children(globals(), "_lock")
