@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, needed
+from bpengine_steps.ir import FusionGroup, RecordedStep, StepNode, axes, needed, summed_shape
 from bpengine_steps.target import Target
 
 GIVEN = ("input", "constant", "view")  # operations that need no computation, so that no group has them
@@ -23,6 +23,7 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
     tail = _tail(step, nodes, users, target)
     level = _levels(nodes, users, tail, target)
     last, home = FusionGroup("tail"), dict[int, FusionGroup]()
+    passes = _Passes()
     for node in nodes:
         if node.op in GIVEN:
             continue
@@ -33,8 +34,10 @@ def fuse(step: RecordedStep, target: Target) -> list[FusionGroup]:
         elif target.fuses(node):
             # neighbours by data on one level are one pass, so the node may merge several of them
             near = [i.base for i in node.inputs if target.joins(i, node) and level[i.base.number] == level[node.number]]
-            passes = (home[base.number] for base in near if base.number in home)
-            group = _merged((g for g in passes if g.kind == "pass"), home) or FusionGroup("pass")
+            groups = [home[base.number] for base in near if base.number in home]
+            together, depth = passes.near([g for g in groups if g.kind == "pass"], node)
+            group = _merged(together, home) or FusionGroup("pass")
+            passes.joined(group, node, together, depth)
         else:
             group = FusionGroup("single")
         group.nodes.append(node)
@@ -111,6 +114,37 @@ def _levels(
             earliest = [level[operand.base.number] + (not target.joins(operand, node)) for operand in computed]
             level[node.number] = min(level[node.number], max(earliest, default=level[node.number]))
     return level
+
+
+class _Passes:
+    """The passes of a step while they grow: which of those that a node reads from registers may become one with it.
+
+    A pass runs over one array's rows and columns, but numbers per row may be used with arrays of different widths. Such a use
+    is cut: the later pass reads them from memory. `depth` counts these cuts along a path inside of a level, so passes of the
+    same depth never wait for each other.
+    """
+
+    def __init__(self) -> None:
+        self._width: dict[FusionGroup, tuple[int, ...] | None] = {}  # None for single numbers, or one for each row
+        self._depth: dict[FusionGroup, int] = {}
+
+    def near(self, passes: Sequence[FusionGroup], node: StepNode) -> tuple[list[FusionGroup], int]:
+        """Return the passes that may become one with the node, and the depth of the result."""
+        depth = max((self._depth[group] for group in passes), default=0)
+        last = [group for group in passes if self._depth[group] == depth]
+        widths = {self._width[group] for group in last} | {_width(node)}
+        return (last, depth) if len(widths - {None}) < 2 else ([], depth + 1)
+
+    def joined(self, group: FusionGroup, node: StepNode, merged: Sequence[FusionGroup], depth: int) -> None:
+        """Take note that the node, and the passes merged for it, are in the group."""
+        widths = [_width(node), *(self._width[other] for other in merged)]
+        self._width[group], self._depth[group] = next(filter(None, widths), None), depth
+
+
+def _width(node: StepNode) -> tuple[int, ...] | None:
+    """Return the rows and columns that a node makes its pass run over, None where it has at most one number for each row."""
+    shape = summed_shape(node.inputs[0]) if node.op in ("reduce", "partial") else axes(node.shape)
+    return shape if len(shape) == 2 else None
 
 
 def _merged(passes: Iterable[FusionGroup], home: dict[int, FusionGroup]) -> FusionGroup | None:

@@ -183,3 +183,19 @@ def test_first_arrays_of_a_step_have_names_of_their_own(form: str, rng: np.rando
         return {"now": {**now, "full": full, "row": row}}, {"halt": lr[0] != lr[0]}
 
     assert_numpys(step, state)
+
+
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("dots", [False, True])
+def test_numbers_per_row_are_used_with_arrays_of_different_widths(dots: bool, rng: np.random.Generator) -> None:
+    """As in a weighted loss beside a penalty for each row: two passes, where one could not run over both."""
+    state = {"now": {"f": rng.normal(size=(24, 5)), "g": rng.normal(size=(24, 3)), "w": rng.normal(size=(24, 1))}}
+
+    def step(tree: Any, _: Any, lr: Any) -> Any:
+        f, g, w = (tree["now"][name] for name in "fgw")
+        of_f = np.sum(f * f, axis=1, keepdims=True)
+        of_g = np.sum(np.exp(g), axis=1, keepdims=True) * of_f
+        new = {"f": f * of_f + np.tanh(of_g), "g": g / of_g + w, "w": w + of_f * of_g}
+        return {"now": new}, {"halt": lr[0] != lr[0]}
+
+    assert_numpys(step, state, dots=dots)
