@@ -318,12 +318,14 @@ class Trainer:
         self._progress.update(self.recorder.steps, epoch)
         # only for callbacks: each epoch becomes an object of its own, which for one-step epochs takes longer than the steps
         stop = self.on_epoch is not None and self._show(self.recorder.epochs[len(self.recorder.epochs) - count :])
-        if self.stopped_by:
+        # every whole epoch counts for the rule, also one at which the fit ends: it may be the best, and a resumed fit goes on
+        ended = scores is not None and over and self._no_improvement(state, scores[self.watched.name], epoch.number)
+        if self.stopped_by and not (self._at_limit and ended):
             return
         if stop:
             self.stopped_by = "callback"
-        elif scores and self._no_improvement(state, scores[self.watched.name], epoch.number):
-            self.stopped_by = str(self.rules.validation)
+        elif ended:
+            self.stopped_by, self._at_limit = str(self.rules.validation), False
         elif epoch.number == self.epochs:
             self.stopped_by, self._at_limit = count_of(self.epochs, "epoch"), True
 

@@ -113,6 +113,34 @@ def test_a_finished_fit_is_returned_at_once_and_goes_on_where_its_limit_is_highe
         fitted(model(backend_name), run=tmp_path / "other", resume=True, **plain, **limit)
 
 
+@pytest.mark.parametrize("done", [1, 10, 29])
+def test_a_fit_that_a_limit_of_steps_cut_goes_on_to_its_limit_of_epochs(done: int, tmp_path: Path) -> None:
+    """Of 10 steps to the epoch: also to the end of the epoch that was cut, which counted as one when it was."""
+    plain: dict[str, Any] = {"callbacks": (), "validation": None, "stop": (), "run": tmp_path}
+    fitted(model("numpy"), **plain, epochs=None, steps=done)
+    for epochs in range(done // 10 + 1, 4):
+        whole = fitted(model("numpy"), **{**plain, "run": None}, epochs=epochs)
+        assert fitted(model("numpy"), **plain, epochs=epochs, resume=True) == whole
+
+
+@pytest.mark.parametrize("done", [10, 20])
+def test_a_rule_counts_the_epoch_at_which_a_limit_of_steps_cut_the_fit(done: int, tmp_path: Path) -> None:
+    """A resumed fit ends in the same epoch as one that was never cut."""
+    rule: dict[str, Any] = {
+        "stop": bp.NoImprovement(1),
+        "optimizer": bp.SGD(30.0),
+        "callbacks": (),
+        "track_step_size": False,
+    }
+    alone, other = model("numpy"), model("numpy")
+    whole = alone.fit(*data(), **settings(**rule, epochs=9))
+    assert len(whole.epochs) == 2, "no improvement in the second epoch"
+    other.fit(*data(), **settings(**rule, run=tmp_path, epochs=None, steps=done))
+    resumed = model("numpy")
+    history = resumed.fit(*data(), **settings(**rule, run=tmp_path, resume=True, epochs=9))
+    assert digest(resumed, history) == digest(alone, whole)
+
+
 def test_a_rule_that_ended_the_fit_ends_it_again_with_its_best_epoch(tmp_path: Path) -> None:
     stop = {"stop": bp.NoImprovement(3), "epochs": 500, "optimizer": bp.Adam(0.05), "callbacks": ()}
     expected = fitted(model("numpy"), **stop)

@@ -279,3 +279,20 @@ def test_ctrl_c_in_a_step_restores_numpys_error_settings(monkeypatch: pytest.Mon
         with suppress(KeyboardInterrupt):
             model.fit([[1.0]], [1.0], epochs=2)
         assert np.geterr() == before
+
+
+@pytest.mark.parametrize("limit", ["epochs", "steps", "callback"])
+def test_the_last_epoch_can_be_the_best(limit: str) -> None:
+    """Whatever ends the fit: the model keeps what has the lowest validation loss."""
+    x, y = np.array([[1.0], [2.0]]), np.array([[1.0], [2.0]])
+    model, same = (bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), seed=1) for _ in range(2))
+    common = {"optimizer": bp.SGD(0.01), "validation": (x, y), "batch_size": 1}
+    settings: dict[str, Any] = {
+        "epochs": {"epochs": 3}, "steps": {"epochs": None, "steps": 6},
+        "callback": {"epochs": 9, "callbacks": lambda model, epoch: epoch.number == 3},
+    }[limit]  # fmt: skip
+    history = model.fit(x, y, **common, **settings, stop=bp.NoImprovement(50, restore_best=True))
+    same.fit(x, y, **common, epochs=3)
+    assert np.argmin(history.validation_loss) == 2
+    for name, array in same.parameters.items():
+        np.testing.assert_array_equal(model.parameters[name], array)

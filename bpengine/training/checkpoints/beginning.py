@@ -123,7 +123,7 @@ def resumed(beginning: Beginning, checkpoints: Checkpointer, checkpoint: Resumed
     )  # fmt: skip
     _require_reachable(beginning, checkpoint.step, len(epochs) if run_state.stopped_by else run_state.open.epochs)
     goes_on = not run_state.stopped_by or (
-        run_state.at_limit and beginning.epochs != len(epochs) and beginning.steps != checkpoint.step
+        run_state.at_limit and beginning.epochs != run_state.open.epochs and beginning.steps != checkpoint.step
     )
     opened = (
         run_state.open if goes_on else replace(run_state.open, epochs=len(epochs), shares=run_state.open.shares[:0])
