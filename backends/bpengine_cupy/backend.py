@@ -53,8 +53,8 @@ class CupyBackend(Backend):
     Training runs as CUDA C generated from the recorded step, from the first step on: it rounds differently from CuPy, so a
     switch during a fit, which would depend on time, would make runs differ. Evaluations, predictions and gradients are
     compiled as well, from some 65,000 numbers on. In "tf32" and "bfloat16" arrays stay float32 and compiled products round
-    their operands, on GPUs of compute capability 8.0 or more; CuPy's own products, which small predictions use, are true
-    float32.
+    their operands, on GPUs of compute capability 8.0 or more; CuPy's own products, which small predictions use, and short
+    products in tf32, which passes compute, are true float32.
     """
 
     name = "cupy"

@@ -33,8 +33,8 @@ class CudaTarget:
         # the dtype that products read; in the other precisions cuBLASLt rounds, if at all
         self._rounds = precision == "bfloat16"
         self._epilogues = epilogues
-        # short products inside of passes, where cuBLASLt would not round their operands
-        self._dots = dots and not epilogues and precision in ("float32", "float64")
+        # short products inside of passes, true float32 in tf32 as well; in bfloat16 operands are stored rounded in any case
+        self._dots = dots and not epilogues and not self._rounds
 
     def lower(self, graph: StepGraph, node: StepNode, inputs: Sequence[StepNode]) -> StepNode | None:
         """Compute products of one term, and short ones, in a pass, which saves a launch."""
