@@ -91,6 +91,7 @@ AROUND: dict[str, Callable[..., Any]] = {
     "column sums": lambda x, w, v, u: np.sum(x @ w, axis=0),
     "sum of all": lambda x, w, v, u: np.sum(x @ w * (x @ v.T)),
     "a number of each row": lambda x, w, v, u: np.tanh(x @ v[:1].T) * (x @ w) + u,
+    "a row as numbers of rows": lambda x, w, v, u: (x[:1] @ w).T * v - np.max(v, axis=1, keepdims=True),
     "a sum and a product": lambda x, w, v, u: np.sum(x @ w, axis=0) + (x[:1] @ w)[0],
     "two in turn": lambda x, w, v, u: (x @ w) @ v,
     "a product of products": lambda x, w, v, u: (x @ w).T @ (x @ v.T),

@@ -39,6 +39,11 @@ def flat_like(node: StepNode) -> bool:
     return len(axes(node.shape)) < 2
 
 
+def _place(node: StepNode) -> tuple[str, str]:
+    """Return where the number of row i is in an array of one column, or of one row."""
+    return ("i", "0") if node.shape[1] == 1 else ("0", "i")
+
+
 class RowsWriter:
     """Writes one pass over (rows, columns) that handles whole rows."""
 
@@ -183,7 +188,7 @@ class RowsWriter:
             finish += f"{partials.shape[0]}, {partials.shape[1]}, {identity(node.info, kind)})"
             return [f"const {kind} v{number} = ok ? {finish} : {kind}();", *self._stored(node)]
         if node.op == "dot" and number not in self.full:
-            return [f"const {kind} v{number} = ok ? {self._dot(node, '0')} : {kind}();", *self._stored(node)]
+            return [f"const {kind} v{number} = ok ? {self._dot(node, *_place(node))} : {kind}();", *self._stored(node)]
         if node.op == "ufunc" and number not in self.full:
             return [f"const {kind} v{number} = {computed(node, self.names)};", *self._stored(node)]
         if node.op == "partial" and node.info[1] == "all" and flat_like(node.inputs[0].base):
@@ -194,7 +199,7 @@ class RowsWriter:
         """Write a node with a number for each element of the row."""
         number = node.number
         if number in self.full:
-            value = self._dot(node, "j") if node.op == "dot" else computed(node, self.names)
+            value = self._dot(node, "i", "j") if node.op == "dot" else computed(node, self.names)
             lines = [f"v{number}[u] = {value};"]
             if number in self.memory.stored:
                 target = f"AT({c_type(node.dtype)}, {self.memory.at(node)})[i * {self.columns} + j]"
@@ -208,9 +213,9 @@ class RowsWriter:
             return [accumulated(f"a{number}", node, self.names)]
         return []
 
-    def _dot(self, node: StepNode, column: str) -> str:
+    def _dot(self, node: StepNode, i: str, j: str) -> str:
         kind = c_type(node.dtype)
-        return dot(node, [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs], "i", column)
+        return dot(node, [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs], i, j)
 
     def _meet(self, node: StepNode) -> list[str]:
         """Write a block's line of a partial sum: the sum of its threads' values in a fixed order."""
