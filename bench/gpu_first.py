@@ -3,7 +3,7 @@
 Each part takes less than nine minutes; every line stands by itself, and nothing stops at the first failure. A folder as second
 argument gets what is said, line by line, as PART.txt. `correct` trains networks of every kind on CuPy, compiled
 from the first step, and holds parameters and losses against NumPy. `further` does so with predictions, evaluations and
-gradients, the reduced precisions, and rows that stay on the host. `bench` says microseconds per
+gradients, the reduced precisions, rows that stay on the host, and evaluations that do not fit. `bench` says microseconds per
 step, as the program runs and as `fit` takes them, beside PyTorch where that is installed, then what rows from the host and
 predictions cost. `smallest` is for a sanitizer, `profile` for a profiler. GPU_FIRST=small in the environment: networks of a
 few units and few steps in `bench` and `profile`, for a simulated GPU.
@@ -277,6 +277,37 @@ def staged(dtype: str, piece: int) -> str:
     return f"pieces of {piece} bytes give the bits of rows on the device"
 
 
+def in_parts(name: str, dtype: str) -> str:
+    """Give programs of evaluations too little memory, and compare predictions in parts with those of all rows at once."""
+    from bpengine_cupy.cuda_target.program import CudaProgram
+    from bpengine_steps.functions import compiled_function
+
+    layers, loss, _ = NETWORKS[name]
+    x, sizes, taken = np.random.default_rng(5).normal(size=(1000, 20)), [], CudaProgram._taken
+
+    def limited(self: CudaProgram, size: int) -> Any:
+        if sizes and size > max(sizes) // 3:
+            raise MemoryError(size)
+        return taken(self, size)
+
+    def predicted() -> Any:
+        bp.clear_caches()
+        return bp.Model(bp.Network(20, layers, loss), "cupy", dtype=dtype, seed=1).predict(x)
+
+    with patch.object(compiled_function, "SMALL", 0), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with patch.object(CudaProgram, "_taken", lambda self, size: sizes.append(size) or taken(self, size)):
+            whole = predicted()
+        with patch.object(CudaProgram, "_taken", limited):
+            parts = predicted()
+    if [w for w in caught if "evaluations go on with" in str(w.message)] != caught or len(caught) != 1:
+        raise AssertionError(f"warnings: {[str(w.message) for w in caught]}")
+    away = float(np.linalg.norm(parts - whole) / np.linalg.norm(whole))
+    if not away < {"float32": 1e-5, "float64": 1e-13}[dtype]:
+        raise AssertionError(f"predictions {away:.1e}")
+    return f"{str(caught[0].message).partition('go on with ')[2]}, predictions within {away:.1e}"
+
+
 def between_graphs() -> str:
     """Call a function on the device between two graphs of each step, as the exchange of several GPUs is called."""
     from bpengine_cupy.cuda_target.program import CudaProgram
@@ -460,6 +491,8 @@ def further(attempt: Callable[..., None]) -> None:
     """Hold answers against NumPy, reduced precisions against float32, rows on the host against rows on the device."""
     for piece in (1, 20_000, 1 << 26):
         attempt(f"rows on the host, pieces of {piece} bytes", staged, "float32", piece)
+    for dtype in ("float32", "float64"):
+        attempt(f"evaluations in parts, {dtype}", in_parts, "relu, adam", dtype)
     for precision in ("tf32", "bfloat16"):
         for name in NETWORKS:
             attempt(f"{name}, {precision}", reduced, name, precision)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         BpError,
         ConfigError,
         DataError,
+        DeviceMemoryError,
         ModelFileError,
         NonFiniteError,
         RunInterrupted,
@@ -76,7 +77,8 @@ _NAMES_OF_MODULES = {
     "derivatives": "jvp",
     "distributed": "world",
     "errors": (
-        "BackendUnavailable BpError ConfigError DataError ModelFileError NonFiniteError RunInterrupted ShapeError WriteError"
+        "BackendUnavailable BpError ConfigError DataError DeviceMemoryError ModelFileError NonFiniteError RunInterrupted "
+        "ShapeError WriteError"
     ),
     "explain": "explain sensitivity sweep",
     "kernels": "KERNELS",
@@ -116,6 +118,7 @@ __all__ = [
     "CustomLoss",
     "DataError",
     "Dense",
+    "DeviceMemoryError",
     "Dropout",
     "Exponential",
     "Features",

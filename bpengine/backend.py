@@ -388,6 +388,15 @@ class Backend(ABC):
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return the fastest executable form of a pure function; a call uses up the arguments numbered in `donate`."""
 
+    def uncompiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs as it is written, in this backend's scope: for what `compile` has no memory for."""
+
+        def call(*args: Any, **options: Any) -> object:
+            with self.scope():
+                return function(*args, **options)
+
+        return call
+
     def jvp(self, function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return function(*primals) and its derivative along `tangents`, trees of the same structure, by forward mode.
 

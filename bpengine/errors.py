@@ -83,6 +83,31 @@ class BackendUnavailable(BpError, RuntimeError):
     """
 
 
+class DeviceMemoryError(BackendUnavailable):
+    """A device has too little free memory for what was asked; the message says what was needed and what was free.
+
+    needed, free: bytes; 0 where they are not known. Predictions and evaluations go on with fewer rows at once, so they raise
+    it only where a single row does not fit.
+
+    >>> issubclass(bp.DeviceMemoryError, bp.BackendUnavailable)
+    True
+    """
+
+    needed: int = 0
+    free: int = 0
+
+    @classmethod
+    def of(cls, text: str, needed: int, free: int) -> DeviceMemoryError:
+        """Return an error that carries the bytes that were needed and those that were free.
+
+        >>> bp.DeviceMemoryError.of("a step takes 2 MiB, and 1 MiB is free.", 2 << 20, 1 << 20).needed
+        2097152
+        """
+        error = cls(text)
+        error.needed, error.free = needed, free
+        return error
+
+
 class ModelFileError(BpError, ValueError):
     """A model file is corrupt, truncated, or belongs to another network.
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from importlib.util import find_spec
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,7 @@ from bpengine.backend import (
     as_host,
 )
 from bpengine.distributed import Comm, Cut, ShardAdder
-from bpengine.errors import BackendUnavailable, ConfigError, DataError
+from bpengine.errors import BackendUnavailable, ConfigError, DataError, DeviceMemoryError
 from bpengine.i18n.counted_nouns import count_of
 from bpengine.kernels._kernel import Array
 from bpengine.kernels._trees import Tree
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from bpengine_cupy.cuda_target.program import CudaProgram
 
 SMALL_PART = 4  # rows that take less than a quarter of the free memory are copied to the device at once
+MIB = 1 << 20
+OUT_OF_MEMORY = 2  # the status of CUDA's errors, both the runtime's and the driver's
 TENSOR_CORES = 80  # the lowest compute capability with which float32 operands can be rounded inside a product
 
 
@@ -87,6 +91,7 @@ class CupyBackend(Backend):
         self._number = _device_number(device, cupy.cuda.runtime.getDeviceCount())
         self.device = f"cuda:{self._number}"
         self._connected: dict[Comm, DeviceExchange | None] = {}
+        self._compiled, self._lock = WeakSet[CompiledFunction](), Lock()
         self._select()
         capability = int(cupy.cuda.Device(self._number).compute_capability)
         if precision in REDUCED and capability < TENSOR_CORES:
@@ -146,8 +151,30 @@ class CupyBackend(Backend):
                 "Bring it to the host first: cupy.asnumpy(x)."
             )
         on_gpu = isinstance(x, self._cupy.ndarray) or hasattr(x, "__cuda_array_interface__")
-        with self.scope():
-            return self._cupy.array(x if on_gpu else as_host(x), dtype=dtype, order="C", copy=copy or None)
+        source = x if on_gpu else as_host(x)
+
+        def bring() -> Array:
+            with self.scope():
+                return self._cupy.array(source, dtype=dtype, order="C", copy=copy or None)
+
+        return self._with_memory(bring, source)
+
+    def _with_memory(self, allocate: Callable[[], Array], like: Array) -> Array:
+        """Allocate; where that fails, again without the programs of evaluations, before DeviceMemoryError is raised."""
+        with suppress(MemoryError):
+            return allocate()
+        self._relieve()
+        try:
+            return allocate()
+        except MemoryError:
+            size, free = int(like.nbytes), self._free()
+            needed, room = f"{size / MIB:,.1f}", f"{free / MIB:,.1f}"
+            raise DeviceMemoryError.of(
+                f"backend 'cupy' has too little GPU memory for an array: it takes {needed} MiB, and {room} MiB are free. "
+                "Give fewer rows at once, or take a smaller network.",
+                size,
+                free,
+            ) from None
 
     def _other_device(self, x: ArrayLike) -> str | None:
         """Return the name of the other GPU that holds an array of CuPy."""
@@ -167,11 +194,13 @@ class CupyBackend(Backend):
         if not by_number or needed <= free // SMALL_PART:
             try:
                 return super().bring_rows(arrays, dtypes)
-            except MemoryError:
+            except (MemoryError, DeviceMemoryError):
                 size, room = needed >> 20, free >> 20
-                raise BackendUnavailable(
+                raise DeviceMemoryError.of(
                     f"backend 'cupy' has too little GPU memory for all rows at once: they take {size} MiB, and {room} MiB are "
-                    "free. Give a batch_size: rows that do not fit come in pieces then."
+                    "free. Give a batch_size: rows that do not fit come in pieces then.",
+                    needed,
+                    free,
                 ) from None
         from bpengine_cupy.cuda_target.staging import HostRows
 
@@ -189,8 +218,7 @@ class CupyBackend(Backend):
 
     def copy(self, state: Tree) -> Tree:
         """Copy every array of a tree."""
-        with self.scope():
-            return rebuilt(state, {path: leaf.copy() for path, leaf in leaves(state)})
+        return rebuilt(state, {path: self.asarray(leaf) for path, leaf in leaves(state)})
 
     def compile(self, step: Callable[..., Any], *, donate: Sequence[int] = ()) -> Callable[..., Any]:
         """Return a function that is compiled like steps, for each form of its arguments, if that is possible and pays."""
@@ -200,33 +228,59 @@ class CupyBackend(Backend):
                 return record()
 
         run = CompiledFunction(step, recording, self._function, kind=self._cupy.ndarray, compiler="CUDA")
+        with self._lock:
+            self._compiled.add(run)
+        return self.uncompiled(run)
+
+    def uncompiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs as it is written, on this backend's GPU.
+
+        Raises DeviceMemoryError where the GPU has too little memory, BackendUnavailable where it is lost.
+        """
 
         def call(*args: Any, **options: Any) -> object:
             try:  # around the scope, since leaving it also fails when the GPU is lost
                 with self.scope():
-                    return run(*args, **options)
+                    return function(*args, **options)
             except MemoryError as error:
                 needed, free = str(error).rstrip(".") or repr(error), self._free() >> 20
-                raise BackendUnavailable(
+                raise DeviceMemoryError(
                     f"backend 'cupy' has too little GPU memory for an evaluation: {needed}, and {free} MiB are free. Give "
                     "fewer rows at once."
                 ) from None
             except self._failures as error:
+                cause = self._cause(error)
                 raise BackendUnavailable(
-                    f"backend 'cupy' lost {self.device!r} while it computed: {error}. This process cannot use the GPU any "
+                    f"backend 'cupy' lost {self.device!r} while it computed: {cause}. This process cannot use the GPU any "
                     "more. Start again."
-                ) from error
+                ) from cause
 
         return call
+
+    def _cause(self, error: BaseException) -> BaseException:
+        """Return CUDA's own error; raise DeviceMemoryError where it says that the GPU is out of memory."""
+        from bpengine_cupy.cuda_target.driver import DeviceLost
+
+        cause = error.__cause__ if isinstance(error, DeviceLost) and error.__cause__ else error
+        if getattr(cause, "status", None) == OUT_OF_MEMORY and not isinstance(error, DeviceLost):
+            raise DeviceMemoryError(f"backend 'cupy' has too little GPU memory: {cause}.") from cause
+        return cause
+
+    def _relieve(self) -> bool:
+        """Drop the programs of evaluations, which hold memory also while they do not run; tell whether there were any."""
+        with self._lock:
+            compiled = list(self._compiled)
+        return sum(each.release() for each in compiled) > 0  # `any` would stop at the first
 
     @property
     def _failures(self) -> tuple[type[Exception], ...]:
         """The exceptions of CUDA and its libraries when a device is lost."""
         from bpengine_cupy.cuda_target.cublaslt.library import CublasLtError
+        from bpengine_cupy.cuda_target.driver import DeviceLost
 
         cuda = self._cupy.cuda
         nccl = (cuda.nccl.NcclError,) if hasattr(cuda, "nccl") and cuda.nccl.available else ()
-        return (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, CublasLtError, *nccl)
+        return (cuda.runtime.CUDARuntimeError, cuda.driver.CUDADriverError, CublasLtError, DeviceLost, *nccl)
 
     def _function(self, recorded: RecordedFunction) -> CompiledCall:
         return self._compilable(recorded.step, ordered=False)
@@ -242,7 +296,7 @@ class CupyBackend(Backend):
 
         def program(*, epilogues: bool) -> CudaProgram:
             target = CudaTarget(self.precision, epilogues=epilogues, dots=self._dots)
-            return CudaProgram(write_cuda(make_plan(step, target, ordered=ordered)), self._driver)
+            return CudaProgram(write_cuda(make_plan(step, target, ordered=ordered)), self._driver, self._relieve)
 
         if self._epilogues:
             with suppress(NoAlgorithm):
@@ -265,11 +319,18 @@ class CupyBackend(Backend):
         try:
             with self.scope():
                 return self._epochs.run(step, state, data, order, lr)
+        except MemoryError as error:  # of a step that runs as it is written
+            needed, free = str(error).rstrip(".") or repr(error), self._free() >> 20
+            raise DeviceMemoryError(
+                f"backend 'cupy' has too little GPU memory for a step: {needed}, and {free} MiB are free. Give a smaller "
+                "batch_size."
+            ) from None
         except self._failures as error:
+            cause = self._cause(error)
             raise BackendUnavailable(
-                f"backend 'cupy' lost {self.device!r} while it trained: {error}. This process cannot use the GPU any "
+                f"backend 'cupy' lost {self.device!r} while it trained: {cause}. This process cannot use the GPU any "
                 "more. Start again, from a checkpoint if the fit writes some (run=)."
-            ) from error
+            ) from cause
 
     def _program(self, step: Step, state: State, signature: Signature) -> CompiledStep:
         return shared_program(step, lambda: self._own_program(step, state, signature))
@@ -291,9 +352,11 @@ class CupyBackend(Backend):
                 return CupyDriver(self.precision)
         except MemoryError:
             needed, free = 2 * WORKSPACE >> 20, self._free() >> 20
-            raise BackendUnavailable(
+            raise DeviceMemoryError.of(
                 f"backend 'cupy' has too little GPU memory to begin: matrix products take {needed} MiB, and {free} MiB are "
-                "free. Another process may hold the rest: nvidia-smi shows which."
+                "free. Another process may hold the rest: nvidia-smi shows which.",
+                2 * WORKSPACE,
+                free << 20,
             ) from None
 
     def take(self, array: Array, rows: HostArray) -> Array:

@@ -20,7 +20,7 @@ from bpengine.text_table import text_table
 
 @dataclass(kw_only=True)
 class Trial:
-    """One workload: the cost of a step, each contender's result, failure and memory."""
+    """One workload: the cost of a step, each contender's result, failure and memory, on a GPU the launches of a step."""
 
     workload: Workload
     steps: int
@@ -29,6 +29,7 @@ class Trial:
     failures: dict[str, str]
     memory: dict[str, dict[str, Any]]
     clocks: dict[str, str] = field(default_factory=dict)  # state of the GPU, right after the turns
+    launches: dict[str, dict[str, Any] | None] = field(default_factory=dict)
 
 
 @dataclass

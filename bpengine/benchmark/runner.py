@@ -21,6 +21,7 @@ from bpengine.benchmark.inputs import OwnRows, make_sample
 from bpengine.benchmark.measurements import RunMeasurements, Trial
 from bpengine.benchmark.processes.pool import Pool
 from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.benchmark.steps.launch_counts import count_launches
 from bpengine.benchmark.steps.peak_memory import watch_memory
 from bpengine.benchmark.steps.rounds import Rounds
 from bpengine.benchmark.turns import Rotation
@@ -43,9 +44,9 @@ class Plan:
     rounds: turns of each contender, fewer (but three) where they take more than `budget_seconds` together. extra_rounds: at
     most this many follow while the engine's turns vary by more than 15 %, until three times the budget is spent.
     turn_seconds: how long the fastest contender's turn is, about. memory: names of the workloads whose memory is watched.
-    without: environment variables to remove for contenders. limit_seconds: after this time no workload is begun and no memory
-    watched. own: a user's rows, which every workload uses unchanged. fits: workloads of whole fits, which come first, on the
-    CPU only; own_fit: a user's rows for them.
+    without: environment variables to remove for contenders. limit_seconds: after this time no workload is begun, no memory
+    watched, and on a GPU no launches are counted. own: a user's rows, which every workload uses unchanged. fits: workloads of
+    whole fits, which come first, on the CPU only; own_fit: a user's rows for them.
 
     >>> from bpengine.benchmark import WORKLOADS, Plan, choose
     >>> Plan([WORKLOADS["small"]], choose(["numpy"], [])).precisions
@@ -124,10 +125,15 @@ class _Progress:
         """True when nothing more may be begun."""
         return time.perf_counter() - self._began > self._limit
 
+    @property
+    def too_late(self) -> str:
+        """Why something was not begun."""
+        return f"not begun within {self._limit:g} s"
+
     def do(self, name: str, measure: Callable[[Tell], None]) -> None:
         """Measure one workload, or say that it is too late for it."""
         if self.late:
-            self._outcome.left_out[name] = f"not begun within {self._limit:g} s"
+            self._outcome.left_out[name] = self.too_late
         else:
             measure(partial(self._tell, name))
             self.keep()
@@ -168,6 +174,8 @@ def _steps(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress
         progress.do(workload.name, partial(_step, plan, workload, costs[workload.name], pool, outcome, progress))
     progress.say("roofline", "measuring the machine again", 1.0)
     _measure(plan, workloads, costs, outcome)
+    if plan.device == "gpu":
+        _count(plan, pool, outcome, progress)
 
 
 def _step(
@@ -182,14 +190,33 @@ def _step(
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
         trial = _trial(plan, workload, cost, pool, folder, tell)
         outcome.trials[workload.name] = trial
-        if workload.name in plan.memory and not progress.late:
-            progress.keep()
-            _watch(plan, trial, pool, folder, tell)
+    if workload.name in plan.memory and not progress.late:
+        progress.keep()
+        _watch(plan, trial, pool, tell)
 
 
-def _watch(plan: Plan, trial: Trial, pool: Pool, folder: str, tell: Tell) -> None:
+def _watch(plan: Plan, trial: Trial, pool: Pool, tell: Tell) -> None:
     contenders = [c for c in plan.contenders if c.name in trial.results]
-    trial.memory |= watch_memory(pool, trial.workload, contenders, folder, lambda doing: tell(doing, 0.9))
+    trial.memory |= watch_memory(pool, trial.workload, contenders, lambda doing: tell(doing, 0.9))
+
+
+def _count(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress) -> None:
+    """Count the launches of a step of every workload; those for which there is no time are named."""
+    for name, trial in outcome.trials.items():
+        if progress.late:
+            outcome.missing[f"launches, {name}"] = progress.too_late
+            continue
+        say = partial(_say_last, progress, name)
+        ready = pool.ready(trial.workload, say)
+        with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as folder:
+            make_sample(trial.workload, plan.own).save(Path(folder))
+            counted = {n: process for n, process in ready.items() if n in trial.results}
+            trial.launches |= count_launches(counted, trial.workload, folder, say)
+        progress.keep()
+
+
+def _say_last(progress: _Progress, name: str, doing: str) -> None:
+    progress.say(name, doing, 1.0)
 
 
 def _measure(plan: Plan, workloads: Sequence[Workload], costs: dict[str, StepCost], outcome: RunMeasurements) -> None:

@@ -29,8 +29,13 @@ def jacobian(run: Evaluator, params: Arrays, running: Arrays, x: HostArray, *, l
     step = CHUNK if own(run.network.layers) else 1
     for start in range(0, rows * outputs, step):
         pairs = np.arange(start, min(start + step, rows * outputs))
-        batch = run.bring(Rows(x[pairs // outputs], unit[pairs % outputs], None))
-        products[pairs] = run.backend.to_numpy(compiled(params, running, *batch))
+        batch = Rows(x[pairs // outputs], unit[pairs % outputs], None)
+
+        def of_part(part: slice, batch: Rows = batch) -> HostArray:
+            return run.backend.to_numpy(compiled(params, running, *run.bring(batch.part(part))))
+
+        for part, product in run.room.parts(len(pairs), of_part):
+            products[pairs[part]] = product
     return products.reshape(rows, outputs, run.network.inputs)
 
 
@@ -56,5 +61,5 @@ def input_gradients(run: Evaluator, params: Arrays, running: Arrays, rows: Rows)
         dy = network.loss_and_cotangent(ops, params, passed.y, target, weights)[1]
         return backward_chain(network.layers, ops, passed.residuals, dy)[0]
 
-    gradients = run.compile("input gradients", gradient)(params, running, *run.bring(rows))
+    gradients = run.at_once("input gradients", gradient, (params, running), rows)
     return np.array(run.backend.to_numpy(gradients))

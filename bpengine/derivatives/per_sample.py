@@ -32,12 +32,18 @@ def per_sample_gradients(
     together = batched(run.network)
     compiled = run.compile(("per sample", together, tuple(names)), _gradients(run, names, together))
     for numbers in row_numbers(len(rows.x), sum(sizes.values()), together):
-        batch = run.bring(some(rows, numbers, weighted=sums))
-        gradients = compiled(params, running, *batch)
-        # undo the mean over these rows, which divided by their number
-        scale = 1 if sums or not together else len(numbers)
-        for name in names:
-            per_row[name][numbers] = scale * run.backend.to_numpy(gradients[name])
+        batch = some(rows, numbers, weighted=sums)
+
+        def of_part(part: slice, batch: Rows = batch) -> Arrays:
+            gradients: Arrays = compiled(params, running, *run.bring(batch.part(part)))
+            return gradients
+
+        for part, gradients in run.room.parts(len(numbers), of_part):
+            of_these = numbers[part]
+            # undo the mean over these rows, which divided by their number
+            scale = 1 if sums or not together else len(of_these)
+            for name in names:
+                per_row[name][of_these] = scale * run.backend.to_numpy(gradients[name])
     for name, extra in _penalties(run, params, running, rows, names).items():
         per_row[name] += extra / (len(rows.x) if sums else 1)
     return per_row
@@ -69,5 +75,5 @@ def _penalties(
         zeros = {name: ops.xp.zeros_like(params[name]) for name in names}
         return network.add_penalties(ops, terms, zeros)
 
-    extras = run.compile(("penalties", tuple(names)), penalties)(params, running, *run.bring(rows))
+    extras = run.at_once(("penalties", tuple(names)), penalties, (params, running), rows)
     return {name: run.backend.to_numpy(extra) for name, extra in extras.items()}

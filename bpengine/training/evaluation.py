@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,18 +14,21 @@ from bpengine.backend import Backend, HostArray
 from bpengine.data import in_memory
 from bpengine.distributed.comm import Comm, Solo
 from bpengine.distributed.tree import own_shards
+from bpengine.errors import DeviceMemoryError
 from bpengine.kernels._kernel import Array
 from bpengine.layers.layer import Arrays, Run
 from bpengine.network import Network
 from bpengine.ops import Ops
 from bpengine.system.lru_cache import LruCache
 from bpengine.training.memory.row_reader import RowReader
+from bpengine.training.memory.row_room import RowRoom, too_many_rows
 from bpengine.training.metrics.choice import AnyMetric
 from bpengine.training.metrics.scoring import Score, require_scorable, scored
 from bpengine.training.metrics.truth import Truth
 from bpengine.training.rows import ROOTS, Rows, score_names, scores
 
 CHUNK = 8192  # rows held at a time
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Evaluator:
     """A network on a backend, with the functions compiled for it so far, which equal networks may share.
 
     unit (outputs,): of targets that were standardised, so that errors are given in their own unit as well. decode converts
-    standardised values (rows, outputs) to their own unit.
+    standardised values (rows, outputs) to their own unit. room: how many rows fit on the device at once, as far as is known.
     """
 
     network: Network
@@ -43,6 +46,7 @@ class Evaluator:
     compiled: LruCache[Callable[..., Any]] = field(default_factory=LruCache)
     unit: HostArray | None = None
     decode: Callable[[HostArray], HostArray] | None = None
+    room: RowRoom = field(default_factory=RowRoom)
 
     def outputs(self, params: Arrays, running: Arrays, x: HostArray, *, link: bool) -> HostArray:
         """Return raw outputs (rows, outputs), or predictions after the loss's link function."""
@@ -56,10 +60,14 @@ class Evaluator:
         run = self.compile(("outputs", activation), run)
         reader, done = RowReader(x), []
         for numbers in pieces(len(x)):
-            y = run(params, running, *self.bring(Rows(reader.read(numbers), None, None)))
-            done.append(
-                np.array(self.backend.to_numpy(y))
-            )  # at once: the rows that were read are valid until the second read after them
+            rows = Rows(reader.read(numbers), None, None)
+
+            def of_part(part: slice, rows: Rows = rows) -> HostArray:
+                y = run(params, running, *self.bring(rows.part(part)))
+                # a copy: the rows that were read are valid until the second read after them
+                return np.array(self.backend.to_numpy(y))
+
+            done += [y for _, y in self.room.parts(len(numbers), of_part)]
         return np.concatenate(done)
 
     def evaluate(
@@ -82,9 +90,11 @@ class Evaluator:
         whole = list(pieces(len(rows.x)))
         for number in own_shards(len(whole), comm.rank, comm.size):
             piece = Rows._make(None if r is None else r.read(whole[number]) for r in readers)
-            share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
-            if share:  # else all rows of the piece have weight 0
-                sums_of_pieces.append([share, *self._sums(params, running, piece, share, predictions).values()])
+
+            def of_part(part: slice, piece: Rows = piece) -> list[float]:
+                return self._sums(params, running, piece.part(part), predictions)
+
+            sums_of_pieces += [sums for _, sums in self.room.parts(len(piece.x), of_part) if sums]
         names = ("loss", *score_names(self.network, self.unit))
         everyones = np.concatenate(comm.gather(np.array(sums_of_pieces).reshape(-1, 1 + len(names))))
         total, *added = (reduce(add, column.tolist(), 0.0) for column in everyones.T)  # `sum` compensates for rounding
@@ -115,19 +125,20 @@ class Evaluator:
         if metrics:
             require_scorable(metrics, self.truth(rows), what)
 
-    def _sums(
-        self, params: Arrays, running: Arrays, piece: Rows, share: float, predictions: list[HostArray] | None
-    ) -> dict[str, float]:
-        """Return the sums over a piece's rows: of the loss, without penalties, then of the scores.
+    def _sums(self, params: Arrays, running: Arrays, piece: Rows, predictions: list[HostArray] | None) -> list[float]:
+        """Return the sums over a piece's rows: of the weights, of the loss, without penalties, then of the scores.
 
-        Predictions are added to `predictions`, where that is a list.
+        Nothing where all rows have weight 0. Predictions are added to `predictions`, where that is a list.
         """
+        share = float(len(piece.x) if piece.weights is None else np.sum(piece.weights, dtype=np.float64))
+        if not share:
+            return []
         loss, outputs = self._scored(params, running, piece)
         mean, predicted = float(self.backend.to_numpy(loss)), self.backend.to_numpy(outputs)
         if predictions is not None:  # copies: the backend may use the memory again
             predictions.append(np.array(predicted if piece.weights is None else predicted[piece.weights > 0]))
         sums = scores(self.network, predicted, piece.target, piece.weights, self.unit)
-        return {"loss": mean * (share if self._averages else 1.0), **sums}
+        return [share, mean * (share if self._averages else 1.0), *sums.values()]
 
     def gradients(
         self, params: Arrays, running: Arrays, counter: Array, rows: Rows, *, training: bool
@@ -141,9 +152,30 @@ class Evaluator:
             how = Run(training, counter)
             return network.loss_and_gradients(ops, params, running, x, target, weights, how)[:2]
 
-        run = self.compile(("gradients", training), run)
-        loss, gradients = run(params, running, counter, *self.bring(rows))
+        loss, gradients = self.at_once(("gradients", training), run, (params, running, counter), rows)
         return loss, gradients
+
+    def at_once(self, key: object, function: Callable[..., Result], arguments: tuple[Any, ...], rows: Rows) -> Result:
+        """Return function(*arguments, *rows), compiled, of all rows together; the first argument are the parameters.
+
+        Where the compiled function does not fit on the device, which is said once, it runs as it is written. Raises
+        DeviceMemoryError where that does not fit either, and says how many rows would.
+        """
+        there = self.bring(rows)
+        try:
+            values: Result = self.compile(key, function)(*arguments, *there)
+            return values
+        except DeviceMemoryError as error:
+            if not error.needed:  # it ran as it is written
+                raise
+            missing = error
+        try:
+            values = self.backend.uncompiled(function)(*arguments, *there)
+        except DeviceMemoryError:
+            lasting = 3 * sum(array.nbytes for array in arguments[0].values())  # with copies, and gradients
+            raise too_many_rows(len(rows.x), missing, lasting) from None
+        self.room.say_uncompiled(len(rows.x), missing)
+        return values
 
     def compile(self, key: object, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the compiled function of `key`, compiled now if it has not been.

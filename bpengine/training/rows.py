@@ -31,6 +31,10 @@ class Rows(NamedTuple):
     target: Any
     weights: Any
 
+    def part(self, part: slice) -> Rows:
+        """Return some of the rows, without copying them."""
+        return Rows._make(None if array is None else array[part] for array in self)
+
     @property
     def arrays(self) -> tuple[HostArray, ...]:
         """The arrays that are not None, in the order a training step takes them."""

@@ -245,6 +245,79 @@ def test_a_failing_product_and_a_gpu_that_is_lost_while_it_predicts_are_one_erro
 
 
 @pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("call", ["kernels", "capture"])
+@pytest.mark.parametrize("precision", ["float32", "tf32"])
+def test_a_gpu_that_is_lost_while_a_program_is_made_is_one_error(
+    call: str, precision: str, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is said of a step that cannot be compiled, of a graph, or of another precision: nothing more can run."""
+    lost = played_cupy.PlayedError("cudaErrorECCUncorrectable: an uncorrectable error")
+
+    class Lost(Player):
+        gone = False
+
+        def fail(self, *arguments: Any) -> Any:
+            self.gone = True
+            raise lost
+
+        def wait(self) -> None:
+            super().wait()
+            if self.gone:
+                raise lost
+
+    played_cupy.play(monkeypatch, type("Lost", (Lost,), {call: Lost.fail}))
+    model = bp.Model(NETWORK, bp.get_backend("cupy", precision=precision), seed=1)
+    before = dict(model.parameters)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        with pytest.raises(bp.BackendUnavailable, match=r"lost 'cuda:0' while it trained: cudaErrorECC.*Start again"):
+            model.fit(*rows, batch_size=20, epochs=1)
+        monkeypatch.setattr(compiled_function, "SMALL", 0)
+        with pytest.raises(bp.BackendUnavailable, match=r"lost 'cuda:0' while it computed: cudaErrorECC.*Start again"):
+            model.predict(rows[0])
+    assert not said
+    for name, value in model.parameters.items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+class OutOfMemory(played_cupy.PlayedError):
+    """CUDA's, with the number by which it is known."""
+
+    status = 2
+
+
+@pytest.mark.usefixtures("played")
+def test_a_lack_of_memory_is_said_wherever_it_shows(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CUDA's own words, in CuPy's where a step runs as it is written, and where an array is brought."""
+
+    class Full(Player):
+        def replay(self, graph: Any) -> None:
+            raise OutOfMemory("cudaErrorMemoryAllocation: out of memory")
+
+    class Gone(Player):
+        def kernels(self, source: str) -> Any:
+            raise OSError("libnvrtc.so.13: cannot open shared object file")
+
+    def full(*args: Any, **more: Any) -> Any:
+        raise MemoryError("Out of memory allocating 4,096 bytes (allocated so far: 0 bytes).")
+
+    played_cupy.play(monkeypatch, Full)
+    with pytest.raises(bp.DeviceMemoryError, match="too little GPU memory: cudaErrorMemoryAllocation: out of"):
+        bp.Model(NETWORK, "cupy", seed=1).fit(*rows, batch_size=20, epochs=1)
+    played_cupy.play(monkeypatch, Gone, lambda: 3 << 20)
+    model = bp.Model(NETWORK, "cupy", seed=1)
+    monkeypatch.setattr(model.backend.xp._eager, "tanh", full)
+    with (
+        pytest.warns(UserWarning, match="CUDA cannot compile the training step"),
+        pytest.raises(bp.DeviceMemoryError, match=r"for a step: Out of .* 3 MiB are free. Give a smaller batch_"),
+    ):
+        model.fit(*rows, batch_size=20, epochs=1)
+    monkeypatch.setattr(model.backend._cupy, "array", full)
+    with pytest.raises(bp.DeviceMemoryError, match=r"for an array: it takes 0\.0 MiB, and 3\.0 MiB are free"):
+        bp.Model(NETWORK, "cupy", seed=1)
+
+
+@pytest.mark.usefixtures("played")
 def test_memory_for_what_changes_is_taken_before_the_run(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for the program, and none for the new state: one error, before a step is run."""
     device = Streams()
@@ -271,9 +344,13 @@ def test_no_memory_to_begin_with_is_one_error(rows: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr("bpengine_cupy.cuda_target.driver.CupyDriver", full)
     model = bp.Model(NETWORK, "cupy", seed=1)
     with pytest.raises(
-        bp.BackendUnavailable, match=r"matrix products take 64 MiB, and 7 MiB are free\. Another process"
+        bp.DeviceMemoryError, match=r"matrix products take 64 MiB, and 7 MiB are free\. Another process"
     ):
         model.fit(*rows, batch_size=20, epochs=1)
+    monkeypatch.setattr(compiled_function, "SMALL", 100)
+    with pytest.warns(UserWarning, match="60 rows at once take 64.0 MiB .* go on with 3?[0-9] rows? at once"):
+        answer = model.predict(rows[0])  # of few rows at once, which are not compiled
+    np.testing.assert_allclose(answer, bp.Model(NETWORK, "numpy", seed=1).predict(rows[0]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("cuda", [12, 13])

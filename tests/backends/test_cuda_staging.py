@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from bpengine_cupy.cuda_target import driver as driver_module
 from bpengine_cupy.cuda_target import staging
 from bpengine_cupy.cuda_target.codegen.program_text import write_cuda
 from bpengine_cupy.cuda_target.program import CudaProgram
@@ -121,6 +124,76 @@ def test_halt_also_ends_the_copies_of_rows(resident: Any, monkeypatch: pytest.Mo
         np.testing.assert_array_equal(parameters[name], value, err_msg=name)
 
 
+@pytest.mark.usefixtures("played")
+def test_without_page_locked_memory_rows_come_from_ordinary_memory(
+    resident: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said once in a fit, however many runs it has, and the bits are the same."""
+
+    class Unlocked(Streams):
+        asked = 0
+
+        def pinned(self, size: int) -> Any:
+            self.asked += 1
+            raise MemoryError(f"{size} bytes of page-locked memory")
+
+    monkeypatch.setattr(staging, "PIECE_BYTES", 5 * 8 * ROW_BYTES)
+    monkeypatch.setattr(staging, "RESERVE", 0)
+    device = Unlocked()
+    device.memory = ROWS * ROW_BYTES
+    with pytest.warns(UserWarning, match="page-locked|stay on the host") as said:
+        parameters, _ = trained(device)
+    texts = [str(warning.message) for warning in said]
+    assert len(texts) == 2
+    assert "stay on the host" in texts[0]
+    assert (
+        "no 1 MiB of page-locked memory: rows are copied to the GPU from ordinary memory, which is slower" in texts[1]
+    )
+    assert device.asked == 1
+    assert device.copied == 2 * ROWS * ROW_BYTES
+    for name, value in resident[0].items():
+        np.testing.assert_array_equal(parameters[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("status", [2, 719])
+def test_only_missing_page_locked_memory_is_a_lack_of_memory(status: int) -> None:
+    """CUDA answers with the same kind of error where the GPU is lost, by another number."""
+    spec = importlib.util.spec_from_file_location("driver_as_written", str(driver_module.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    written = importlib.util.module_from_spec(spec)  # the driver that is imported may be a played one
+    spec.loader.exec_module(written)
+    driver: Any = written.CupyDriver.__new__(written.CupyDriver)
+
+    def refuse(size: int) -> Any:
+        raise Refused(status)
+
+    runtime = SimpleNamespace(
+        CUDARuntimeError=Refused, errorMemoryAllocation=2, memcpyAsync=lambda *arguments: None, memcpyDeviceToHost=2
+    )
+    event = SimpleNamespace(record=lambda stream: None, synchronize=lambda: None)
+    cuda = SimpleNamespace(runtime=runtime, alloc_pinned_memory=refuse, Event=lambda disable_timing: event)
+    driver._cupy, driver._streams = SimpleNamespace(cuda=cuda), [SimpleNamespace(ptr=0)]
+    lost = status != 2
+    with pytest.raises(Refused if lost else MemoryError):
+        driver.pinned(100)
+    if lost:
+        with pytest.raises(Refused):
+            driver.look(0)
+    else:
+        assert driver.look(0)() is False
+    cuda.alloc_pinned_memory = bytearray
+    assert driver.pinned(100).nbytes == 100
+
+
+class Refused(RuntimeError):
+    """CUDA's error."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"error {status}")
+        self.status = status
+
+
 FAULTS = {
     "the step does not wait for the copy": ("after", lambda self, sent: None),
     "a copy does not wait for the steps that read its place": (
@@ -178,7 +251,7 @@ def test_memory_too_small_for_two_batches_raises_one_error(rng: np.random.Genera
     device.memory = 4000
     rows = HostRows.of([rng.normal(size=(100, 10))], device)
     with pytest.raises(bp.BackendUnavailable, match=r"two batches of 50 rows take 1 MiB.*batch_size=12 fits"):
-        StagedRows(device, rows, np.arange(100).reshape(2, 50))
+        StagedRows(device, rows, np.arange(100).reshape(2, 50), lambda sizes: [])
 
 
 def test_rows_on_the_host_are_not_copied(rng: np.random.Generator) -> None:

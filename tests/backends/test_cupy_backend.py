@@ -221,7 +221,7 @@ def test_gpu_first_script_runs_on_a_simulated_gpu(
 ) -> None:
     lines = {
         "correct": 4 + 2 * 2 + 1 + 2 + 2,
-        "further": 3 + 2 + 2,
+        "further": 3 + 2 + 2 + 2,
         "bench": 2 * (3 * 2 + 3) + 4,
         "smallest": 4,
         "profile": 1,

@@ -11,10 +11,12 @@ from bpengine.benchmark import CONTENDERS, Plan, choose, nvidia_smi, run, runner
 from bpengine.benchmark.contenders import Contender
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.peers import launches
+from bpengine.benchmark.processes import process
 from bpengine.benchmark.processes.process import Process, WorkerFailed, environment
 from bpengine.benchmark.processes.worker import Worker
 from bpengine.benchmark.results import record
-from bpengine.benchmark.steps import peak_memory
+from bpengine.benchmark.steps import launch_counts, peak_memory, rounds
+from bpengine.benchmark.workloads import Workload
 from bpengine.errors import BackendUnavailable, ConfigError
 from bpengine.i18n import language
 from bpengine.i18n.language import localized
@@ -211,25 +213,42 @@ def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
 
 
 def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_path):
-    """In a process on the CPU that is told that it is a GPU: without a GPU there is no kernel to be seen."""
-    asked = []
+    """After all turns and both measurements of the machine: a profiler slows what follows it.
 
-    class Fake:
-        def ask(self, **request):
-            asked.append((request["do"], request.get("workload", {}).get("epoch_steps"), request.get("folder")))
-            return (
-                {"launches": {"kernels": 11.0}} if request["do"] == "launches" else {"growth": 1, "device": {"peak": 2}}
-            )
+    On processes of the CPU that count: without a GPU there is no kernel to be seen.
+    """
+    asked, ask = [], Process.ask
 
-        def close(self):
-            asked.append("closed")
+    def noted(self, **request):
+        asked.append((request["do"], self.contender.name, request.get("workload", {}).get("name"), request.get("warm")))
+        if request["do"] == "launches":
+            if self.contender.name == "numpy+fast":
+                raise WorkerFailed("the profiler is gone")
+            return {"launches": {"kernels": 11.0, "launches": 0.5}}
+        return ask(self, **request)
 
-    pool = SimpleNamespace(device="gpu", fresh=lambda contender, dtype: Fake())
-    watched = peak_memory.watch_memory(pool, tiny.SMALL, [CONTENDERS["numpy"]], str(tmp_path), print)
-    assert watched["numpy"] == {"growth": 1, "device": {"peak": 2}, "launches": {"kernels": 11.0}}
-    assert [call[:2] for call in asked[:3]] == [("memory", peak_memory.EPOCH), ("load", 8), ("launches", None)]
-    assert asked[1][2] == str(tmp_path) != asked[0][2]
-    assert asked[3:] == ["closed"]
+    monkeypatch.setattr(Process, "ask", noted)
+    monkeypatch.setattr(rounds, "LAZY_SECONDS", 0.05)
+    monkeypatch.setattr(nvidia_smi, "ask", lambda fields: {})
+    monkeypatch.setattr(process, "DEVICES", {**process.DEVICES, "gpu": process.DEVICES["cpu"]})
+    monkeypatch.setattr(Workload, "on", lambda self, device: self)
+    monkeypatch.setattr(runner, "_measure", lambda *arguments: asked.append(("measure",)))
+    contenders = [CONTENDERS["numpy"], CONTENDERS["numpy+fast"]]
+    document = run_benchmark([tiny.SMALL, tiny.WHOLE], contenders, device="gpu")
+    counting = asked[max(n for n, request in enumerate(asked) if request == ("measure",)) + 1 :]
+    assert [request[:3] for request in counting if request[0] == "load"] == [
+        ("load", c.name, w.name) for w in (tiny.SMALL, tiny.WHOLE) for c in contenders
+    ]
+    assert [request[3] for request in counting if request[0] == "launches"] == [0.0, launch_counts.WARM] * 2
+    for work in document["workloads"]:
+        assert work["results"]["numpy"]["launches"] == {"kernels": 11.0, "launches": 0.5}
+        assert work["results"]["numpy+fast"]["launches"] is None
+        assert work["results"]["numpy+fast"]["valid"]
+    assert not document["missing"]
+    monkeypatch.setattr(runner._Progress, "late", property(lambda self: asked.count(("measure",)) == 4))
+    document = run_benchmark([tiny.SMALL], contenders, device="gpu", limit_seconds=100.0)
+    assert document["missing"] == {"launches, small-test": "not begun within 100 s"}
+    assert document["workloads"][0]["results"]["numpy"]["launches"] is None
 
 
 def test_launches_are_counted_once_what_compiles_late_has_compiled(monkeypatch, tmp_path):

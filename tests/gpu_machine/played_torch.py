@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.backends.cuda_host.player import WATCHERS
 
 REFUSED = ("_local_scalar_dense", "nonzero", "is_pinned", "_pin_memory")  # the host would wait, or take memory
 
@@ -54,11 +57,22 @@ class PlayedEvent:
 class PlayedGraph:
     """Operations in the order of their capture, with the tensors they read and write: a replay runs them on these."""
 
+    replaying = False  # one of them is
+
     def __init__(self) -> None:
         self.calls: list[tuple[Any, Any, Any, Any]] = []
 
     def replay(self) -> None:
         """Run every operation on its own operands, and put its results where those of the capture lie."""
+        for watcher in WATCHERS:
+            watcher("cudaGraphLaunch", "CPU")
+        PlayedGraph.replaying = True
+        try:
+            self._replay()
+        finally:
+            PlayedGraph.replaying = False
+
+    def _replay(self) -> None:
         with torch.no_grad():
             for func, args, kwargs, results in self.calls:
                 for there, new in zip(tree_leaves(results), tree_leaves(func(*args, **kwargs)), strict=True):
@@ -107,6 +121,36 @@ def graph(captured: PlayedGraph) -> Iterator[None]:
     capture.put_back()
 
 
+class PlayedProfile(TorchDispatchMode):
+    """PyTorch's profiler: on the played GPU each operation of PyTorch is a kernel, and so is each kernel of a program."""
+
+    def __init__(self, activities: object) -> None:
+        super().__init__()
+        self._events: list[tuple[str, str]] = []
+
+    def __enter__(self) -> PlayedProfile:
+        WATCHERS.append(self._seen)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        WATCHERS.remove(self._seen)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._seen(str(func), "CUDA")
+        if not PlayedGraph.replaying:
+            self._seen("cudaLaunchKernel", "CPU")
+        return func(*args, **(kwargs or {}))
+
+    def _seen(self, name: str, device: str) -> None:
+        self._events.append((name, device))
+
+    def events(self) -> list[Any]:
+        """Return what was seen, as PyTorch does."""
+        return [SimpleNamespace(name=name, device_type=SimpleNamespace(name=device)) for name, device in self._events]
+
+
 @wraps(torch.autocast.__init__)  # what compiles reads the signature
 def _autocast(self: Any, device_type: str, *args: Any, **options: Any) -> None:
     AUTOCAST(self, _on_cpu(device_type), *args, **options)
@@ -124,5 +168,6 @@ def install() -> None:
         "memory_allocated": lambda: 0, "max_memory_allocated": lambda: 0,
     }  # fmt: skip
     patch.multiple(torch.cuda, **played).start()
+    patch.object(importlib.import_module("torch.profiler"), "profile", PlayedProfile).start()
     patch.object(torch.autocast, "__init__", _autocast).start()  # the CPU rounds operands as a GPU does
     PlayedCuda().__enter__()

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from unittest.mock import patch
 
@@ -21,7 +21,10 @@ Change = Callable[[], None]
 
 
 class PlayedCupy(MetaPathFinder, Loader):
-    """Finds CuPy, installed or not, and gives the played one."""
+    """Finds CuPy, installed or not, and gives the played one.
+
+    Where it is installed, its NVRTC runs here as on any machine without a GPU: the settings that it reads are CuPy's own.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -32,10 +35,13 @@ class PlayedCupy(MetaPathFinder, Loader):
         from tests.backends.cuda_host import played_cupy
 
         played: ModuleType = played_cupy.module(lambda: played_cupy.FREE)
+        installed = PathFinder.find_spec("cupy")
+        played.__path__ = list(installed.submodule_search_locations or ()) if installed else []
         return played
 
     def exec_module(self, module: ModuleType) -> None:
-        pass
+        if module.__path__:
+            module.__dict__["_environment"] = importlib.import_module("cupy._environment")
 
 
 class AfterImport(MetaPathFinder):
@@ -93,8 +99,14 @@ def available() -> None:
         played: ModuleType = played_cupy.module(lambda: played_cupy.FREE).cuda.runtime
         return played
 
+    ask = availability.compiler_problem
+
+    def problem() -> str | None:
+        there = "cupy_backends" in sys.modules or importlib.util.find_spec("cupy_backends")
+        return ask() if there else None  # the player needs none
+
     patch.object(availability, "_import_runtime", runtime).start()
-    patch.object(availability, "compiler_problem", lambda: None).start()  # NVRTC asks the real CuPy for settings
+    patch.object(availability, "compiler_problem", problem).start()
 
 
 def driver() -> None:
@@ -145,6 +157,25 @@ def platforms() -> None:
     patch.object(process, "DEVICES", {**process.DEVICES, "gpu": {"JAX_PLATFORMS": "cpu"}}).start()
 
 
+def xla_products() -> None:
+    """Let JAX multiply in float32 where tf32 is asked for, which XLA does not have on a CPU."""
+    from bpengine.benchmark.peers import optax_step
+
+    patch.dict(optax_step.MATMUL, {"tf32": "highest"}).start()
+
+
+def engines() -> None:
+    """Let the benchmark's contenders, and nothing else, take the reduced precisions on JAX; they multiply in float32."""
+
+    def change() -> None:
+        from bpengine_jax import backend
+
+        patch.dict(backend.MATMUL, {"tf32": "highest", "bfloat16": "highest"}).start()
+        patch.object(backend, "_check_precision", lambda precision, platform: None).start()
+
+    CHANGES["bpengine_jax.backend"] = change
+
+
 def jax() -> None:
     """Let tests that require JAX's GPU take the CPU."""
     import jax
@@ -161,6 +192,8 @@ CHANGES: dict[str, Change] = {
     "bpengine.benchmark.workloads": workloads,
     "bpengine.benchmark.floors.roofline": roofline,
     "bpengine.benchmark.processes.process": platforms,
+    "bpengine.benchmark.peers.optax_step": xla_products,
+    "bpengine.benchmark.peers.engine": engines,
 }
 os.environ.setdefault("GPU_FIRST", "small")
 sys.meta_path[:0] = [PlayedCupy(), AfterImport(CHANGES)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -73,6 +74,14 @@ def test_bench_on_a_gpu_measures_every_contender_and_finds_their_losses_equal(
         assert set(work["results"]) == {"cupy", "cupy-tf32", "cupy-bfloat16", "jax", "jax-scan"}
         assert all(result["valid"] for result in work["results"].values())
         assert work["results"]["cupy"]["device_us_per_step"] > 0
+        counted = [work["results"][name]["launches"] for name in ("cupy", "cupy-tf32", "cupy-bfloat16")]
+        if importlib.util.find_spec("torch"):
+            # 2 L + 1 where short products are computed in passes; in bfloat16 5 L, and one more before a run
+            wanted = {"small": [7, 7, 15], "xor": [4, 4, 8]}
+            assert [int(count["kernels"]) for count in counted] == wanted[work["name"]]
+            assert all(count["launches"] < 0.5 for count in counted)
+        else:
+            assert counted == [None] * 3
         assert work["clocks"]["clocks.sm"] == "played clocks.sm"
     assert record["machine"]["GPU"] == "played name"
     rows = [line.split() for line in ended.stdout.splitlines() if line.startswith("cupy-bfloat16 ")]
@@ -91,3 +100,15 @@ def test_pytorchs_graph_trains_as_its_steps_do_and_captures_nothing_that_cuda_re
     assert rounded == "True"  # in bfloat16 the losses are others
     assert facts == "[1, 16] True True"
     assert refused.startswith("operation not permitted when stream is capturing: aten._local_scalar_dense")
+
+
+def test_what_the_backend_says_of_a_machine_holds_on_the_played_one() -> None:
+    """Also where CuPy is installed: its NVRTC is asked as on any machine, and a missing one is noticed."""
+    ended = on_the_machine(
+        "-m", "pytest", "tests/backends/test_cupy_availability.py", "-q", "-n", "0", "-p", "no:cacheprovider"
+    )
+    assert ended.returncode == 0, ended.stdout
+    asked = on_the_machine(
+        "-c", "from bpengine_cupy import availability as a; print(a.check().ready, a.compiler_problem())"
+    )
+    assert asked.stdout.split() == ["True", "None"], asked.stderr

@@ -15,6 +15,7 @@ import numpy as np
 from bpengine_steps.disk import cache_folder
 
 from bpengine.backend import HostArray
+from bpengine.errors import BackendUnavailable
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target import compiler
 from bpengine_cupy.cuda_target.codegen.program_text import StepCall
@@ -25,6 +26,10 @@ from bpengine_cupy.cuda_target.cublaslt.products import MatrixProduct
 Look = Callable[[], bool]
 # a kernel of CuPy's, a product, a function of the host
 Launchable: TypeAlias = Callable[..., object] | DescribedProduct
+
+
+class DeviceLost(BackendUnavailable):
+    """The device can do nothing more in this process; the cause is CUDA's error."""
 
 
 class CudaStream(Protocol):
@@ -117,10 +122,10 @@ class Driver(Protocol):
         """Return the bytes of the device that can still be allocated."""
 
     def pinned(self, size: int) -> HostArray:
-        """Allocate so many bytes of page-locked memory of the host."""
+        """Allocate so many bytes of page-locked memory of the host; raise MemoryError where the system gives none."""
 
     def send(self, pairs: Sequence[tuple[int, HostArray]], behind: CudaEvent | None) -> CudaEvent:
-        """Launch copies of page-locked arrays to addresses in the copies' stream, after the mark `behind` unless that is None.
+        """Launch copies of arrays of the host to addresses in the copies' stream, after the mark `behind` unless that is None.
 
         Return the object for which `after` and `finish` wait.
         """
@@ -265,8 +270,10 @@ class CupyDriver:
 
     def look(self, address: int) -> Look:
         """See `Driver`."""
-        memory = self._cupy.cuda.alloc_pinned_memory(8)
-        seen: HostArray = np.frombuffer(memory, np.int64, 1)
+        try:
+            seen: HostArray = self.pinned(8).view(np.int64)
+        except MemoryError:  # the host waits for a copy to ordinary memory, with the same answer
+            seen = np.zeros(1, np.int64)
         runtime, event = self._cupy.cuda.runtime, self._cupy.cuda.Event(disable_timing=True)
         runtime.memcpyAsync(seen.ctypes.data, address, 8, runtime.memcpyDeviceToHost, self._streams[0].ptr)
         event.record(self._streams[0])
@@ -283,7 +290,13 @@ class CupyDriver:
 
     def pinned(self, size: int) -> HostArray:
         """See `Driver`."""
-        return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(max(size, 1)), np.uint8, size)
+        runtime = self._cupy.cuda.runtime
+        try:
+            return np.frombuffer(self._cupy.cuda.alloc_pinned_memory(max(size, 1)), np.uint8, size)
+        except runtime.CUDARuntimeError as error:
+            if error.status != runtime.errorMemoryAllocation:  # the GPU is lost
+                raise
+            raise MemoryError(size) from None
 
     def send(self, pairs: Sequence[tuple[int, HostArray]], behind: CudaEvent | None) -> CudaEvent:
         """See `Driver`."""

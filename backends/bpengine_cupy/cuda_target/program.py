@@ -15,12 +15,12 @@ from bpengine_steps.signature import leaves, rebuilt
 from bpengine_steps.tracing import DeviceFunction
 
 from bpengine.backend import HostArray, State
-from bpengine.errors import BackendUnavailable
+from bpengine.errors import DeviceMemoryError
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.bfloat16 import COPY
 from bpengine_cupy.cuda_target.codegen.program_text import SLOTS, CudaText, StepCall
-from bpengine_cupy.cuda_target.driver import Driver, Launchable, Look
+from bpengine_cupy.cuda_target.driver import DeviceLost, Driver, Launchable, Look
 from bpengine_cupy.cuda_target.staging import MIB, PIECES, HostRows, StagedRows
 
 WINDOWS = (64, 8, 1)  # steps of a captured graph: one launch by the host for each
@@ -36,10 +36,13 @@ MOST_ROWS = 2**31 - 1  # row numbers are sent as 32-bit integers
 
 
 class CudaProgram:
-    """A step for one signature. It compiles and allocates memory on first use."""
+    """A step for one signature. It compiles and allocates memory on first use.
 
-    def __init__(self, text: CudaText, driver: Driver) -> None:
-        self.plan, self.text, self._driver = text.plan, text, driver
+    relieve: gives back memory of the device that programs hold which do not run, and says whether there was any.
+    """
+
+    def __init__(self, text: CudaText, driver: Driver, relieve: Callable[[], bool] = lambda: False) -> None:
+        self.plan, self.text, self._driver, self._relieve = text.plan, text, driver, relieve
         self._made: list[Any] = []
         self._begin: Any = None
         self._parts = _parts(text.calls)
@@ -57,15 +60,31 @@ class CudaProgram:
     def compile(self) -> None:
         """Load the kernels, allocate memory, copy the constants there, and choose the products' algorithms."""
         with self._driver.turn:
-            if not self._made:
+            if self._made:
+                return
+            try:
                 self._compile()
+            except BaseException as error:
+                self._made = []
+                self._memory = self._run = None  # what runs in place of the program needs the memory
+                if isinstance(error, Exception):
+                    self._require_device()
+                raise
+
+    def _require_device(self) -> None:
+        """Raise DeviceLost if no launched work can finish any more: then what has failed is no fault of the step."""
+        try:
+            self._driver.wait()
+        except Exception as error:  # whatever a driver may raise
+            raise DeviceLost from error
 
     def _compile(self) -> None:
         driver, plan = self._driver, self.plan
         driver.begin()
-        kernels, text_begin = driver.kernels(self.text.source), self.text.begin
-        self._run = driver.empty(RUN.itemsize)
+        # before anything is compiled, which takes long: smaller programs are tried where there is no room for this one
         self._memory = self._arena()
+        self._run = driver.empty(RUN.itemsize)
+        kernels, text_begin = driver.kernels(self.text.source), self.text.begin
         base = driver.address(self._memory)
         for number, value in plan.memory.constants.items():
             self._bring(plan.memory.places[number], driver.upload(value.reshape(-1).view(np.uint8)), value.nbytes)
@@ -83,22 +102,46 @@ class CudaProgram:
         self._driver.wait()
 
     def _arena(self) -> Array:
-        """Allocate the program's memory; if it is not free, raise BackendUnavailable that says which batch would fit."""
+        """Allocate the program's memory; if it is not free, raise DeviceMemoryError that says which batch would fit."""
         size = self.plan.memory.size
         try:
-            return self._driver.empty(size)
+            return self._taken(size)
         except MemoryError:
             free = self._driver.free()
+            if not self.plan.step.rows:
+                raise self._no_evaluation(free) from None
             needed, kept, left, cure = (
                 size / MIB,
                 self._lasting / MIB,
                 free / MIB,
                 self._cure(free, self._extent_of_changed[1]),
             )
-            raise BackendUnavailable(
+            raise DeviceMemoryError.of(
                 f"backend 'cupy' has too little GPU memory for a compiled step: {needed:,.1f} MiB are needed, {kept:,.1f} MiB "
-                f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}"
+                f"of them for parameters and optimizer, and {left:,.1f} MiB are free. {cure}",
+                size,
+                free,
             ) from None
+
+    def _taken(self, size: int) -> Array:
+        """Allocate memory, after programs that do not run have given theirs back if that is necessary."""
+        try:
+            return self._driver.empty(size)
+        except MemoryError:
+            if not self._relieve():
+                raise
+            return self._driver.empty(size)
+
+    def _no_evaluation(self, free: int) -> DeviceMemoryError:
+        """Return the error of a function, of which the program's memory and new results are needed at once."""
+        whole = self.plan.memory.size + self._extent_of_changed[1]
+        needed, left = whole / MIB, free / MIB
+        return DeviceMemoryError.of(
+            f"backend 'cupy' has too little GPU memory for an evaluation: {needed:,.1f} MiB are needed, and {left:,.1f} MiB "
+            "are free. Give fewer rows at once.",
+            whole,
+            free,
+        )
 
     def _launchable(self, call: StepCall, kernels: Mapping[str, Launchable], base: int) -> Launchable:
         """Return the object that the driver launches for a call, or the function outside of the program."""
@@ -164,13 +207,17 @@ class CudaProgram:
             yield
         except MemoryError:
             step, free = self.plan.step, self._driver.free()
+            if not step.rows:
+                raise self._no_evaluation(free + self.plan.memory.size) from None
             numbers = 0 if order is None else order.size * np.dtype(np.int32).itemsize
             reports = sum(len(lr) * n.size * n.dtype.itemsize for n in step.reports.values())
             taken = lr.nbytes + numbers + reports + self._extent_of_changed[1]
             needed, left, cure = taken / MIB, free / MIB, self._cure(free + self.plan.memory.size, taken)
-            raise BackendUnavailable(
+            raise DeviceMemoryError.of(
                 f"backend 'cupy' has too little GPU memory beside a compiled step: a run of {len(lr)} steps takes "
-                f"{needed:,.1f} MiB more, and {left:,.1f} MiB are free. {cure}"
+                f"{needed:,.1f} MiB more, and {left:,.1f} MiB are free. {cure}",
+                taken,
+                free,
             ) from None
 
     def _cure(self, room: int, run: int) -> str:
@@ -199,7 +246,7 @@ class CudaProgram:
         there = placement.settled(self.plan.memory.size)
         if there is not None:
             return None, there
-        staged = StagedRows(self._driver, data, order)
+        staged = StagedRows(self._driver, data, order, placement.host_memory)
         return staged, staged.rings
 
     def results(self, arguments: Mapping[Path, Array]) -> list[Array]:
@@ -286,6 +333,7 @@ class CudaProgram:
             try:
                 self._graphs[steps, number] = self._driver.capture(lambda: self._steps(steps, number))
             except Exception as error:  # whatever a driver may raise: the calls are then run without a graph
+                self._require_device()
                 self._call_by_call = True
                 warnings.warn(
                     localized(f"no CUDA graph of the training step, which runs call by call: {error!r}"), stacklevel=2
@@ -348,7 +396,7 @@ class CudaProgram:
 
     def _room_of_changed(self) -> Array:
         """Allocate memory for the changed arrays before the run: without memory afterwards its results would be lost."""
-        return self._driver.empty(self._extent_of_changed[1])
+        return self._taken(self._extent_of_changed[1])
 
     def _changed(self, whole: Array) -> dict[Path, Array]:
         """Return the changed arrays in separate memory, `whole`: the program's memory is overwritten by its next run."""

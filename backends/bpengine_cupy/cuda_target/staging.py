@@ -1,14 +1,15 @@
 """Rows that do not fit on the device beside a step's arrays: copied in pieces, the next piece while one is in use.
 
-A ring of two pieces is on the device, and two are in page-locked memory of the host. A thread gathers the next piece's rows,
-a separate stream copies them, and the step's stream waits for the copy before it reads. Row numbers are then positions in the
-ring, so the same kernels and graphs run, with the same bits as for rows on the device.
+A ring of two pieces is on the device, and two are in page-locked memory of the host, or in ordinary memory where the system
+gives no more of that: then CUDA copies them once more. A thread gathers the next piece's rows, a separate stream copies them,
+and the step's stream waits for the copy before it reads. Row numbers are then positions in the ring, so the same kernels and
+graphs run, with the same bits as for rows on the device.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import prod
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bpengine.backend import HostArray
-from bpengine.errors import BackendUnavailable
+from bpengine.errors import DeviceMemoryError
 from bpengine.i18n.language import localized
 from bpengine.kernels._kernel import Array
 from bpengine_cupy.cuda_target.driver import Driver
@@ -50,6 +51,7 @@ class Placement:
         self._rows, self._driver = [array.view(np.ndarray) for array in rows], driver
         self._there: tuple[Array, ...] | None = None
         self._decided = False
+        self._pageable = False
 
     def settled(self, arena: int) -> tuple[Array, ...] | None:
         """Return the arrays on the device; None, with one message, where they do not fit there.
@@ -70,14 +72,36 @@ class Placement:
             self._decided = True
         return self._there
 
+    def host_memory(self, sizes: Sequence[int]) -> list[HostArray]:
+        """Return memory of the host of so many bytes each: page-locked, else ordinary memory, which is said once."""
+        if not self._pageable:
+            try:
+                return [self._driver.pinned(size) for size in sizes]
+            except MemoryError:
+                self._pageable = True
+                needed = _mib(sum(sizes))
+                what = (
+                    f"the system gives no {needed} MiB of page-locked memory: rows are copied to the GPU from ordinary "
+                    "memory, which is slower"
+                )
+                warnings.warn(localized(what), stacklevel=2)
+        return [np.empty(size, np.uint8) for size in sizes]
+
 
 class StagedRows:
     """The rows of one run, copied piece by piece.
 
-    `rings` are the arrays on the device that hold the run's rows, `order` (steps, batch) their numbers in these.
+    `rings` are the arrays on the device that hold the run's rows, `order` (steps, batch) their numbers in these. host_memory
+    gives the memory in which they are gathered (see `Placement.host_memory`).
     """
 
-    def __init__(self, driver: Driver, data: Sequence[HostArray], order: HostArray) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        data: Sequence[HostArray],
+        order: HostArray,
+        host_memory: Callable[[Sequence[int]], list[HostArray]],
+    ) -> None:
         steps, batch = order.shape
         self._driver, self._data, self._order = driver, [np.asarray(array) for array in data], order
         sizes = [prod(array.shape[1:]) * array.itemsize for array in self._data]
@@ -85,19 +109,20 @@ class StagedRows:
         self._steps = min(steps, max(PIECE_BYTES // step_bytes, 1), room // PIECES // step_bytes)  # steps of a piece
         if not self._steps:
             needed, free, fits = _mib(2 * step_bytes), _mib(room), room // PIECES // max(sum(sizes), 1)
-            raise BackendUnavailable(
+            raise DeviceMemoryError.of(
                 f"backend 'cupy' has too little GPU memory for the rows of a step: two batches of {batch} rows take {needed} "
-                f"MiB, and {free} MiB are free. batch_size={fits} fits."
+                f"MiB, and {free} MiB are free. batch_size={fits} fits.",
+                2 * step_bytes,
+                room,
             )
         rows = self._steps * batch
         self.rings = tuple(
             driver.empty(SLOTS * rows * size).view(array.dtype).reshape(SLOTS * rows, *array.shape[1:])
             for array, size in zip(self._data, sizes, strict=True)
         )
-        pinned = [driver.pinned(SLOTS * rows * size) for size in sizes]
-        self._pinned = [
+        self._gathered = [
             memory.view(array.dtype).reshape(SLOTS, rows, *array.shape[1:])
-            for memory, array in zip(pinned, self._data, strict=True)
+            for memory, array in zip(host_memory([SLOTS * rows * size for size in sizes]), self._data, strict=True)
         ]
         self._places = [[driver.address(ring) + slot * rows * size for ring, size in zip(self.rings, sizes, strict=True)]
                         for slot in range(SLOTS)]  # fmt: skip
@@ -141,11 +166,11 @@ class StagedRows:
         self._coming = self._thread.submit(self._gather, number)
 
     def _gather(self, number: int) -> int:
-        """Gather a piece's rows in page-locked memory, whose last copy must have finished."""
+        """Gather a piece's rows in the host's memory for pieces, whose last copy must have finished."""
         slot, numbers = number % SLOTS, self._of(number).reshape(-1)
         if self._copied[slot] is not None:
             self._driver.finish(self._copied[slot])
-        for array, memory in zip(self._data, self._pinned, strict=True):
+        for array, memory in zip(self._data, self._gathered, strict=True):
             np.take(
                 array, numbers, axis=0, out=memory[slot, : len(numbers)], mode="clip"
             )  # "raise" would copy once more
@@ -155,7 +180,7 @@ class StagedRows:
         assert self._coming is not None  # the caller has begun the run
         number, self._coming = self._coming.result(), None
         slot, rows = number % SLOTS, self._of(number).size
-        pairs = [(to, memory[slot, :rows]) for to, memory in zip(self._places[slot], self._pinned, strict=True)]
+        pairs = [(to, memory[slot, :rows]) for to, memory in zip(self._places[slot], self._gathered, strict=True)]
         self._copied[slot] = self._driver.send(pairs, self._used[slot])
 
 

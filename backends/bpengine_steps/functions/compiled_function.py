@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Protocol
 
+from bpengine.errors import BackendUnavailable, DeviceMemoryError
 from bpengine.i18n.language import localized
 from bpengine.system.lru_cache import LruCache
 from bpengine_steps.functions.function_record import RecordedFunction, mapped, record_function
@@ -38,6 +39,8 @@ class CompiledFunction:
     It runs uncompiled where a target does not support it, for small arguments (see `SMALL`), and after too many different
     shapes (see `SHAPES`). So the choice for a call depends on earlier calls, never on time. A function that fails to
     compile, for whatever reason, gives one warning and runs uncompiled; `compiler` is the compiler's name in that warning.
+    Only a program for which the device has too little memory raises, since fewer rows at once may fit, or one for which there
+    is no device any more.
     """
 
     def __init__(self, function: Callable[..., Tree], record: Record, make: Make, *, kind: type, compiler: str) -> None:
@@ -74,7 +77,17 @@ class CompiledFunction:
             if len(self._seen) == SHAPES:
                 return None
             self._seen.add(key)
-        return self._known.get(key, lambda: self._compiled(whole))
+        try:
+            return self._known.get(key, lambda: self._compiled(whole))
+        except DeviceMemoryError:
+            self._seen.discard(key)
+            raise
+
+    def release(self) -> bool:
+        """Drop all programs, which are made again when they are called for, and tell whether there were any."""
+        some = len(self._known) > 0
+        self._known.clear()
+        return some
 
     def _compiled(self, arguments: Tree) -> tuple[CompiledCall, Tree] | None:
         try:
@@ -84,6 +97,8 @@ class CompiledFunction:
             return program, recorded.form
         except Untraceable:
             pass
+        except BackendUnavailable:  # too little memory, or the device is lost
+            raise
         except Exception as error:  # whatever recording and compiling may raise: the function runs uncompiled
             what = f"{self._compiler} cannot compile an evaluation, which goes on without: {error!r}"
             warnings.warn(localized(what), stacklevel=2)

@@ -82,7 +82,7 @@ def _workload(trial: Trial, limits: Mapping[str, Limits], device: str) -> Record
                     for floor, seconds in floors.get(_multiplies_in(result, work), {}).items()
                 },
                 "memory": _memory(trial, name, device),
-                "launches": trial.memory.get(name, {}).get("launches"),
+                "launches": trial.launches.get(name),
             }
             for name, result in trial.results.items()
         },

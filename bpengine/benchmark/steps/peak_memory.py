@@ -1,4 +1,4 @@
-"""Peak memory of training, and on a GPU the launches of a step.
+"""Peak memory of training.
 
 A separate file: unlike the rounds it starts a new process for each contender, so that earlier work does not affect the memory.
 """
@@ -15,21 +15,17 @@ from bpengine.benchmark.contenders import Contender, in_place
 from bpengine.benchmark.inputs import make_sample
 from bpengine.benchmark.processes.pool import Pool
 from bpengine.benchmark.processes.process import WorkerFailed
+from bpengine.benchmark.steps.launch_counts import WARM
 from bpengine.benchmark.workloads import Workload
 from bpengine.errors import in_english
 
-WARM = 2.0  # seconds of training after which a contender that compiles while it trains has compiled
 EPOCH = 2  # batches of an epoch: the fewest that training in batches can have
 
 
 def watch_memory(
-    pool: Pool, workload: Workload, contenders: list[Contender], folder: str, say: Callable[[str], None]
+    pool: Pool, workload: Workload, contenders: list[Contender], say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Return, for each contender, by how many bytes its process grows when it trains; see `Worker.memory`.
-
-    On a GPU also the launches of a step, counted last because a profiler may slow down what comes after it. `folder` holds
-    the sample of the rounds.
-    """
+    """Return, for each contender, by how many bytes its process grows when it trains; see `Worker.memory`."""
     real = workload if workload.whole else replace(workload, epoch_steps=EPOCH, steps=None)
     measured: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="bpengine-bench-") as short:
@@ -43,9 +39,6 @@ def watch_memory(
                 continue
             try:
                 measured[contender.name] = process.ask(do="memory", workload=real.to_dict(), folder=short, warm=WARM)
-                if pool.device == "gpu":
-                    process.ask(do="load", workload=workload.to_dict(), folder=folder)
-                    measured[contender.name] |= process.ask(do="launches", warm=WARM)
             except WorkerFailed as error:
                 measured.setdefault(contender.name, {"growth": None, "device": {}})["failure"] = in_english(error)
             finally:

@@ -29,6 +29,8 @@ SHIM = Path(__file__).with_name("cuda_shim.h")
 OPTIONS = ("-O0", "-std=c++17", "-w", "-fPIC", "-shared", "-ffp-contract=off", "-fno-strict-aliasing")
 IN_TURN, BACKWARDS, GREEDY = 0, 1, 2  # greedy: a warp runs as far as it can before the next one starts
 ONE_AT_A_TIME = Lock()  # cuda_shim.h keeps a block's threads and its shared memory in static variables
+# called with each kernel ("k3", "CUDA") that runs, and with each launch by the host ("cudaGraphLaunch", "CPU")
+WATCHERS: list[Callable[[str, str], None]] = []
 ORDERS = {"in turn": IN_TURN, "backwards": BACKWARDS, "greedy": GREEDY}
 
 
@@ -61,6 +63,11 @@ def library(text: str) -> ctypes.CDLL:
             subprocess.run(command, check=True, capture_output=True)
             result.replace(built)
     return ctypes.CDLL(str(built))
+
+
+def _tell(name: str, device: str) -> None:
+    for watcher in WATCHERS:
+        watcher(name, device)
 
 
 class Player:
@@ -131,9 +138,11 @@ class Player:
             self._capturing.append(lambda: self._do(call, launchable, memory, run))
         else:
             self._loaded.add((call.name, memory))
+            _tell("cudaLaunchKernel", "CPU")
             self._do(call, launchable, memory, run)
 
     def _do(self, call: StepCall, launchable: Any, memory: int, run: int) -> None:
+        _tell(call.name, "CUDA")
         if call.product is not None:
             self.epilogues += call.product.epilogue is not None
             multiply(call.product, launchable, tf32=self.tf32)
@@ -165,6 +174,7 @@ class Player:
     def replay(self, graph: Any) -> None:
         self._free("replaying")
         self.replays += 1
+        _tell("cudaGraphLaunch", "CPU")
         for call in graph:
             call()
 
