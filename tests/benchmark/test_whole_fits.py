@@ -121,7 +121,9 @@ def test_a_peers_script_loads_nothing_of_the_engine() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     package = "bpengine.benchmark.peers.whole_fits"
     parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", package}
-    assert set(done.stdout.split()) - parents == {f"{package}.fit_script", f"{package}.scikit_fit"}
+    assert set(done.stdout.split()) - parents == {
+        f"{package}.{name}" for name in ("fit_script", "scikit_fit", "scikit_outputs")
+    }
 
 
 def test_caches_are_filled_and_empty_where_a_contender_keeps_one() -> None:

@@ -116,11 +116,22 @@ def bench(
     with _Bar(every=EVERY if source is None else 0.0) as bar:
         results = record.make(plan, run(plan, bar.say, keep), about)
     results["missing"] |= absent
+    require_measured(results)
     print_json(results) if as_json else _print(results)
     if files_written:
         files_written.write(results)
     if not record.sound(results):
         raise typer.Exit(FAILED)
+
+
+def require_measured(results: dict[str, Any]) -> None:
+    """Raise ConfigError, with the reasons, for a run in which no workload was measured."""
+    if not results["fits"] and not results["workloads"]:
+        reasons = "; ".join(f"{name}: {why}" for name, why in results["left_out"].items())
+        raise ConfigError(
+            f"bench requires at least one workload to be measured, but ran none: {reasons}. Name others with "
+            "--workloads, or give a longer --seconds."
+        )
 
 
 def make_plan(
@@ -178,7 +189,7 @@ def chosen_workloads(chosen: list[str]) -> list[Workload]:
         if name == ALL_FITS or name in FITS:
             continue
         if name not in together and name not in WORKLOADS:
-            raise unknown("workload", name, [*together, ALL_FITS, *FITS, *WORKLOADS])
+            raise unknown("workload", name, {*together, ALL_FITS, *FITS, *WORKLOADS})
         workloads |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
     return list(workloads.values())
 
