@@ -160,7 +160,7 @@ def _fit(plan: Plan, work: FitWorkload, pool: Pool, outcome: RunMeasurements, te
 
 
 def _steps(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress) -> None:
-    """Measure the workloads' steps, and the machine before and after them; nothing at all where it is too late for a first one."""
+    """Measure the workloads' steps, and the machine before and after them; nothing where it is too late for the first one."""
     if progress.late:
         for work in plan.workloads:
             progress.leave_out(work.name)

@@ -72,8 +72,8 @@ def test_the_command_runs_on_a_data_set(capfd: Any) -> None:
 def test_every_contender_trains_a_table_of_two_classes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [f"{i % 7},{i % 5},{'yes' if i % 7 > i % 5 else 'no'}" for i in range(60)]
     (tmp_path / "two.csv").write_text("\n".join(["a,b,kind", *rows]))
-    line = f"bench {tmp_path / 'two.csv'} --quick --layers 4 --batch-size 16 --epochs 2 --backends numpy --peers sklearn --rounds 1 --no-files"
-    assert main([*line.split(), "--json"]) == 0
+    line = "--quick --layers 4 --batch-size 16 --epochs 2 --backends numpy --peers sklearn --rounds 1 --no-files --json"
+    assert main(["bench", str(tmp_path / "two.csv"), *line.split()]) == 0
     record = json.loads(capfd.readouterr().out)
     for work in record["fits"] + record["workloads"]:
         assert {name: result["valid"] for name, result in work["results"].items()} == {"numpy": True, "sklearn": True}

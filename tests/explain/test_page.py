@@ -218,11 +218,11 @@ def test_every_phrase_exists_in_both_languages() -> None:
 
 
 def own_words(name: str) -> list[str]:
-    """Return what a file of the page says itself, in one language: texts of the template, and of the script two words or a capitalised one."""
+    """Return the texts of a file of the page: those of the template, and of a script two words or a capitalised one."""
     text = (files("bpengine.explain.page") / name).read_text(encoding="utf-8")
     if name.endswith(".html"):
         return [said for said in re.findall(r">([^<]*[A-Za-z][^<]*)<", text) if not re.fullmatch(r"\{\{\w+\}\}", said)]
-    code = re.sub(r"/\*.*?\*/|(?<![:\"'`])//.*", "", text, flags=re.DOTALL if name.endswith("css") else 0)
+    code = re.sub(r"(?<![:\"'`])//.*", "", text)
     literals = [
         re.sub(r"\$\{[^}]*\}", "", quoted or filled) for quoted, filled in re.findall(r'"([^"\n]*)"|`([^`]*)`', code)
     ]

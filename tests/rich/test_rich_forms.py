@@ -32,7 +32,23 @@ each = pytest.mark.parametrize("name", NAMES)
 OWN_LANGUAGE = {"Page", "Graph"}
 # heads that are names, in every language
 SAME = frozenset(
-    {"a", "z", "da", "dz", "rms", "kernel", "array", "ulp", "backend", "ok", "0.bias[0]", "a&lt;b", "c&amp;d", "x numpy", ""}
+    {
+        "a",
+        "z",
+        "da",
+        "dz",
+        "rms",
+        "kernel",
+        "array",
+        "ulp",
+        "backend",
+        "ok",
+        "0.bias[0]",
+        "a&lt;b",
+        "c&amp;d",
+        "x numpy",
+        "",
+    }
 )
 PORTUGUESE = frozenset({"value", "values", "in", "loss", "error", "training", "number", "by"})
 
@@ -241,7 +257,9 @@ def test_a_picture_lies_on_no_white_paper_and_a_graph_keeps_its_size() -> None:
 @pytest.mark.parametrize("steps", [6000, 1_000_000, 7])
 def test_no_number_of_a_learning_curve_is_cut_off(steps: int) -> None:
     drawing = ElementTree.fromstring(line_chart({"loss": ([0, steps], [4.0, 1.0])}, "step", "loss"))
-    labels = [e for e in drawing.iter() if e.get("text-anchor") == "middle" and re.fullmatch(r"[\d,.e+]+", e.text or "")]
+    labels = [
+        e for e in drawing.iter() if e.get("text-anchor") == "middle" and re.fullmatch(r"[\d,.e+]+", e.text or "")
+    ]
     assert len(labels) > 2
     assert all(float(e.attrib["x"]) + 3 * len(e.text or "") <= float(drawing.attrib["width"]) for e in labels)
 

@@ -28,7 +28,7 @@ ARROW = (
 
 
 def style() -> str:
-    """Return the style sheet; its rules hold in this drawing alone, since a page that has it inline gives them to all others."""
+    """Return the style sheet, whose rules hold in this drawing alone: a page may have it inline, beside others."""
     light, dark = ("".join(f".{NAME} {rule}" for rule in rules) for rules in (RULES, DARK_RULES))
     return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+
+class Classifier(Protocol):
+    """What is asked of an `MLPClassifier`."""
+
+    out_activation_: str
+    _label_binarizer: object
 
 
 class BothClasses:
@@ -18,7 +25,7 @@ class BothClasses:
         return np.stack([1 - y, y], axis=1)
 
 
-def with_an_output_for_each_class(model: Any, outputs: int) -> None:
+def with_an_output_for_each_class(model: Classifier, outputs: int) -> None:
     """Give a classifier after its first `partial_fit` a softmax over two outputs, where the network has two.
 
     By itself it has a single logistic output for two classes, which is another network: with the weights of two outputs it
