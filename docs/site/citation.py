@@ -14,10 +14,10 @@ FILE = ROOT / "CITATION.cff"
 
 
 def cited(text: str, address: str | None) -> str:
-    """Return the text of a citation file with an address of the repository, or with none.
+    r"""Return the text of a citation file with an address of the repository, or with none.
 
-    >>> cited("type: software\\nlicense: MIT\\n", "https://example.org/bpengine")
-    'type: software\\nrepository-code: "https://example.org/bpengine"\\nlicense: MIT\\n'
+    >>> cited("type: software\nlicense: MIT\n", "https://example.org/bpengine")
+    'type: software\nrepository-code: "https://example.org/bpengine"\nlicense: MIT\n'
     """
     without = re.sub(r"^repository-code:.*\n", "", text, flags=re.MULTILINE)
     line = f'type: software\nrepository-code: "{address}"\n' if address else "type: software\n"
