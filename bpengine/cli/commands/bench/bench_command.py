@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from bpengine.benchmark import DEFAULT, FITS, GROUPS, SUITES, WORKLOADS, FitWorkload, Plan, Workload, choose, run
 from bpengine.benchmark.fits.fit_workloads import QUICK_FITS
@@ -25,6 +24,7 @@ from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError, unknown
 from bpengine.i18n.language import localized
+from bpengine.output.progress_bar import ProgressBar
 from bpengine.system import blas_overrides
 
 HELP = """\
@@ -224,8 +224,7 @@ class _Bar:
     def __init__(self, *, every: float) -> None:
         columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         self._terminal = sys.stderr.isatty()
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
-        self._task = self._bar.add_task("", total=1.0)
+        self._bar = ProgressBar(*columns)
         self._last, self._began = "", time.perf_counter()
         self._every, self._due = every, 0.0
 
@@ -238,7 +237,7 @@ class _Bar:
 
     def say(self, what: str, doing: str, share: float) -> None:
         """Show what is being done for a workload, and which share of the run is done."""
-        self._bar.update(self._task, completed=share, description=localized(f"{what}: {doing}"))
+        self._bar.update(share, 1.0, localized(f"{what}: {doing}"))
         seconds = time.perf_counter() - self._began
         if not self._terminal and (what != self._last or seconds >= self._due):
             say(f"{share:4.0%} after {seconds:.0f} s: {what}: {doing}", err=True)
