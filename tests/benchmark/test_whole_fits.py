@@ -116,6 +116,13 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path, monkeypatch:
     assert np.load(tmp_path / "orders0.npy").shape == (3, 1, 40)
 
 
+def test_a_page_without_training_steps_has_no_tables_of_them(measured: Any) -> None:
+    page = report.document(results_of(measured))
+    assert "### tiny: two tiny fits" in page
+    assert "Cold start" not in page
+    assert "ms per step" not in page
+
+
 def test_a_peers_script_loads_nothing_of_the_engine() -> None:
     code = "import sys, bpengine.benchmark.peers.whole_fits.scikit_fit; print(*[n for n in sys.modules if 'bpengine' in n])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -48,6 +48,10 @@ def test_a_translation_has_the_values_of_its_sentence() -> None:
     assert wrong_slots() == []
 
 
+def test_a_note_behind_the_help_of_an_option_is_translated() -> None:
+    assert [entry.english for entry in catalogue() if "[default" in entry.translation] == []
+
+
 def test_a_sentence_has_one_entry() -> None:
     texts = sorted(entry.english for entry in catalogue())
     assert [text for text, following in pairwise(texts) if text == following] == []
