@@ -157,7 +157,7 @@ def test_fits_without_an_available_contender_are_an_error() -> None:
     outcome = run(Plan([], choose(["numpy"], []), rounds=1, budget_seconds=0.0, fits=[TINY]))
     assert list(outcome.fits) == ["tiny"]
     assert [row["contender"] for row in outcome.fit_rows()] == ["numpy"]
-    assert "1 contenders on 1 workloads" in str(outcome)
+    assert "1 contender on 1 workload\n" in str(outcome)
     absent = replace(CONTENDERS["numpy"], needs=("no_such_package",), cure="Install it.")
     with pytest.raises(BackendUnavailable, match="no contender can run on the CPU: numpy: no_such_package"):
         run(Plan([], [absent], fits=[TINY]))
