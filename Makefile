@@ -147,6 +147,7 @@ gpu-bench-many:
 $(VENV)/demo $(VENV)/test $(VENV)/smoke $(VENV)/docs $(VENV)/bench: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(if $(filter demo,$(@F)),jax$(COMMA)sklearn$(COMMA)fast,$(@F))]"
+	$(BIN)/python -m docs.site.citation
 	touch $@
 
 COMMA := ,

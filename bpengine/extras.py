@@ -1,10 +1,14 @@
-"""Extras: the command that installs one for this copy of bpengine, which need not be on a package index."""
+"""Where this copy of bpengine comes from: the command that installs an extra for it, and the address of its repository.
+
+It need not be on a package index, and need not have an address.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +51,33 @@ def _of_this_copy(extra: str) -> list[str]:
     except PackageNotFoundError:
         return [quoted(f"{PROJECT}[{extra}]")]
     return arguments(installed, extra)
+
+
+def repository() -> str | None:
+    """Return the address of the repository, as `[project.urls]` in pyproject.toml has it; None where it has none.
+
+    A copy that was installed has it in its metadata.
+    """
+    if (folder := sources()) is not None:
+        import tomllib  # not at the top: slower to load than the kernels, and needed only here
+
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return address_in(f"{label}, {url}" for label, url in project.get("urls", {}).items())
+    from importlib.metadata import PackageNotFoundError, metadata  # not at the top: as above
+
+    try:
+        return address_in(metadata(PROJECT).get_all("Project-URL") or ())
+    except PackageNotFoundError:
+        return None
+
+
+def address_in(urls: Iterable[str]) -> str | None:
+    """Return the address of the repository among the metadata's lines "LABEL, ADDRESS".
+
+    >>> address_in(["Documentation, https://example.org/docs", "Repository, https://example.org/ana/bpengine"])
+    'https://example.org/ana/bpengine'
+    """
+    return next((url.partition(", ")[2] for url in urls if url.startswith("Repository, ")), None)
 
 
 def sources() -> Path | None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import ast
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
 import zipfile
 from email import message_from_bytes, policy
+from email.message import Message
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import bpengine as bp
+from bpengine import extras
 from bpengine.backend import OWN, backend_class
+from bpengine.cli import main
+from docs.site.citation import cited
 from tests import dist
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +102,62 @@ def test_the_version_is_stated_once(project: Any) -> None:
     assert "version" in project["project"]["dynamic"]
     assert project["tool"]["hatch"]["version"]["path"] == "bpengine/__init__.py"
     assert bp.__version__ not in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+ADDRESS = "https://example.org/ana/bpengine"
+
+
+@pytest.fixture
+def addressed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run from sources whose pyproject.toml has an address in the place for it, and nothing else changed."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    place = re.compile(r'^(?:# )?Repository = ".*"$', re.MULTILINE)
+    assert len(place.findall(text)) == 1
+    (tmp_path / "pyproject.toml").write_text(place.sub(f'Repository = "{ADDRESS}"', text), encoding="utf-8")
+    monkeypatch.setattr(extras, "sources", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_address_of_the_repository_is_stated_once(project: Any) -> None:
+    address = project["project"].get("urls", {}).get("Repository")
+    assert extras.repository() == address
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert cited(text, address) == text, "python -m docs.site.citation writes it"
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8").split("\n\n")
+    (recipe,) = (text for text in recipes if "$(VENV)/docs $(VENV)/bench: pyproject.toml" in text)
+    assert "$(BIN)/python -m docs.site.citation" in recipe
+
+
+def test_an_address_in_its_one_place_reaches_citation_site_and_messages(
+    addressed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extras.repository() == ADDRESS
+    text = cited((ROOT / "CITATION.cff").read_text(encoding="utf-8"), extras.repository())
+    assert yaml.safe_load(text)["repository-code"] == ADDRESS
+    assert cited(text, ADDRESS) == text
+    options = runpy.run_path(str(ROOT / "docs" / "site" / "conf.py"))["html_theme_options"]
+    assert [icon["url"] for icon in options["footer_icons"]] == [ADDRESS]
+
+    def fault(*args: Any, **options: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("bpengine.data.load", fault)
+    monkeypatch.setattr("tempfile.tempdir", str(addressed))
+    assert main(["train", "iris"]) == 3
+    assert main(["train", "iris", "--lang", "pt"]) == 3
+    said = capsys.readouterr().err
+    assert re.search(rf"please report it with \S+, which holds the traceback\. Repository: {ADDRESS}\.\n", said)
+    assert re.search(rf"por favor, relate-o com \S+, que contém o traceback\. Repositório: {ADDRESS}\.\n", said)
+
+
+def test_an_installed_copy_has_the_address_in_its_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    about = Message()
+    about["Project-URL"] = "Documentation, https://example.org/docs"
+    monkeypatch.setattr(extras, "sources", lambda: None)
+    monkeypatch.setattr("importlib.metadata.metadata", lambda name: about)
+    assert extras.repository() is None
+    about["Project-URL"] = f"Repository, {ADDRESS}"
+    assert extras.repository() == ADDRESS
 
 
 def test_entry_points_of_the_project_are_those_that_are_installed(project: Any) -> None:

@@ -11,6 +11,7 @@ from bpengine.benchmark.fits.fit_results import FitTrial
 from bpengine.benchmark.floors.cost import StepCost
 from bpengine.benchmark.floors.roofline import Limits
 from bpengine.benchmark.workloads import Workload
+from bpengine.i18n.counted_nouns import count_of
 from bpengine.i18n.language import localized
 from bpengine.output.json_values import json_object
 from bpengine.output.rich_form import cell_text, lines, rows_table, title, words
@@ -84,7 +85,7 @@ class RunMeasurements(TabularResult):
 
     def _headline(self) -> str:
         names = {*self.about, *(name for trial in self.fits.values() for name in trial.about)}
-        return f"{len(names)} contenders on {len(self.fits) + len(self.trials)} workloads"
+        return f"benchmark: {count_of(len(names), 'contender')} on {count_of(len(self.fits) + len(self.trials), 'workload')}"
 
     def _absent(self) -> list[str]:
         return [localized(f"not run: {name}: {why}") for name, why in {**self.missing, **self.left_out}.items()]

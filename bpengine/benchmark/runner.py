@@ -133,11 +133,15 @@ class _Progress:
     def do(self, name: str, measure: Callable[[Tell], None]) -> None:
         """Measure one workload, or say that it is too late for it."""
         if self.late:
-            self._outcome.left_out[name] = self.too_late
+            self.leave_out(name)
         else:
             measure(partial(self._tell, name))
             self.keep()
         self._done += 1
+
+    def leave_out(self, name: str) -> None:
+        """Record that it was too late for a workload."""
+        self._outcome.left_out[name] = self.too_late
 
     def keep(self) -> None:
         """Pass on the measurements so far."""
@@ -162,7 +166,11 @@ def _fit(plan: Plan, work: FitWorkload, pool: Pool, outcome: RunMeasurements, te
 
 
 def _steps(plan: Plan, pool: Pool, outcome: RunMeasurements, progress: _Progress) -> None:
-    """Measure the workloads' steps, and the machine before and after them."""
+    """Measure the workloads' steps, and the machine before and after them; nothing where it is too late for the first one."""
+    if progress.late:
+        for work in plan.workloads:
+            progress.leave_out(work.name)
+        return
     ordered = sorted(plan.workloads, key=lambda w: w.dtype)
     workloads = [w.on(plan.device) if plan.own is None else w for w in ordered]
     pool.ready(workloads[0], lambda doing: progress.say("start of the processes", doing, 0.0))

@@ -130,7 +130,18 @@ def _fault(error: BaseException) -> str:
     problem = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
     path = _write_traceback("".join(traceback.format_exception(error)))
     file = f" with {path}, which holds the traceback" if path else ""
-    return f"fault: {problem}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
+    said = f"fault: {problem}{where}. This is a fault of bpengine, not of what was asked: please report it{file}."
+    return f"{said} Repository: {address}." if (address := _address()) else said
+
+
+def _address() -> str | None:
+    """Return where a fault can be reported; None where that is not known, or cannot be read after what happened."""
+    from bpengine.extras import repository  # not at the top: needed only after a fault
+
+    try:
+        return repository()
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _write_traceback(text: str) -> str | None:

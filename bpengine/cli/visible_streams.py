@@ -34,7 +34,7 @@ class Guard(io.TextIOBase):
     """
 
     def __init__(self, stream: TextIO | None, name: str, shown: Callable[[str], str] = visible) -> None:
-        self._stream, self._called, self._shown = stream, name, shown
+        self._stream, self._called, self.shown = stream, name, shown
         self._failures = list[OSError]()
 
     @property
@@ -75,7 +75,7 @@ class Guard(io.TextIOBase):
         with self._errors_named():
             if self._stream is None:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-            shown = self._shown(text)
+            shown = self.shown(text)
             try:
                 self._stream.write(shown)
             except UnicodeEncodeError:

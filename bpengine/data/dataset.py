@@ -118,14 +118,14 @@ class Dataset(RichForm):
         if not 0 < np.count_nonzero(test) < self.rows:
             raise DataError(
                 f"{self.name!r} has too few rows to hold some out: a part of {test_fraction} of {count_of(self.rows, 'row')} "
-                f"leaves no row for training or none for the test. "
+                f"leaves one of the two parts without rows. "
                 f"{self._split_hint()}"
             )
         return self._take(~test, "training"), self._take(test, "test")
 
     def _split_hint(self) -> str:
         if self.task != "classification" or self.rows < 2:
-            return "Give more rows or another test_fraction."
+            return "Give more rows, or hold out another part of them."
         times = np.bincount(self.y)
         names = [str(name) for name in self.class_names or () if isinstance(name, str)]
         nearly = nearly_numbers(dict.fromkeys(names, 1))
@@ -135,7 +135,7 @@ class Dataset(RichForm):
             return "Every class has a single row: is the target a column that names the rows?"
         if 2 * np.count_nonzero(times) > self.rows:
             return "Nearly every row has a class of its own: is the target a column that names the rows?"
-        return "Give more rows or another test_fraction."
+        return "Give more rows, or hold out another part of them."
 
     def _take(self, chosen: npt.NDArray[np.bool_], part: str) -> Dataset:
         names = self.class_names

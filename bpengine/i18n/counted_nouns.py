@@ -9,6 +9,7 @@ NOUNS: Final[Mapping[str, str]] = {
     "category": "categories",
     "class": "classes",
     "column": "columns",
+    "contender": "contenders",
     "core": "cores",
     "date": "dates",
     "element": "elements",
@@ -35,6 +36,7 @@ NOUNS: Final[Mapping[str, str]] = {
     "step": "steps",
     "unit": "units",
     "value": "values",
+    "workload": "workloads",
 }
 
 

@@ -19,6 +19,7 @@ from bpengine.system.quiet import Quiet
 
 WIDTH, HEIGHT = 560, 230
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 24, 38
+LETTER: Final = 6.6  # pixels of a digit in letters of 11 px, in the widest usual font
 POINTS: Final = 300  # points of a line: more cannot be distinguished at this width
 DRAWN: Final = (("#2a85c8", ""), ("#d9660a", "6 4"))
 Numbers = npt.NDArray[np.float64]
@@ -88,7 +89,9 @@ def _grid(across: _Scale, up: _Scale, x_label: str, y_label: str) -> Iterator[st
         yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" opacity=".85">{tick:.4g}</text>'
     for tick in across.ticks():
         x = float(across.at(np.array(tick)))
-        yield f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle" opacity=".85">{tick:,.6g}</text>'
+        label = f"{tick:,.6g}"
+        middle = min(x, WIDTH - LETTER * len(label) / 2)  # the last one would be cut off at the edge
+        yield f'<text x="{middle:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle" opacity=".85">{label}</text>'
     bottom = HEIGHT - BOTTOM
     yield f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="currentColor" opacity=".5"/>'
     yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{x_label}</text>'

@@ -10,9 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bpengine.i18n.language import localized
+
+if TYPE_CHECKING:
+    from bpengine.output.progress_bar import ProgressBar
 
 LOGGER: Final = logging.getLogger("bpengine.work")
 FIRST, EVERY = 3.0, 10.0  # seconds until the first line, and between two
@@ -72,29 +75,28 @@ class _BarHandler(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: ProgressBar | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Update the bar; begin one with the first record, end it with the last."""
         if record.__dict__["ended"]:
             self.end()
             return
-        if self._bar is None:
-            self._begin()
-        self._bar.update(self._task, completed=record.__dict__["share"] or 0.0, description=record.getMessage())
-
-    def _begin(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (BarColumn(), TextColumn("{task.description}", markup=False))
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=1.0)
-        self._bar.start()
+        bar = self._bar = self._bar or _started()
+        bar.update(record.__dict__["share"] or 0.0, 1.0, record.getMessage())
 
     def end(self) -> None:
         """Remove the bar, if there is one."""
         if self._bar is not None:
             self._bar.stop()
         self._bar = None
+
+
+def _started() -> ProgressBar:
+    from rich.progress import BarColumn, TextColumn  # not at the top: needed only on a terminal
+
+    from bpengine.output.progress_bar import ProgressBar
+
+    bar = ProgressBar(BarColumn(), TextColumn("{task.description}", markup=False))
+    bar.start()
+    return bar

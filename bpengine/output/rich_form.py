@@ -22,6 +22,7 @@ MOST_ROWS: Final = 40  # rows of a table in a notebook; the number of further on
 UNIT: Final = re.compile("%$| ([KMG]i)?B$")
 PRETTY: Final = "_repr_pretty_"  # the name of the method that IPython calls
 LONGEST: Final = 200  # characters of a cell
+SENTENCE: Final = 40  # characters of a cell that may be broken into lines; shorter ones are names and numbers
 # Every rule names the class twice: Jupyter's rules for tables have precedence over a single class.
 STYLE: Final = """
 .bpengine{color:inherit;font-size:13px;line-height:1.5;max-width:100%;overflow-x:auto}
@@ -30,9 +31,10 @@ STYLE: Final = """
 .bpengine.bpengine table{border-collapse:collapse;border:0;margin:.4em 0;background:transparent;color:inherit;
  table-layout:auto;font-variant-numeric:tabular-nums}
 .bpengine.bpengine th,.bpengine.bpengine td{border:0;border-bottom:1px solid rgba(128,128,128,.35);padding:.2em .8em;
- background:transparent;color:inherit;text-align:left;vertical-align:top;max-width:60em}
+ background:transparent;color:inherit;text-align:left;vertical-align:top;white-space:nowrap;max-width:60em}
 .bpengine.bpengine th{border-bottom:2px solid rgba(128,128,128,.6);font-weight:600}
-.bpengine.bpengine td.n,.bpengine.bpengine th.n{text-align:right;white-space:nowrap}
+.bpengine.bpengine td.n,.bpengine.bpengine th.n{text-align:right}
+.bpengine.bpengine td.s{white-space:normal;min-width:24em}
 .bpengine.bpengine tbody tr:nth-child(n){background:transparent}
 .bpengine.bpengine tbody tr:nth-child(even) td{background:rgba(128,128,128,.08)}
 .bpengine.bpengine pre{margin:.4em 0;padding:0;background:transparent;color:inherit;border:0;font-size:12px;
@@ -148,7 +150,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_
     left = len(rows) - most
     shown = [*rows[: most - most // 4], *rows[len(rows) - most // 4 :]] if left > 0 else list(rows)
     cells = [[cell_text(value) for value in row] for row in shown]
-    kinds = [' class="n"' * _all_numbers(column) for column in zip(*cells, strict=True)] or [""] * len(heads)
+    kinds = [_kind(column) for column in zip(*cells, strict=True)] or [""] * len(heads)
     head = "".join(f"<th{kind}>{escaped(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     body = [_row(row, kinds) for row in cells]
     if left > 0:
@@ -190,6 +192,13 @@ def cell_text(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return cell_text(", ".join(cell_text(part) for part in value[:LONGEST]))
     return cell_text(value.tolist()) if hasattr(value, "tolist") else cell_text(str(value))
+
+
+def _kind(column: Sequence[str]) -> str:
+    """Return the attribute of a column's cells: n for numbers, s for sentences."""
+    if _all_numbers(column):
+        return ' class="n"'
+    return ' class="s"' if max(map(len, column), default=0) > SENTENCE else ""
 
 
 def _all_numbers(cells: Iterable[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpengine
+from bpengine.extras import repository
 
 project = "bpengine"
 author = "The bpengine authors"
@@ -26,6 +27,10 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
 html_theme = "furo"
+address = repository()
+html_theme_options = {
+    "footer_icons": [{"name": "Repository", "url": address, "html": "Repository", "class": ""}] if address else []
+}
 html_title = f"bpengine {version}"
 html_static_path = [str(Path(__file__).with_name("static"))]
 html_css_files = ["site.css"]

@@ -12,9 +12,11 @@ import pytest
 import bpengine as bp
 from bpengine.benchmark import Workload
 from bpengine.benchmark.inputs import OwnRows, make_sample
+from bpengine.benchmark.peers.engine import PlainNumpy
 from bpengine.cli import main
 from bpengine.cli.commands.bench import own_table
 from bpengine.cli.commands.bench.own_table import elsewhere, own_fit, own_workload
+from tests.tolerances import agreement_rtol
 
 
 def test_a_data_set_becomes_a_workload_of_its_classes() -> None:
@@ -64,6 +66,43 @@ def test_the_command_runs_on_a_data_set(capfd: Any) -> None:
     assert all(result["valid"] for result in work["results"].values())
     assert set(work["results"]) == {"numpy", "sklearn"}
     assert record["missing"]["cupy"].startswith("it runs on the GPU alone")
+
+
+@pytest.mark.thorough
+def test_every_contender_trains_a_table_of_two_classes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i % 7},{i % 5},{'yes' if i % 7 > i % 5 else 'no'}" for i in range(60)]
+    (tmp_path / "two.csv").write_text("\n".join(["a,b,kind", *rows]))
+    line = "--quick --layers 4 --batch-size 16 --epochs 2 --backends numpy --peers sklearn --rounds 1 --no-files --json"
+    assert main(["bench", str(tmp_path / "two.csv"), *line.split()]) == 0
+    record = json.loads(capfd.readouterr().out)
+    for work in record["fits"] + record["workloads"]:
+        assert {name: result["valid"] for name, result in work["results"].items()} == {"numpy": True, "sklearn": True}
+
+
+def test_scikit_learn_trains_two_outputs_for_two_classes() -> None:
+    from bpengine.benchmark.peers.scikit import ScikitLearn
+
+    work = Workload("two", (3, 4, 2), 4, epoch_steps=8, learning_rate=0.01)
+    sample = make_sample(work)
+    peers = ScikitLearn(sample, "", "cpu"), PlainNumpy(sample, "numpy", "cpu")
+    for peer in peers:
+        peer.reset()
+        peer.train(16)
+    for theirs, ours in zip(peers[0].weights(), peers[1].weights(), strict=True):
+        for one, other in zip(theirs, ours, strict=True):
+            assert one.shape == other.shape
+            np.testing.assert_allclose(one, other, atol=agreement_rtol("float32", 1024))
+
+
+def test_a_run_in_which_nothing_was_begun_is_an_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = f"bench --workloads small --seconds 0 --backends numpy --peers , --out {tmp_path}"
+    assert main(line.split()) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert "bench requires at least one workload to be measured, but ran none: small: not begun within 0 s." in error
+    assert list(tmp_path.iterdir()) == []
+    assert main(["bench", "--workloads", "nix"]) == 2
+    names = capfd.readouterr().err.split("Known: ")[1].rstrip(".\n").split(", ")
+    assert len(names) == len(set(names))
 
 
 def rows_of(count: int, batch: int = 128, sizes: tuple[int, ...] = (4, 8, 3)) -> tuple[Workload, OwnRows]:

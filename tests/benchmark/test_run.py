@@ -160,7 +160,7 @@ def test_failed_contender_is_reported_and_the_others_continue(double):
 
 def test_results_are_saved_after_each_workload_and_none_starts_too_late(monkeypatch):
     """The time is up once the first workload is done."""
-    clock = iter([0.0, 0.0, *[100.0] * 1000])
+    clock = iter([0.0, 0.0, 0.0, *[100.0] * 1000])
     monkeypatch.setattr(runner, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     plan = Plan([tiny.SMALL, tiny.WHOLE], [CONTENDERS["numpy"]], **QUICKLY, limit_seconds=50, memory={tiny.SMALL.name})
     seen = []

@@ -116,12 +116,21 @@ def test_orders_and_weights_are_those_of_the_engine(tmp_path: Path, monkeypatch:
     assert np.load(tmp_path / "orders0.npy").shape == (3, 1, 40)
 
 
+def test_a_page_without_training_steps_has_no_tables_of_them(measured: Any) -> None:
+    page = report.document(results_of(measured))
+    assert "### tiny: two tiny fits" in page
+    assert "Cold start" not in page
+    assert "ms per step" not in page
+
+
 def test_a_peers_script_loads_nothing_of_the_engine() -> None:
     code = "import sys, bpengine.benchmark.peers.whole_fits.scikit_fit; print(*[n for n in sys.modules if 'bpengine' in n])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     package = "bpengine.benchmark.peers.whole_fits"
     parents = {"bpengine", "bpengine.benchmark", "bpengine.benchmark.peers", package}
-    assert set(done.stdout.split()) - parents == {f"{package}.fit_script", f"{package}.scikit_fit"}
+    assert set(done.stdout.split()) - parents == {
+        f"{package}.{name}" for name in ("fit_script", "scikit_fit", "scikit_outputs")
+    }
 
 
 def test_caches_are_filled_and_empty_where_a_contender_keeps_one() -> None:
@@ -148,7 +157,7 @@ def test_fits_without_an_available_contender_are_an_error() -> None:
     outcome = run(Plan([], choose(["numpy"], []), rounds=1, budget_seconds=0.0, fits=[TINY]))
     assert list(outcome.fits) == ["tiny"]
     assert [row["contender"] for row in outcome.fit_rows()] == ["numpy"]
-    assert "1 contenders on 1 workloads" in str(outcome)
+    assert "1 contender on 1 workload\n" in str(outcome)
     absent = replace(CONTENDERS["numpy"], needs=("no_such_package",), cure="Install it.")
     with pytest.raises(BackendUnavailable, match="no contender can run on the CPU: numpy: no_such_package"):
         run(Plan([], [absent], fits=[TINY]))

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.progress import BarColumn, TextColumn
 
 import bpengine as bp
+from bpengine.cli import main
 from bpengine.cli.output import columns, key_value_table, show
 from bpengine.cli.visible_streams import Guard
+from bpengine.output.progress_bar import ProgressBar
 from bpengine.output.visible import HIDDEN
 from tests.cli.conftest import PROGRAM, process
 
@@ -191,6 +194,61 @@ def test_the_colours_of_tables_go_through_and_those_of_cells_do_not(monkeypatch,
     assert printed.count(SHOWN) == 4
     assert "\x1b[8m" not in printed
     assert hidden(printed) <= {ascii("\x1b")}
+
+
+class Screen(io.StringIO):
+    """A stream that is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Give a terminal of many colours."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return Screen()
+
+
+def test_the_bar_of_a_command_reaches_the_terminal_in_its_colours(monkeypatch, screen):
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main(["train", "digits", "--epochs", "3", "--layers", "16"]) == 0
+    assert "training \x1b[" in screen.getvalue()
+    assert r"\x1b" not in screen.getvalue()
+    assert "3 epochs" in sys.stdout.getvalue()
+
+
+def test_text_above_a_bar_is_escaped_and_a_file_gets_what_it_should(monkeypatch, screen):
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", Guard(file, "stdout"))
+    monkeypatch.setattr(sys, "stderr", guard := Guard(screen, "stderr"))
+    bar = ProgressBar(BarColumn(), TextColumn("{task.description}", markup=False))
+    bar.start()
+    print(f"warning{EVIL}", file=sys.stderr)
+    print("a row")
+    bar.update(1.0, 2.0, f"reading{EVIL}")
+    bar.stop()
+    assert sys.stderr is guard
+    assert file.getvalue() == "a row\n"
+    printed = screen.getvalue()
+    assert f"warning{SHOWN}" in printed
+    assert f"reading{SHOWN}" in printed
+    assert "\x1b[8m" not in printed
+    assert "\x1b[2K" in printed
+
+
+def test_a_bar_where_nothing_is_escaped_leaves_text_alone(monkeypatch, screen):
+    """In Python a program may write its own colours."""
+    monkeypatch.setattr(sys, "stderr", screen)
+    bar = ProgressBar(BarColumn())
+    bar.start()
+    print("\x1b[31mred\x1b[0m", file=sys.stderr)
+    bar.stop()
+    assert "\x1b[31mred" in screen.getvalue()
+    assert sys.stderr is screen
 
 
 def test_stream_guard_of_a_closed_stream_prints_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,11 @@ def test_invalid_options_of_train_are_refused(mistake, args, text):
 
 def test_invalid_data_for_train_is_refused(mistake, people, tmp_path):
     assert "no.csv' does not exist" in mistake("train", "no.csv")
-    assert "--test 0 holds none out" in mistake("train", "dosage", "--test-fraction", "0.1")
+    too_few = mistake("train", "dosage", "--test-fraction", "0.1")
+    assert "--test 0 holds none out" in too_few
+    validation = mistake("train", "dosage", "--test", "0", "--validation", "0.1")
+    assert "Name other rows with --validation: a share, or a file." in validation
+    assert "test_fraction" not in too_few + validation  # a name of Python's side
     assert "unknown target column" in mistake("train", people, "--target", "knid")
     (tmp_path / "holes.csv").write_text("a,b\n1,2\n,3\n4,5\n")
     said = mistake("train", tmp_path / "holes.csv", "--missing", "refuse", "--test", "0")

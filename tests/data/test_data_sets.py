@@ -154,7 +154,7 @@ def test_split_refuses_a_fraction_outside_0_to_1(fraction):
 
 
 def test_split_refuses_an_empty_side():
-    with pytest.raises(DataError, match=r"'dosage' has too few rows to hold some out: a part of .* leaves no row"):
+    with pytest.raises(DataError, match=r"'dosage' has too few rows to hold some out: a part of .* leaves one of"):
         data.load("dosage").split(0.1)
 
 

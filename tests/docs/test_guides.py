@@ -92,12 +92,19 @@ def check_readmes(english: Page, portuguese: Page) -> None:
 def without_comments(kind: str, content: str) -> tuple[str, str]:
     if kind == "python":
         return kind, ast.unparse(ast.parse(content))
-    lines = content.replace(f" {language.VARIABLE}=pt", "").splitlines()
+    lines = content.replace(f" {language.VARIABLE}=pt", "").replace(" --lang pt", "").splitlines()
     return kind, "\n".join(line.partition(" # ")[0].rstrip() for line in lines)
 
 
 def test_the_readme_says_the_same_in_both_languages() -> None:
     check_readmes(*READMES)
+
+
+def test_every_explanation_of_the_portuguese_readme_is_asked_for_in_portuguese() -> None:
+    lines = [line for kind, content in READMES[1].blocks if kind == "console" for line in content.splitlines()]
+    explained = [line for line in lines if "bpengine explain" in line]
+    assert len(explained) == 2
+    assert [line for line in explained if not line.endswith(" --lang pt")] == []
 
 
 def test_the_first_command_of_the_portuguese_readme_prints_portuguese() -> None:

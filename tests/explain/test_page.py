@@ -217,6 +217,30 @@ def test_every_phrase_exists_in_both_languages() -> None:
         assert composed or f'"{key}"' in scripts, f"{key} is never said"
 
 
+def own_words(name: str) -> list[str]:
+    """Return the texts of a file of the page: those of the template, and of a script two words or a capitalised one."""
+    text = (files("bpengine.explain.page") / name).read_text(encoding="utf-8")
+    if name.endswith(".html"):
+        return [said for said in re.findall(r">([^<]*[A-Za-z][^<]*)<", text) if not re.fullmatch(r"\{\{\w+\}\}", said)]
+    code = re.sub(r"(?<![:\"'`])//.*", "", text)
+    literals = [
+        re.sub(r"\$\{[^}]*\}", "", quoted or filled) for quoted, filled in re.findall(r'"([^"\n]*)"|`([^`]*)`', code)
+    ]
+    return [said for said in literals if re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}|^[A-Z][a-z]{2,}", said)]
+
+
+# names of classes, selectors, a layer's kind, and the form of a file
+NAMES_IN_SCRIPTS = {
+    "use strict", "bpengine page 1", "Dense", "line-of edit", "curve before", "curve own",
+    ".part:first-of-type li, .part:first-of-type .line-of",
+}  # fmt: skip
+
+
+def test_the_page_says_nothing_but_its_phrases() -> None:
+    assert own_words("template.html") == ["English", "Português"]
+    assert {said for name in SCRIPTS for said in own_words(name)} <= NAMES_IN_SCRIPTS
+
+
 class Doubling(bp.Layer):
     """A layer that calls no kernel: nothing is known about what joins its units."""
 

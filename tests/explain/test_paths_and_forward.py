@@ -234,7 +234,7 @@ def test_forward_pass_of_the_xor_network_has_the_published_sums() -> None:
     assert "sigmoid((0 x 0.351) + (1 x 1.076) + (1 x 1.116)) = sigmoid(2.192) = 0.8995288044" in passed
     assert "sigmoid((0 x (-0.097)) + (1 x (-0.165)) + (1 x 0.542)) = sigmoid(0.377) = 0.5931493361" in passed
     assert "Step function at 0.5: 0.506509483 -> 1; target 1: right" in passed
-    assert "Função de etapa (step function) em 0.5" in forward(model, x, y).text("pt")
+    assert "Função degrau (step function) em 0.5" in forward(model, x, y).text("pt")
 
 
 def test_each_row_has_its_decision() -> None:

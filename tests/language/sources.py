@@ -31,6 +31,7 @@ LEFT_OUT = (
 )
 EXAMPLES = "bpengine/examples/known_examples.json"
 SLOT = re.compile(r"\{[a-z_]\w*(?:![rs])?(?::[^{}]*)?\}")
+TRANSLATES = ("localized",)  # the function that translates a text
 CHOICES = 16  # templates of one f-string
 
 
@@ -81,6 +82,16 @@ def _of_file(path: Path) -> Iterator[str]:
         if id(node) not in skipped and _is_text(node):
             for text in _templates(node):
                 yield from (part for part in parts(text) if reads_like_words(part))
+        elif isinstance(node, ast.Call) and node.args and _name(node.func) in TRANSLATES:
+            yield from single_words(node.args[0])
+
+
+def single_words(node: ast.AST) -> Iterator[str]:
+    """Yield what is passed to a translation as a text of its own, also where it is one word."""
+    if isinstance(node, ast.IfExp):
+        yield from (*single_words(node.body), *single_words(node.orelse))
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"[A-Za-z]{2,}", node.value):
+        yield node.value.strip()
 
 
 def _is_text(node: ast.AST) -> bool:

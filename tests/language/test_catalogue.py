@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from bpengine.i18n.catalogue.po_file import Sentence, entries
 from bpengine.i18n.catalogue.template import SLOT
 from bpengine.i18n.counted_nouns import NOUNS, count_of
 from tests.language.po_writer import catalogue, missing, stale, wrong_slots
-from tests.language.sources import parts, reads_like_words
+from tests.language.sources import parts, reads_like_words, sentences, single_words
 
 CURE = (
     "Write the translations into bpengine/i18n/catalogue/pt.po (`python -m tests.language --update` adds the entries)"
@@ -45,6 +46,10 @@ def test_every_translation_belongs_to_a_sentence_of_the_sources() -> None:
 
 def test_a_translation_has_the_values_of_its_sentence() -> None:
     assert wrong_slots() == []
+
+
+def test_a_note_behind_the_help_of_an_option_is_translated() -> None:
+    assert [entry.english for entry in catalogue() if "[default" in entry.translation] == []
 
 
 def test_a_sentence_has_one_entry() -> None:
@@ -211,6 +216,13 @@ def test_multi_line_text_is_translated_line_by_line() -> None:
     assert parts("One\ntext.\n\n\b\nExamples:\n  bpengine demo\n") == ["One text.", "Examples:", "bpengine demo"]
     texts = ["x", "{a}: {b}", "{n} rows", "two words", "bpengine demo iris"]
     assert list(filter(reads_like_words, texts)) == ["{n} rows", "two words"]
+
+
+def test_single_words_that_are_translated_are_sentences_too() -> None:
+    call = ast.parse("localized('yes' if value else 'no')", mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert list(single_words(call.args[0])) == ["yes", "no"]
+    assert {"training", "yes", "no", "Figure"} <= sentences().keys()
 
 
 def test_english_loads_no_catalogue() -> None:

@@ -177,6 +177,6 @@ def _timed(name: str, seconds: float) -> ContenderResult:
 def record() -> dict[str, Any]:
     """Return the record of that run."""
     outcome = measurements()
-    about = {"title": "an <engine>", "versions": {}, "note": "", "start_seconds": 1.0}
+    about = {"title": "engine <one>", "versions": {}, "note": "", "start_seconds": 1.0}
     outcome.about = {"numpy": about, "jax": about}
     return make(Plan([WORKLOADS["small"]], []), outcome, {})

@@ -16,6 +16,7 @@ import bpengine as bp
 from bpengine.benchmark import BenchmarkTables
 from bpengine.explain.sweeps.trajectory import Descent
 from bpengine.i18n import language
+from bpengine.output.line_chart import line_chart
 from bpengine.output.rich_form import RichForm, block, escaped, table
 from tests.language.english_words import english
 from tests.rich.results import NO_FORM, results, returned
@@ -27,11 +28,27 @@ DOCUMENTS = {"Page"}
 VOID = {"meta", "br", "input", "link", "img"}
 NO_ROWS = {"Model", "Network", "Dataset", "Features", "Page", "ShownFigure"}
 each = pytest.mark.parametrize("name", NAMES)
-# A page holds both languages, a graph the one it was made in, and the tables of a benchmark are those of a file in English.
-OWN_LANGUAGE = {"Page", "Graph", "BenchmarkTables"}
+# A page holds both languages, a graph the one it was made in.
+OWN_LANGUAGE = {"Page", "Graph"}
 # heads that are names, in every language
 SAME = frozenset(
-    {"a", "z", "da", "dz", "rms", "kernel", "array", "ulp", "backend", "ok", "0.bias[0]", "a&lt;b", "c&amp;d"}
+    {
+        "a",
+        "z",
+        "da",
+        "dz",
+        "rms",
+        "kernel",
+        "array",
+        "ulp",
+        "backend",
+        "ok",
+        "0.bias[0]",
+        "a&lt;b",
+        "c&amp;d",
+        "x numpy",
+        "",
+    }
 )
 PORTUGUESE = frozenset({"value", "values", "in", "loss", "error", "training", "number", "by"})
 
@@ -235,3 +252,29 @@ def test_a_picture_lies_on_no_white_paper_and_a_graph_keeps_its_size() -> None:
     assert '<div class="paper wide" tabindex="0"' in form
     assert ".paper.wide img{max-width:none}" in form
     assert re.search(r'<rect x="0" width="\d+" height="\d+" class="g"/>', graph.to_svg())  # its own ground
+
+
+@pytest.mark.parametrize("steps", [6000, 1_000_000, 7])
+def test_no_number_of_a_learning_curve_is_cut_off(steps: int) -> None:
+    drawing = ElementTree.fromstring(line_chart({"loss": ([0, steps], [4.0, 1.0])}, "step", "loss"))
+    labels = [
+        e for e in drawing.iter() if e.get("text-anchor") == "middle" and re.fullmatch(r"[\d,.e+]+", e.text or "")
+    ]
+    assert len(labels) > 2
+    assert all(float(e.attrib["x"]) + 3 * len(e.text or "") <= float(drawing.attrib["width"]) for e in labels)
+
+
+def test_a_graph_that_is_part_of_a_page_leaves_other_drawings_alone() -> None:
+    style = re.findall(r"<style>(.*?)</style>", results()["Graph"].to_svg())[0]
+    rules = re.findall(r"([^{}@]+)\{[^{}]+\}", re.sub(r"@media[^{]*", "", style))
+    assert len(rules) > 10
+    assert [rule for rule in rules if not rule.startswith(".bpengine-graph ")] == []
+
+
+def test_sentences_of_a_table_have_room_and_names_are_not_broken() -> None:
+    form = block(table(["network", "why", "loss"], [["2-3-1", "a long sentence " * 4, 0.5]]))
+    assert "<td>2-3-1</td>" in form
+    assert '<td class="s">a long' in form
+    (cells,) = re.findall(r"th,\.bpengine\.bpengine td\{[^}]*\}", form)
+    assert "white-space:nowrap" in cells
+    assert ".bpengine.bpengine td.s{white-space:normal;min-width:24em}" in form

@@ -339,7 +339,7 @@ def test_target_that_identifies_rows_is_reported_when_split(tmp_path: Path) -> N
     with pytest.raises(DataError, match="Its target is taken as text, but most are numbers: --thousands , reads their"):
         bp.data.load(file).split()
     file.write_text("a,b\n" + "1,x\n1,x\n2,y\n2,y\n")
-    with pytest.raises(DataError, match="Give more rows or another test_fraction"):
+    with pytest.raises(DataError, match="Give more rows, or hold out another part of them"):
         bp.data.load(file).split()
 
 

@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier
 
 from bpengine.benchmark.inputs import Sample, Weights
 from bpengine.benchmark.peers.peer import Peer
+from bpengine.benchmark.peers.whole_fits.scikit_outputs import with_an_output_for_each_class
 from bpengine.benchmark.workloads import EPS
 
 PASSES = 1000  # copies of the full batch in sequence: one call trains this many steps
@@ -40,6 +41,7 @@ class ScikitLearn(Peer):
         )
         first = slice(0, max(work.batch, 1))
         self._model.partial_fit(sample.x[first], self._y[first], classes=np.arange(max(2, work.sizes[-1])))
+        with_an_output_for_each_class(self._model, work.sizes[-1])
 
     def reset(self) -> None:
         """Set the initial weights, and reset the optimiser."""

@@ -48,11 +48,11 @@ class BenchmarkTables(TabularResult):
     def _html_parts(self) -> Iterator[str]:
         for work in self.record.get("fits", []):
             yield rich_form.title(localized(fit_title(work)))
-            yield rich_form.table(list(map(localized, fit_heads(work))), fit_rows(work))
+            yield rich_form.table(list(map(localized, fit_heads(work))), _spoken(fit_rows(work)))
             yield rich_form.lines(map(localized, fit_notes(work)))
         for work in self.record["workloads"]:
             yield rich_form.title(localized(title(work)))
-            yield rich_form.table(list(map(localized, heads(work))), rows(work))
+            yield rich_form.table(list(map(localized, heads(work))), _spoken(rows(work)))
             yield rich_form.lines(map(localized, [costs(work), *notes(work)]))
         about = [[localized(name), value] for name, value in machine(self.record)]
         yield rich_form.folded(localized("machine"), rich_form.table(["", ""], about))
@@ -156,8 +156,11 @@ def summary(record: Record) -> tuple[list[str], list[list[str]]]:
 
 
 def starts(record: Record) -> tuple[list[str], list[list[str]]]:
-    """Return heads and rows of the cold start: the process with its imports, and the first epoch of the first workload."""
-    first: Record = next(iter(record["workloads"]), {"results": {}, "name": ""})
+    """Return heads and rows of the cold start: the process with its imports, and the first epoch of the first workload.
+
+    Raises: IndexError for a record without workloads.
+    """
+    first: Record = record["workloads"][0]
     lines = [
         [name, f"{about['start_seconds']:.2f}", f"{first['results'][name]['first_seconds']:.2f}"]
         for name, about in record["contenders"].items()
@@ -186,11 +189,7 @@ def document(record: Record) -> str:
     parts = [localized(f"# bpengine {record.get('bpengine', '')}: benchmark, {record['device'].upper()}")]
     parts.append(markdown(["", ""], machine(record)))
     parts += _goals_and_fits(record)
-    parts.append(markdown(*summary(record)))
-    for work in record["workloads"]:
-        parts += [f"## {localized(title(work))}", localized(costs(work)), markdown(heads(work), rows(work))]
-        parts += map(localized, notes(work))
-    parts += [localized("## Cold start"), markdown(*starts(record))]
+    parts += _steps(record)
     absent = {**record["missing"], **record.get("left_out", {})}
     if absent:
         parts += [localized("## Not run"), markdown(["", "reason"], absent.items())]
@@ -211,9 +210,25 @@ def _goals_and_fits(record: Record) -> Iterator[str]:
         yield localized("## Training steps")
 
 
+def _steps(record: Record) -> Iterator[str]:
+    """Yield the parts of the page about training steps; none where no workload was measured."""
+    if not record["workloads"]:
+        return
+    yield markdown(*summary(record))
+    for work in record["workloads"]:
+        yield from (f"## {localized(title(work))}", localized(costs(work)), markdown(heads(work), rows(work)))
+        yield from map(localized, notes(work))
+    yield from (localized("## Cold start"), markdown(*starts(record)))
+
+
+def _spoken(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    """Return the cells of a table in the language that is set; those that are names or numbers stay as they are."""
+    return [[localized(cell) for cell in row] for row in rows]
+
+
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table in the language that is set; all but the first column hold numbers."""
     rule = ["---" if number < 1 else "---:" for number in range(len(heads))]
-    cells = [[localized(cell).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in _spoken(rows)]
     lines = [list(map(localized, heads)), rule, *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

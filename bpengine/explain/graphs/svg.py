@@ -11,17 +11,26 @@ from bpengine.explain.graphs.elements import Edge, GraphData
 from bpengine.explain.graphs.svg_layout import CHARACTER, LINE, MARGIN, PAD, Box, Point, label_width, layout
 from bpengine.explain.graphs.svg_routes import along_side, beside_line, way_of
 
-STYLE = (
-    "text{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#111827}"
-    ".t{font-weight:bold}.k{stroke-dasharray:4 3}.e{fill:none;stroke:#6b7280;stroke-width:1.2}.l{fill:#374151;font-size:10px}"
-    "rect.b{stroke:#374151;stroke-width:1}rect.w{fill:#fff;opacity:.9}rect.g{fill:#fff}"
-    "@media (prefers-color-scheme:dark){text{fill:#e6e9ef}.i{fill:#111827}.l{fill:#c3cad6}.e{stroke:#9aa4b2}"
-    "rect.g,rect.w{fill:#14181f}}"
-)
+RULES = (
+    "text{font:11px 'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#111827}", ".t{font-weight:bold}",
+    ".k{stroke-dasharray:4 3}", ".e{fill:none;stroke:#6b7280;stroke-width:1.2}", ".l{fill:#374151;font-size:10px}",
+    "rect.b{stroke:#374151;stroke-width:1}", "rect.w{fill:#fff;opacity:.9}", "rect.g{fill:#fff}",
+)  # fmt: skip
+DARK_RULES = (
+    "text{fill:#e6e9ef}", ".i{fill:#111827}", ".l{fill:#c3cad6}", ".e{stroke:#9aa4b2}", "rect.g{fill:#14181f}",
+    "rect.w{fill:#14181f}",
+)  # fmt: skip
+NAME = "bpengine-graph"
 ARROW = (
     '<defs><marker id="a" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     '<path d="M0 0L8 4L0 8z" fill="#6b7280"/></marker></defs>'
 )
+
+
+def style() -> str:
+    """Return the style sheet, whose rules hold in this drawing alone: a page may have it inline, beside others."""
+    light, dark = ("".join(f".{NAME} {rule}" for rule in rules) for rules in (RULES, DARK_RULES))
+    return f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
 
 
 def svg(graph: GraphData) -> str:
@@ -36,8 +45,8 @@ def svg(graph: GraphData) -> str:
     left = min([0.0, *(x - MARGIN for x, _ in corners)])
     size = f'viewBox="{left:.0f} 0 {right - left:.0f} {below:.0f}" width="{right - left:.0f}" height="{below:.0f}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{escape(graph.title)}</title>',
-        f"<style>{STYLE}</style>{ARROW}",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} class="{NAME}" role="img"><title>{escape(graph.title)}</title>',
+        f"<style>{style()}</style>{ARROW}",
         f'<rect x="{left:.0f}" width="{right - left:.0f}" height="{below:.0f}" class="g"/>',
         f'<text class="t" x="{MARGIN}" y="18">{escape(graph.title)}</text>',
         *(_path(way, kept=edge.kept) for edge, way in ways),

@@ -77,7 +77,7 @@ COLUMNS: Final[dict[str, tuple[str, str]]] = {
     "value": ("value", "valor"),
     "values": ("values", "valores"),
     "verdict": ("verdict", "veredito"),
-    "workload": ("workload", "tarefa"),
+    "workload": ("workload", "carga"),
 }
 STARTS: Final[dict[str, tuple[str, str]]] = {
     "validation_": ("validation_{}", "{} de validação"),

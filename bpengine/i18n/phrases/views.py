@@ -23,11 +23,11 @@ VIEWS: dict[str, tuple[str, str]] = {
     "factor_input": ("input of the weight, row {row}", "entrada do peso, amostra {row}"),
     "verdict": (
         "Step function at {threshold}: {value} -> {verdict}; target {target}: {judged}",
-        "Função de etapa (step function) em {threshold}: {value} -> {verdict}; valor esperado {target}: {judged}",
+        "Função degrau (step function) em {threshold}: {value} -> {verdict}; valor esperado {target}: {judged}",
     ),
     "verdict_alone": (
         "Step function at {threshold}: {value} -> {verdict}",
-        "Função de etapa (step function) em {threshold}: {value} -> {verdict}",
+        "Função degrau (step function) em {threshold}: {value} -> {verdict}",
     ),
     "chosen_judged": (
         "Largest output: class {verdict}; target {target}: {judged}",

@@ -96,18 +96,17 @@ class TerminalBar:
     every = 0.1
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-        from rich.progress import Progress as RichProgress
+
+        from bpengine.output.progress_bar import ProgressBar
 
         columns = (
             TextColumn(localized("training")),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         )
-        self._bar = RichProgress(*columns, console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("", total=None)
+        self._bar = ProgressBar(*columns)
 
     def start(self) -> None:
         """Draw the bar."""
@@ -115,8 +114,7 @@ class TerminalBar:
 
     def show(self, standing: Standing) -> None:
         """Update the bar."""
-        words = localized(standing.words())
-        self._bar.update(self._task, completed=standing.steps, total=standing.total, description=words)
+        self._bar.update(standing.steps, standing.total, localized(standing.words()))
 
     def stop(self, standing: Standing | None) -> None:
         """Remove the bar."""

@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
 from bpengine.benchmark.peers.whole_fits.fit_script import FitTask, Weights, run
+from bpengine.benchmark.peers.whole_fits.scikit_outputs import with_an_output_for_each_class
 
 PACKAGES = ("scikit-learn", "numpy", "scipy")
 NOTE = "partial_fit once per epoch, on rows already in order: fit draws weights and orders of its own"
@@ -31,6 +32,7 @@ class ScikitFit:
         )
         few = slice(0, task.batch)  # a first call allocates the arrays, which then get the initial weights
         self._model.partial_fit(task.x[few], task.y[few], classes=np.arange(task.sizes[-1]))
+        with_an_output_for_each_class(self._model, task.sizes[-1])
         initial = task.initial()
         self._model.coefs_, self._model.intercepts_ = [w for w, _ in initial], [b for _, b in initial]
         self.renew()

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from bpengine.benchmark import DEFAULT, FITS, GROUPS, SUITES, WORKLOADS, FitWorkload, Plan, Workload, choose, run
 from bpengine.benchmark.fits.fit_workloads import QUICK_FITS
@@ -25,6 +24,7 @@ from bpengine.cli.table_options.groups import grouped
 from bpengine.cli.table_options.text_format import TextFormat
 from bpengine.errors import ConfigError, unknown
 from bpengine.i18n.language import localized
+from bpengine.output.progress_bar import ProgressBar
 from bpengine.system import blas_overrides
 
 HELP = """\
@@ -116,11 +116,22 @@ def bench(
     with _Bar(every=EVERY if source is None else 0.0) as bar:
         results = record.make(plan, run(plan, bar.say, keep), about)
     results["missing"] |= absent
+    require_measured(results)
     print_json(results) if as_json else _print(results)
     if files_written:
         files_written.write(results)
     if not record.sound(results):
         raise typer.Exit(FAILED)
+
+
+def require_measured(results: dict[str, Any]) -> None:
+    """Raise ConfigError, with the reasons, for a run in which no workload was measured."""
+    if not results["fits"] and not results["workloads"]:
+        reasons = "; ".join(f"{name}: {why}" for name, why in results["left_out"].items())
+        raise ConfigError(
+            f"bench requires at least one workload to be measured, but ran none: {reasons}. Name others with "
+            "--workloads, or give a longer --seconds."
+        )
 
 
 def make_plan(
@@ -178,7 +189,7 @@ def chosen_workloads(chosen: list[str]) -> list[Workload]:
         if name == ALL_FITS or name in FITS:
             continue
         if name not in together and name not in WORKLOADS:
-            raise unknown("workload", name, [*together, ALL_FITS, *FITS, *WORKLOADS])
+            raise unknown("workload", name, {*together, ALL_FITS, *FITS, *WORKLOADS})
         workloads |= {w.name: w for w in (together[name] if name in together else (WORKLOADS[name],))}
     return list(workloads.values())
 
@@ -213,8 +224,7 @@ class _Bar:
     def __init__(self, *, every: float) -> None:
         columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
         self._terminal = sys.stderr.isatty()
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not self._terminal)
-        self._task = self._bar.add_task("", total=1.0)
+        self._bar = ProgressBar(*columns)
         self._last, self._began = "", time.perf_counter()
         self._every, self._due = every, 0.0
 
@@ -227,7 +237,7 @@ class _Bar:
 
     def say(self, what: str, doing: str, share: float) -> None:
         """Show what is being done for a workload, and which share of the run is done."""
-        self._bar.update(self._task, completed=share, description=localized(f"{what}: {doing}"))
+        self._bar.update(share, 1.0, localized(f"{what}: {doing}"))
         seconds = time.perf_counter() - self._began
         if not self._terminal and (what != self._last or seconds >= self._due):
             say(f"{share:4.0%} after {seconds:.0f} s: {what}: {doing}", err=True)

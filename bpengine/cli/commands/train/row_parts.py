@@ -144,7 +144,7 @@ def _split(rows: Dataset, share: float, seed: int, name: str) -> tuple[Dataset, 
         hint = (
             "--test 0 holds none out."
             if name == "test"
-            else "Name other rows with --validation, which early stopping needs."
+            else "Name other rows with --validation: a share, or a file. Early stopping needs some."
         )
         raise DataError(f"{error} {hint}") from None
 
