@@ -43,6 +43,7 @@ from tests.attacks.running import run
 from tests.backends.cuda_host import played_cupy
 from tests.backends.cuda_host.player import ORDERS, Player, compiler_missing
 from tests.backends.cuda_host.streams import EARLY, LATE, Streams
+from tests.check.random_networks import Sample
 from tests.tolerances import compiled_state_rtol, reduced_rtol
 
 Arrays = dict[str, Any]
@@ -240,6 +241,23 @@ class Report:
         return "\n".join([f"{summary}: {len(self.failures)} failures", *self.failures])
 
 
+def with_own_parts(random: Random, sample: Sample, precision: str) -> Sample:
+    """Return a sample, at times with a layer or a loss of a user's own."""
+    network = sample.network
+    layers, loss = list(network.layers), network.loss
+    if random.random() < 0.3:
+        as_written = random.random() < 0.15 and precision not in REDUCED  # where such a step is refused
+        own: bp.Layer = Cumulative() if as_written else Gain()
+        layers.insert(random.randrange(len(layers)), own)
+    if loss.target == "values" and random.random() < 0.3 and not sample.weighted:
+        loss = bp.CustomLoss(log_cosh_forward, log_cosh_backward)
+    with suppress(BpError):  # of a layer that stands twice in the network, or is tied
+        changed = replace(sample, network=bp.Network(network.inputs, layers, loss, network.penalties))
+        changed.model()
+        return changed
+    return sample
+
+
 def drawn(seed: int, number: int) -> GpuCase:
     """Return the case of a seed."""
     random, case = Random(f"cuda {seed} {number}"), networks.drawn(seed, number)
@@ -250,21 +268,10 @@ def drawn(seed: int, number: int) -> GpuCase:
         settings["epochs"] = min(settings["epochs"], 2)
     if settings.get("batch_size") is None:
         settings.pop("accumulate", None)
-    sample, network = case.sample, case.sample.network
-    layers, loss = list(network.layers), network.loss
     precision = case.dtype
     if precision == "float32" and random.random() < 0.4:
         precision = random.choice(["tf32", "bfloat16"])
-    if random.random() < 0.3:
-        as_written = random.random() < 0.15 and precision not in REDUCED  # where such a step is refused
-        own: bp.Layer = Cumulative() if as_written else Gain()
-        layers.insert(random.randrange(len(layers)), own)
-    if loss.target == "values" and random.random() < 0.3 and not sample.weighted:
-        loss = bp.CustomLoss(log_cosh_forward, log_cosh_backward)
-    with suppress(BpError):  # of a layer that stands twice in the network, or is tied
-        changed = replace(sample, network=bp.Network(network.inputs, layers, loss, network.penalties))
-        changed.model()
-        sample = changed
+    sample = with_own_parts(random, case.sample, precision)
     names = list(sample.model().parameters)
     if "only" in settings and settings["only"] not in names:
         del settings["only"]
@@ -331,7 +338,7 @@ class Rounding:
 
 
 class Reference(NumpyBackend):
-    """NumPy, step by step as it is written. In a reduced precision products round in steps, and in evaluations that are compiled."""
+    """NumPy, step by step as it is written. In a reduced precision products round in steps and in compiled evaluations."""
 
     patience = float("inf")
 
