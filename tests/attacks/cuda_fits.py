@@ -384,7 +384,7 @@ def wrong_numbers(plan: GpuCase, ours: Arrays, room: list[float] | None = None) 
     with flushed():
         wanted = plan.trained(Reference(plan))
         moved = [plan.trained(Reference(plan), 1 + k) for k in range(MOVED)]
-        if plan.precision == "float32":  # NumPy's own roundings
+        if plan.precision == "float32" and plan.scale == 1.0:  # NumPy's own roundings; float64 has no such denormals
             exactly = replace(plan, precision="float64", case=replace(plan.case, dtype="float64"))
             moved.append(exactly.trained(Reference(exactly)))
     if any(wanted.keys() != other.keys() for other in moved):
