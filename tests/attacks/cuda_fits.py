@@ -51,7 +51,7 @@ Arrays = dict[str, Any]
 Make = Callable[[], Player]
 MANY = (0, 0, 0, 70, 300, 2100)  # rows that a sample's are repeated to
 MOVED = 4  # fits of NumPy's that are moved by a unit
-# times the largest difference that these make: of correct results, one gradient of sums that cancel needed 16, others up to 2.5
+# times the largest difference that these make: correct sums that cancel needed 16 once, others up to 2.5
 ROOM = 64.0
 PIECES = (1, 300, 1 << 26)  # bytes of rows that are copied at once
 WAYS = 3  # besides the first, of those to run a case
