@@ -11,14 +11,15 @@ a unit of rounding in the parameters makes. A case is drawn by (seed, number) al
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -28,27 +29,32 @@ import numpy as np
 import pytest
 from bpengine_cupy import backend as of_backend
 from bpengine_cupy.cuda_target import staging
+from bpengine_cupy.cuda_target.bfloat16 import exact, rounded
 from bpengine_cupy.cuda_target.program import CudaProgram
+from bpengine_cupy.cuda_target.target import FEW, SHORT
 from bpengine_numpy import NumpyBackend
 from bpengine_numpy.denormals import flushed
 from bpengine_steps.functions import compiled_function
 
 import bpengine as bp
+from bpengine.backend import REDUCED
 from bpengine.errors import BpError
 from tests.attacks import networks
 from tests.attacks.running import run
 from tests.backends.cuda_host import played_cupy
 from tests.backends.cuda_host.player import ORDERS, Player, compiler_missing
 from tests.backends.cuda_host.streams import EARLY, LATE, Streams
+from tests.check.random_networks import Sample
+from tests.tolerances import compiled_state_rtol, reduced_rtol
 
 Arrays = dict[str, Any]
 Make = Callable[[], Player]
 MANY = (0, 0, 0, 70, 300, 2100)  # rows that a sample's are repeated to
-UNIT = {"float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-11, "bfloat16": 2.0**-8}
-ROOM = 1000.0  # times the difference that a unit of rounding in the parameters makes
+MOVED = 4  # fits of NumPy's that are moved by a unit
+# times the largest difference that these make: correct sums that cancel needed 16 once, others up to 2.5
+ROOM = 64.0
 PIECES = (1, 300, 1 << 26)  # bytes of rows that are copied at once
 WAYS = 3  # besides the first, of those to run a case
-LEAST = 4096.0  # units in which any two results may differ
 
 
 @dataclass(frozen=True)
@@ -108,25 +114,42 @@ class GpuCase:
     piece: int
     steps: int
     validated: bool
+    scale: float = 1.0  # of the rows: tiny ones become denormal numbers, which count as zero
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
     def rule(self) -> Any:
         """Return the optimizer with one of the schedules."""
-        rates: list[Any] = [0.02, bp.Cosine(0.05, 7, 0.001), bp.StepDecay(0.05, 3), bp.WarmUp(4, 0.03)]
+        rates: list[Any] = [
+            *(0.02, bp.Cosine(0.05, 7, 0.001), bp.StepDecay(0.05, 3), bp.WarmUp(4, 0.03), bp.Exponential(0.05, 3)),
+            1e30,  # a loss that is not finite
+        ]
         kinds = [bp.SGD, bp.Momentum, bp.Nesterov, bp.RMSProp, bp.Adam, bp.AdamW]
         rule: Any = kinds[self.case.rule % len(kinds)](rates[self.rate])
         return rule
 
-    def trained(self, backend: Any, unit: float = 0.0, **more: Any) -> Arrays:
-        """Train and ask; return all numbers, and the kinds of the errors raised. unit: by how much parameters are moved."""
+    def least(self) -> float:
+        """Return what any two results may differ by, relative to the largest element."""
+        sums = max(self.case.sample.rows, self.case.many, 64)
+        bound = compiled_state_rtol(self.case.dtype, 64) * math.sqrt(sums)
+        return bound + (reduced_rtol(self.precision, 1) if self.precision in REDUCED else 0.0)
+
+    def trained(self, backend: Any, move: int = 0, **more: Any) -> Arrays:
+        """Train and ask; return all numbers, and the kinds of the errors raised.
+
+        move: a seed; parameters and rows are moved by a unit of the dtype, up or down. 0: they are not.
+        """
         case = self.case
         model = case.sample.model(backend, case.dtype)
-        draw = np.random.default_rng(0)
-        model.parameters = {
-            name: np.asarray(value) * (1 + unit * draw.choice([-1.0, 1.0], np.shape(value)))
-            for name, value in model.parameters.items()
-        }
-        x, y, weights = (case._rows(array) for array in case.sample.data())
+        draw, unit = np.random.default_rng(move), float(np.finfo(case.dtype).eps) if move else 0.0
+
+        def moved(value: Any) -> Any:
+            return np.asarray(value) * (1 + unit * draw.choice([-1.0, 1.0], np.shape(value)))
+
+        model.parameters = {name: moved(value) for name, value in model.parameters.items()}
+        x, y, weights = case.sample.data()
+        x = (moved(x) if move % 2 else x) * self.scale  # rows that are repeated round alike, at times
+        x, y, weights = (case._rows(array) for array in (x, y, weights))
+        x = x if move % 2 else moved(x)
         settings = {**case.settings, **self.settings, **more}
         if self.validated:
             half = max(1, len(x) // 2)
@@ -135,8 +158,9 @@ class GpuCase:
         for fit in range(self.fits if not more else 1):
             if fit and self.clear:
                 bp.clear_caches()
+            rule = self.rule()
             try:
-                history = model.fit(x, y, optimizer=self.rule(), weights=weights, **settings)
+                history = model.fit(x, y, optimizer=rule, weights=weights, **settings)
             except BpError as error:
                 all_numbers[f"error {fit}"] = type(error).__name__
                 break
@@ -212,10 +236,29 @@ class Report:
     fits: int = 0
     compiled: int = 0
     failures: list[str] = field(default_factory=list)
+    room: float = 0.0  # the most that a difference needed, in those of moved fits; ROOM is allowed
 
     def __str__(self) -> str:
         summary = f"{self.fits} networks on a simulated GPU, {self.compiled} of them compiled, seed {self.seed}"
+        summary += f", {self.room:.1f} of {ROOM:.0f} times rounding needed"
         return "\n".join([f"{summary}: {len(self.failures)} failures", *self.failures])
+
+
+def with_own_parts(random: Random, sample: Sample, precision: str) -> Sample:
+    """Return a sample, at times with a layer or a loss of a user's own."""
+    network = sample.network
+    layers, loss = list(network.layers), network.loss
+    if random.random() < 0.3:
+        as_written = random.random() < 0.15 and precision not in REDUCED  # where such a step is refused
+        own: bp.Layer = Cumulative() if as_written else Gain()
+        layers.insert(random.randrange(len(layers)), own)
+    if loss.target == "values" and random.random() < 0.3 and not sample.weighted:
+        loss = bp.CustomLoss(log_cosh_forward, log_cosh_backward)
+    with suppress(BpError):  # of a layer that stands twice in the network, or is tied
+        changed = replace(sample, network=bp.Network(network.inputs, layers, loss, network.penalties))
+        changed.model()
+        return changed
+    return sample
 
 
 def drawn(seed: int, number: int) -> GpuCase:
@@ -228,33 +271,29 @@ def drawn(seed: int, number: int) -> GpuCase:
         settings["epochs"] = min(settings["epochs"], 2)
     if settings.get("batch_size") is None:
         settings.pop("accumulate", None)
-    sample, network = case.sample, case.sample.network
-    layers, loss = list(network.layers), network.loss
-    if random.random() < 0.3:
-        own: bp.Layer = Cumulative() if random.random() < 0.15 else Gain()
-        layers.insert(random.randrange(len(layers)), own)
-    if loss.target == "values" and random.random() < 0.3 and not sample.weighted:
-        loss = bp.CustomLoss(log_cosh_forward, log_cosh_backward)
-    with suppress(BpError):  # of a layer that stands twice in the network, or is tied
-        changed = replace(sample, network=bp.Network(network.inputs, layers, loss, network.penalties))
-        changed.model()
-        sample = changed
     precision = case.dtype
     if precision == "float32" and random.random() < 0.4:
         precision = random.choice(["tf32", "bfloat16"])
-    if "only" in settings and settings["only"] not in sample.model().parameters:
+    sample = with_own_parts(random, case.sample, precision)
+    names = list(sample.model().parameters)
+    if "only" in settings and settings["only"] not in names:
         del settings["only"]
     more: dict[str, Any] = {}
+    if "only" not in settings and len(names) > 1 and random.random() < 0.2:
+        more["freeze"] = random.choice(names)
+    if "update" not in settings and random.random() < 0.15:
+        more["shards"] = 2
     validated = random.random() < 0.4
     if validated and random.random() < 0.5:
         more["stop"] = bp.NoImprovement(1, restore_best=random.random() < 0.5)
         settings["epochs"] = 3
     elif random.random() < 0.2:
-        more["stop"] = bp.LossBelow(random.choice([0.3, 1.0]))
+        more["stop"] = random.choice([bp.LossBelow(0.3), bp.LossBelow(1.0), bp.StepSizeBelow(0.02)])
     return GpuCase(
         case=replace(case, sample=sample, settings=settings, many=many), precision=precision,
-        rate=random.randrange(4), fits=random.choice([1, 1, 2, 3]), clear=random.random() < 0.5,
+        rate=random.choices(range(6), [6, 6, 6, 6, 6, 1])[0], fits=random.choice([1, 1, 2, 3]), clear=random.random() < 0.5,
         piece=random.choice(PIECES), steps=random.randrange(1, 5), validated=validated, settings=more,
+        scale=1e-39 if case.dtype == "float32" and random.random() < 0.05 else 1.0,
     )  # fmt: skip
 
 
@@ -268,42 +307,108 @@ def different(one: Arrays, other: Arrays) -> str | None:
     return None
 
 
-def away(one: Arrays, other: Arrays, name: str) -> float:
-    """Return the distance of two arrays, relative to the second; infinity where shapes differ."""
+def away(one: Arrays, other: Arrays, name: str, least: float = 1e-6) -> float:
+    """Return the distance of two arrays, relative to the second's largest, `least` or more; infinity where shapes differ."""
     a, b = (np.asarray(arrays[name], np.float64) for arrays in (one, other))
     if a.shape != b.shape:
         return float("inf")
     if not np.array_equal(np.isfinite(a), np.isfinite(b)):
         return float("inf")
     a, b = (np.nan_to_num(value, posinf=0.0, neginf=0.0) for value in (a, b))
-    scale = max(float(np.abs(b).max(initial=0.0)), 1e-6)
+    scale = max(float(np.abs(b).max(initial=0.0)), least)
     return float(np.abs(a - b).max(initial=0.0)) / scale
 
 
-def wrong_numbers(plan: GpuCase, ours: Arrays) -> str | None:
-    """Say which numbers differ from NumPy's by more than rounding makes."""
-    plain = type("Plain", (NumpyBackend,), {"patience": float("inf")})
-    unit = UNIT[plan.precision]
+class Rounding:
+    """NumPy's names, with products that round their operands as a GPU's do while `on`."""
+
+    def __init__(self, precision: str) -> None:
+        self._precision, self.on = precision, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def matmul(self, a: Any, b: Any) -> Any:
+        """Return the product, of rounded operands while `on`; short ones are true float32 in tf32."""
+        terms = a.shape[-1]
+        short = self._precision == "tf32" and terms <= SHORT and a.shape[0] * b.shape[-1] * terms <= FEW
+        if self.on and not short:
+            a, b = (self._rounded(operand) for operand in (a, b))
+        return np.matmul(a, b)
+
+    def _rounded(self, x: Any) -> Any:
+        if self._precision == "bfloat16":
+            return exact(rounded(x))
+        return (np.ascontiguousarray(x).view(np.uint32) + np.uint32(0x1000) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+class Reference(NumpyBackend):
+    """NumPy, step by step as it is written. In a reduced precision products round in steps and in compiled evaluations."""
+
+    patience = float("inf")
+
+    def __init__(self, plan: GpuCase) -> None:
+        super().__init__(plan.case.dtype)
+        self._evaluations = plan.piece == PIECES[0]
+        if plan.precision in REDUCED:
+            self.xp: Any = Rounding(plan.precision)
+
+    @contextmanager
+    def _rounding(self, on: bool) -> Iterator[None]:
+        if isinstance(self.xp, Rounding):
+            self.xp.on = on
+        yield
+        if isinstance(self.xp, Rounding):
+            self.xp.on = False
+
+    def compile(self, step: Callable[..., Any], *, donate: Any = ()) -> Callable[..., Any]:
+        run = super().compile(step, donate=donate)
+
+        def rounding(*arguments: Any, **options: Any) -> Any:
+            with self._rounding(self._evaluations):
+                return run(*arguments, **options)
+
+        return rounding
+
+    def run_epoch(self, *arguments: Any, **options: Any) -> Any:
+        with self._rounding(True):
+            return super().run_epoch(*arguments, **options)
+
+
+def wrong_numbers(plan: GpuCase, ours: Arrays, room: list[float] | None = None) -> str | None:
+    """Say which numbers differ from NumPy's by more than rounding makes.
+
+    How much rounding makes is measured: fits of NumPy's whose rows and parameters are moved by a unit of float32 or float64.
+    room: gets how many times as much a difference is.
+    """
     with flushed():
-        wanted = plan.trained(plain(plan.case.dtype))
-        moved = [plan.trained(plain(plan.case.dtype), sign * unit) for sign in (1.0, -1.0)]
+        wanted = plan.trained(Reference(plan))
+        moved = [plan.trained(Reference(plan), 1 + k) for k in range(MOVED)]
+        if plan.precision == "float32" and plan.scale == 1.0:  # NumPy's own roundings; float64 has no such denormals
+            exactly = replace(plan, precision="float64", case=replace(plan.case, dtype="float64"))
+            moved.append(exactly.trained(Reference(exactly)))
     if any(wanted.keys() != other.keys() for other in moved):
         return None  # a rule or an error that depends on rounding
     if wanted.keys() != ours.keys():
         return f"NumPy gives {sorted(wanted)}, CUDA {sorted(ours)}"
+    least, smallest = plan.least(), 1e-6 if plan.scale == 1.0 else 1e-45
     for name, value in wanted.items():
         if name.startswith("error"):
             if ours[name] != value:
                 return f"NumPy raises {value}, CUDA {ours[name]}"
             continue
-        here = away(ours, wanted, name)
-        sensitive = max(away(other, wanted, name) for other in moved)
-        if here > LEAST * unit + ROOM * sensitive:
-            return f"{name} by {here:.1e}, moved parameters by {sensitive:.1e}:\n{value}\n{ours[name]}"
+        here = away(ours, wanted, name, smallest)
+        sensitive = max(away(other, wanted, name, smallest) for other in moved)
+        if room is not None and here > least:
+            room.append((here - least) / max(sensitive, 1e-300))
+        if here > least + ROOM * sensitive:
+            return (
+                f"{name} by {here:.1e}, moved by a unit {sensitive:.1e}, at least {least:.1e}:\n{value}\n{ours[name]}"
+            )
     return None
 
 
-def problem(plan: GpuCase, players: list[Player] | None = None) -> str | None:
+def problem(plan: GpuCase, players: list[Player] | None = None, room: list[float] | None = None) -> str | None:
     """Return what is wrong with a case; None where every way gives the same bits, and NumPy's numbers."""
 
     def make(order: int) -> Player:
@@ -334,7 +439,7 @@ def problem(plan: GpuCase, players: list[Player] | None = None) -> str | None:
                     warnings.filterwarnings("ignore", message=".*no CUDA graph.*")
                 if other := different(ours, ways[name]()):
                     return f"{name}: {plan}\n{other}"
-            other = wrong_numbers(plan, ours)
+            other = wrong_numbers(plan, ours, room)
         except Exception:
             return f"{plan}\n{traceback.format_exc()}"
     return f"{plan}\n{other}" if other else None
@@ -347,12 +452,14 @@ def attack(seconds: float, seed: int, first: int = 0, most: int = sys.maxsize) -
         print(compiler_missing())
         return report
     while time.monotonic() < end and report.fits < most:
-        players: list[Player] = []
-        wrong = problem(drawn(seed, number), players)
+        players, room = list[Player](), [report.room]
+        wrong = problem(drawn(seed, number), players, room)
         report.fits += 1
+        report.room = max(room)
         report.compiled += any(player.replays for player in players)
         if wrong:
             report.failures.append(f"--seed {seed} --number {number}: {wrong}")
+            print(report.failures[-1], flush=True)
         number += 1
     return report
 

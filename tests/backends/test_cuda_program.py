@@ -27,7 +27,7 @@ from bpengine.backend import Backend
 from bpengine.errors import ConfigError
 from tests.backends.cuda_host.player import ORDERS, Player, WouldNotRun
 from tests.backends.fits import FITS, STEPS, rows_for, step_of
-from tests.tolerances import agreement_rtol, compiled_state_rtol
+from tests.tolerances import agreement_rtol, compiled_state_rtol, fifty_steps_rtol
 
 AT_ONCE = float("-inf")  # patience
 
@@ -103,6 +103,39 @@ def test_training_agrees_with_numpy_in_every_thread_order(name: str, dtype: str,
     fit(name, backend, rng)
     assert {len(player._held) for player in backend.players} == {0}
     assert all(player.graphs for player in backend.players)
+
+
+class Kept(NumpyBackend):
+    """Keeps the state after each run; the runs are the played device's, or NumPy's step by step."""
+
+    def __init__(self, dtype: str, played: bool) -> None:
+        super().__init__(precision=dtype)
+        self.last, self.steps = dict[Any, Any](), 0
+        self._text: Callable[..., CudaText] | None = text_of if played else None
+
+    def run_epoch(self, step: Any, state: Any, data: Any, order: Any, lr: Any, **_: Any) -> Any:
+        with np.errstate(all="ignore"), flushed():
+            if self._text:
+                ended = CudaProgram(self._text(step, state, data, order, lr), Player()).run(state, data, order, lr)
+            else:
+                ended = Backend.run_epoch(self, step, state, data, order, lr)
+        self.last, self.steps = dict(leaves(ended[0])), self.steps + len(lr)
+        return ended
+
+
+@pytest.mark.thorough(keep=4)
+@pytest.mark.usefixtures("played")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FITS)
+def test_fifty_steps_are_within_the_stated_difference_of_numpy(name: str, dtype: str) -> None:
+    ours, numpys = Kept(dtype, True), Kept(dtype, False)
+    for backend in (ours, numpys):
+        fit(name, backend, np.random.default_rng(5), epochs=None, steps=50)
+    assert ours.steps == numpys.steps == 50
+    numbers = [path for path, value in numpys.last.items() if value.dtype.kind == "f"]
+    largest = max(np.abs(numpys.last[path]).max(initial=0.0) for path in numbers)
+    away = max(np.abs(ours.last[p].astype("f8") - numpys.last[p].astype("f8")).max(initial=0.0) for p in numbers)
+    assert 0 < away <= fifty_steps_rtol(dtype) * largest
 
 
 @pytest.mark.usefixtures("played")
