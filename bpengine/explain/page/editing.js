@@ -116,9 +116,13 @@ function field(key, label, value, changes, within = null) {
   return h("input", { type: "text", class: "number", autocomplete: "off", spellcheck: "false", value: typed(value), "data-edit": key, "aria-label": label, on: { change: heard } });
 }
 
-// Say below a field what is wrong with what was typed; nothing else changes.
+// Say below a field what is wrong with what was typed; nothing else changes, and a field refused before has its number again.
 function refuse(input, text) {
-  for (const other of document.querySelectorAll("[aria-invalid]")) other.removeAttribute("aria-invalid");
+  for (const other of document.querySelectorAll("[aria-invalid]")) {
+    if (other !== input) other.value = other.defaultValue;
+    other.removeAttribute("aria-invalid");
+    other.removeAttribute("aria-describedby");
+  }
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-describedby", "wrong");
   input.after(h("span", { id: "wrong", role: "alert" }, text));

@@ -61,7 +61,7 @@ function updateNode(id, { node, value, name, hint, column, room }, at) {
   const bad = number !== null && !Number.isFinite(number);
   const thing = found(id);
   value.textContent = number === null ? "" : brief(number);
-  value.style.fontSize = `${Math.min(13, room / emsOf(value.textContent)).toFixed(1)}px`;
+  value.style.fontSize = `${Math.max(9, Math.min(13, room / emsOf(value.textContent))).toFixed(1)}px`;
   const full = thing.kind === "units" ? unitName(thing) : title(id);
   const most = picture.wide ? 13 : 11;
   name.textContent = full.length > most ? `${full.slice(0, most - 1)}…` : full;

@@ -141,7 +141,7 @@ function drawNode(id, x, y, layer, c, r) {
   const node = s("g", { class: `node ${id[0] === "x" ? "given" : ""}`, role: "button", tabindex: -1, "data-id": id,
     on: pointing(id) }, hint, s(kind, { ...shape, class: "ring" }), s(kind, { ...shape, class: "body" }), value, name);
   layer.append(node);
-  picture.nodes.set(id, { node, value, name, hint, column: c, room: 2 * r - 5 + (id === "loss" ? 12 : 0) });
+  picture.nodes.set(id, { node, value, name, hint, column: c, room: 2 * r - 7 + (id === "loss" ? 12 : 0) });
   return { id, element: node, y };
 }
 
