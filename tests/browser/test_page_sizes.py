@@ -1,4 +1,4 @@
-"""The page on screens of several widths and on paper: numbers inside their circles and fields, and the room that there is used."""
+"""The page on screens of several widths and on paper: numbers inside circles and fields, and the room that is used."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_the_key_names_the_factors_where_they_are_shown(opened: Opened) -> None:
     ):
         tab.locator("#look-at").select_option(subject)
         tab.locator("#stages input").nth(stage).check(force=True)
-        assert ("With ×: a weight in the sum." in tab.locator("#legend").text_content()) == shown, (subject, stage)
+        assert ("With \u00d7: a weight in the sum." in tab.locator("#legend").text_content()) == shown, (subject, stage)
 
 
 def test_the_line_about_the_run_names_its_penalties(opened: Opened) -> None:
