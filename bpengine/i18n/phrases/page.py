@@ -59,7 +59,7 @@ PAGE: dict[str, tuple[str, str]] = {
         "In the circles: sum of dL/dz over the batch. Lines: step of each weight (old - new).",
         "Nos círculos: soma de dL/dz sobre o lote. Linhas: passo de cada peso (antigo - novo).",
     ),
-    "factor_legend": ("With ×: a weight in the sum.", "Com ×: um peso na soma."),
+    "factor_legend": ("With \u00d7: a weight in the sum.", "Com \u00d7: um peso na soma."),
     "positive": ("positive (solid)", "positivo (linha cheia)"),
     "negative": ("negative (dashed)", "negativo (tracejada)"),
     "thickness": ("thicker: larger", "mais grossa: maior"),
