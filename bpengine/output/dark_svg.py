@@ -10,7 +10,8 @@ DARK = {  # light colours and their dark forms, with no less contrast to a dark 
     "#ffffff": "#14181f", "#1a1a1a": "#e6e9ef", "#000000": "#e6e9ef", "#5f6670": "#a6afbf", "#dde0e5": "#39414e",
     "#0072b2": "#5cb3ff", "#d55e00": "#ff9a52", "#007a5a": "#3fc59b", "#aa4499": "#e58fd3", "#c0392b": "#ff7b6b",
     "#8e44ad": "#cf9bff", "#d35400": "#ff9a52", "#111111": "#f2f4f8", "#777777": "#b4b9c3", "#333399": "#9aa2ff",
-    "#b0b0b0": "#4a5261", "#56b4e9": "#a8e0ff", "#bbbbbb": "#7f8794",
+    "#b0b0b0": "#4a5261", "#56b4e9": "#a8e0ff", "#bbbbbb": "#7f8794", "#2a8fc7": "#a8e0ff",
+    "#b5488a": "#f3a3d0", "#a04000": "#ffc08a", "#d9730d": "#f0a04b", "#008f68": "#35c598", "#b8860b": "#d8ac3c",
 }  # fmt: skip
 PROPERTIES = ("fill", "stroke", "stop-color")
 

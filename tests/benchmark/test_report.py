@@ -10,6 +10,7 @@ from bpengine.benchmark.results import figure, record, report
 from bpengine.errors import BackendUnavailable
 from bpengine.extras import install_command
 from bpengine.i18n import language
+from bpengine.output.dark_svg import DARK
 from tests.language.english_words import english
 
 
@@ -239,3 +240,26 @@ def test_the_page_of_a_record_is_in_the_language_that_is_set(recorded):
     assert "| contender | ms/step |" in in_english
     assert "| concorrente | ms/passo |" in page
     assert len(page.splitlines()) == len(in_english.splitlines())
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour as WCAG defines it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_dots_stand_out_from_light_and_dark_grounds():
+    dark = luminance(DARK["#ffffff"])
+    for colour in (*figure.OWN, *figure.OTHERS):
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour  # WCAG's least contrast of graphics
+        assert (luminance(DARK[colour]) + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_contenders_differ_in_more_than_colour(recorded):
+    others = [
+        style
+        for name, style in figure._styles(recorded).items()
+        if not recorded["contenders"][name]["title"].startswith("bpengine")
+    ]
+    assert len({style["marker"] for style in others}) == len(others)

@@ -56,6 +56,16 @@ def test_axe_finds_no_fault_after_an_edit_and_in_classes(opened: Opened, axe: st
     assert faults(tab, axe) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_fault_where_a_number_is_refused(opened: Opened, axe: str, scheme: str) -> None:
+    tab = opened(html(), color_scheme=scheme)
+    for field in (tab.locator("#told td input").first, tab.locator("#rate input")):
+        field.fill("1e999")
+        field.press("Enter")
+        assert tab.locator("[role=alert]").is_visible()
+        assert faults(tab, axe) == []
+
+
 def test_axe_finds_a_planted_fault(opened: Opened, axe: str) -> None:
     tab = opened(html())
     tab.evaluate("byId('play').textContent = ''")

@@ -17,6 +17,8 @@ from bpengine.cli import main
 from bpengine.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from bpengine.explain import figures
 from bpengine.explain.figures.canvas import number, write
+from bpengine.explain.figures.label_placement import places as label_places
+from bpengine.explain.figures.network_layout import diagram
 from bpengine.explain.sweeps.trajectory import Walk
 from bpengine.extras import install_command
 from bpengine.i18n.phrases.causes import RULES
@@ -137,6 +139,21 @@ def test_network_writes_no_number_of_a_line_over_another_text(units: int) -> Non
         if one is not other and one.get_rotation() and on(points)
     ]
     assert covered == []
+
+
+def test_no_line_strikes_a_number_of_another_through() -> None:
+    network = bp.Network(2, [bp.Dense(2, "sigmoid"), bp.Dense(2, "sigmoid")], "half_sum_squares")
+    drawn = diagram(bp.Model(network, dtype="float64").trace([[0.05, 0.1]], [[0.01, 0.99]]), 0)
+    along = np.linspace(-0.15, 0.15, 5)  # the middle half of a text; where lines meet, its ends are near to others
+    for line, (x, y) in label_places(drawn.lines):
+        for other in drawn.lines:
+            if other is not line and other.start.x == line.start.x:
+                right, up = (
+                    x + along * np.cos(line.angle) - other.start.x,
+                    y + along * np.sin(line.angle) - other.start.y,
+                )
+                away = np.abs(up * np.cos(other.angle) - right * np.sin(other.angle))
+                assert away.min() > 0.07, (line.start.unit, line.end.unit, other.start.unit, other.end.unit)
 
 
 @pytest.mark.parametrize("bias", [True, False, "column", "column-first"])

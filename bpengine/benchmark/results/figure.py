@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 APART = 0.72  # share of a workload's width over which the dots of its contenders are spread
 OWN, OTHERS = (
-    ("#c0392b", "#e67e22", "#8e44ad", "#d35400"),
-    ("#111111", "#777777", "#0072b2", "#56b4e9", "#009e73", "#b8860b", "#bbbbbb", "#333399"),
+    ("#c0392b", "#d9730d", "#8e44ad", "#a04000"),
+    ("#111111", "#777777", "#0072b2", "#2a8fc7", "#008f68", "#b8860b", "#b5488a", "#333399"),
 )
+SHAPES = ("o", "s", "^", "v", "D", "P", "X", "*")  # of the others' dots: they are told apart without their colours
 SWEEPS = {
     "batches": ("batch size, network 784-512-256-10", "thousand samples per second, trained"),
     "widths": ("width w of a w-w-w-10 network, batch 256", "GFLOP per second"),
@@ -88,7 +89,11 @@ def _fits(axis: Axes, works: list[Record], styles: dict[str, dict[str, Any]]) ->
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
     axis.set(yscale="log", ylabel="seconds (hollow: nothing compiled before)", xlim=(-0.5, max(len(works), 1) - 0.5))
+    ticks, (low, high) = import_module("matplotlib.ticker"), axis.get_ylim()
+    if high < 30 * low:  # within so little there may be one power of ten, or none
+        axis.yaxis.set_major_locator(ticks.LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(ticks.NullFormatter())
     axis.set_xticks(range(len(works)), [work["name"] for work in works])
     axis.grid(visible=True, axis="y", alpha=0.3)
 
@@ -102,11 +107,11 @@ def _title(record: Record) -> str:
 
 def _styles(record: Record) -> dict[str, dict[str, Any]]:
     """Give each contender a colour, the engine's in warm ones and thicker."""
-    own, others = cycle(OWN), cycle(OTHERS)
+    own, others, shapes = cycle(OWN), cycle(OTHERS), cycle(SHAPES)
     return {
         name: {"color": next(own), "linewidth": 2.4, "marker": "o"}
         if about["title"].startswith("bpengine")
-        else {"color": next(others), "linewidth": 1.2, "marker": "."}
+        else {"color": next(others), "linewidth": 1.2, "marker": next(shapes), "markersize": 4.5}
         for name, about in _contenders(record).items()
     }
 
@@ -155,6 +160,6 @@ def _shares(axis: Axes, record: Record, styles: dict[str, dict[str, Any]]) -> No
     for edge in range(1, len(works)):
         axis.axvline(edge - 0.5, color="#dde0e5", linewidth=0.8, zorder=0)
     axis.axhline(1.0, color="black", linewidth=0.8)
-    axis.set(xlim=(-0.5, max(len(works), 1) - 0.5), ylim=(0, 1.1), ylabel="share of the matrix products' own rate")
+    axis.set(xlim=(-0.5, max(len(works), 1) - 0.5), ylim=(-0.03, 1.1), ylabel="share of the matrix products' own rate")
     axis.set_xticks(range(len(works)), [work["name"] for work in works], rotation=30, ha="right")
     axis.grid(visible=True, axis="y", alpha=0.3)

@@ -13,6 +13,7 @@ RADIUS = 0.4  # radius of a circle, in inches
 CLEAR, LONG, ENOUGH = 0.72, 0.4, 0.36  # space around a circle's middle, half a text's length, sufficient distance
 ROUNDS, CHOICES = 5, 41
 WORSE = 3.0  # cost of covering a text, relative to covering a line
+STRUCK = 0.13  # half the height of a text above or below its line: a line nearer than that strikes it through
 
 
 def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
@@ -29,7 +30,7 @@ def places(lines: Sequence[Line]) -> list[tuple[Weighted, tuple[float, float]]]:
             # Only texts between the same two columns can collide.
             near = [j for j, other in enumerate(written) if j != i and other.start.x == line.start.x]
             taken = [_extent(written[j], spots[j][chosen[j]]) for j in near]
-            clearance = WORSE * _distance(line, points, taken) + clear[i]
+            clearance = WORSE * _distance(line, points, taken) + clear[i] + WORSE * np.minimum(clear[i], STRUCK)
             # Among equally free places, the one nearest the middle of the line is taken.
             chosen[i] = int(np.argmax(clearance - 1e-6 * middle))
     middles = [points[k] for points, k in zip(spots, chosen, strict=True)]

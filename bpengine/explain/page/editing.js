@@ -80,9 +80,12 @@ function renew() {
   if (field) document.querySelector(`[data-edit="${field}"]`)?.focus();
 }
 
+const inSingle = () => program.operations[program.rate][1] === "f";
+
 // A number as one would type it: of a step in float32 the shortest decimal that stands for it, else ten digits, as elsewhere.
 function typed(value) {
-  if (program.operations[program.rate][1] !== "f") return String(Number(value.toPrecision(10)));
+  const rounded = Number(value.toPrecision(10)), size = Math.abs(rounded);
+  if (!inSingle()) return size > 0 && size < 1e-4 ? rounded.toExponential() : String(rounded);
   for (let digits = 1; digits <= 9; digits++) {
     const text = String(Number(value.toPrecision(digits)));
     if (Math.fround(text) === Math.fround(value)) return text;
@@ -90,15 +93,43 @@ function typed(value) {
   return String(value);
 }
 
-// A field for a number; `key` says which, `changes` what a new value changes.
-function field(key, label, value, changes) {
-  const heard = (event) => {
-    const entered = event.target.valueAsNumber;
-    if (Number.isFinite(entered)) edit(...changes(entered));
-    else event.target.value = typed(value);
-  };
-  return h("input", { type: "number", step: "any", value: typed(value), "data-edit": key, "aria-label": label, on: { change: heard } });
+const A_NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+// What was typed as a number, or the phrase that says what is wrong with it. A comma is the decimal mark in Portuguese only:
+// in English 1,000 could be a thousand.
+function entered(text, within) {
+  const plain = text.trim().replace("\u2212", "-"), point = state.lang === "pt" && !plain.includes(".") ? plain.replace(",", ".") : plain;
+  if (!A_NUMBER.test(point)) return { wrong: plain === "" ? "number_missing" : A_NUMBER.test(plain.replace(",", ".")) ? "number_comma" : "number_wrong" };
+  const value = Number(point);
+  if (!Number.isFinite(inSingle() ? Math.fround(value) : value)) return { wrong: "number_large" };
+  return within && !within.holds(value) ? { wrong: within.wrong } : { value };
 }
+
+// A field for a number; `key` says which, `changes` what a new value changes, `within` which numbers it takes.
+function field(key, label, value, changes, within = null) {
+  const heard = (event) => {
+    const { value: number, wrong } = entered(event.target.value, within);
+    byId("wrong")?.remove();
+    if (wrong) refuse(event.target, say(wrong, { text: event.target.value.trim().slice(0, 40), value: typed(value) }));
+    else edit(...changes(number));
+  };
+  return h("input", { type: "text", class: "number", autocomplete: "off", spellcheck: "false", value: typed(value), "data-edit": key, "aria-label": label, on: { change: heard } });
+}
+
+// Say below a field what is wrong with what was typed; nothing else changes, and a field refused before has its number again.
+function refuse(input, text) {
+  for (const other of document.querySelectorAll("[aria-invalid]")) {
+    if (other !== input) other.value = other.defaultValue;
+    other.removeAttribute("aria-invalid");
+    other.removeAttribute("aria-describedby");
+  }
+  input.setAttribute("aria-invalid", "true");
+  input.setAttribute("aria-describedby", "wrong");
+  input.after(h("span", { id: "wrong", role: "alert" }, text));
+}
+
+const NOT_NEGATIVE = { holds: (value) => value >= 0, wrong: "number_negative" };
+const SHARE = { holds: (value) => value >= 0 && value <= 1, wrong: "number_share" };
 
 function weightField(weight) {
   const [name, places] = weight.name.split("["), index = places.slice(0, -1).split(",").map(Number);
@@ -129,7 +160,7 @@ function targetFields(r) {
   const name = `${say("target")}, ${say("room_row", { row })}`;
   const one = (place) => areLabels()
     ? choice(`rows 1 ${place}`, name, classes(), String(data[place]), (label) => [["rows", 1, place, Number(label)]])
-    : field(`rows 1 ${place}`, name, data[place], (value) => [["rows", 1, place, value]]);
+    : field(`rows 1 ${place}`, name, data[place], (value) => [["rows", 1, place, value]], !page.about.own_loss && page.about.loss.includes("cross_entropy") ? SHARE : null);
   return Array.from({ length: width }, (_, i) => one(row * width + i));
 }
 
@@ -186,6 +217,6 @@ function updateControls() {
   byId("link").disabled = !program;
   byId("save").disabled = byId("open").disabled = !trusted;
   byId("rate").replaceChildren(...(canEdit()
-    ? [h("span", {}, say("learning_rate")), field("rate", say("learning_rate"), rateOf(moment()), (value) => [["rate", value]])] : []));
+    ? [h("span", {}, say("learning_rate")), field("rate", say("learning_rate"), rateOf(moment()), (value) => [["rate", value]], NOT_NEGATIVE)] : []));
   byId("edit-note").textContent = trusted ? say("edit_help") : say(`cannot_edit_${page.trouble ? page.trouble[0] : "differs"}`, { what: page.trouble?.[1][state.lang] ?? "" });
 }

@@ -54,6 +54,9 @@ function brief(value) {
   return value.toExponential(1).replace("e+", "e");
 }
 
+// The largest finite size of some numbers at this moment: beside the last steps of a run that diverges all others are nothing.
+const largestNow = (refs) => Math.max(...refs.map((ref) => Math.abs(now(ref))).filter(Number.isFinite), 0) || 1;
+
 // The largest finite size that any of some numbers has in the recorded steps and at this moment.
 function largest(refs) {
   let found = 0;

@@ -21,7 +21,8 @@ function speak() {
 
 function updateLegend() {
   const kind = { loss: "forward" }[direction()] ?? direction();
-  byId("legend").textContent = say(`${state.row < 0 ? "batch_" : ""}${kind}_legend`);
+  const factors = found(subject()).kind === "units" && kind !== "forward" && picture.joined.size;
+  byId("legend").textContent = `${say(`${state.row < 0 ? "batch_" : ""}${kind}_legend`)}${factors ? ` ${say("factor_legend")}` : ""}`;
   byId("previous-stage").disabled = state.stage === 0;
   byId("next-stage").disabled = state.stage === stages.length - 1;
 }
@@ -30,7 +31,8 @@ function updateLegend() {
 function speakLanguage() {
   document.documentElement.lang = state.lang === "pt" ? "pt-BR" : state.lang;
   for (const element of document.querySelectorAll("[data-say]")) element.textContent = say(element.dataset.say);
-  byId("about").textContent = [page.title, say("about", { ...page.about, count: page.batch })].filter(Boolean).join(": ");
+  const penalties = page.about.penalties.length ? say("about_penalties", { penalties: page.about.penalties.join(", ") }) : "";
+  byId("about").textContent = [page.title, say("about", { ...page.about, count: page.batch }) + penalties].filter(Boolean).join(": ");
   byId("previous-stage").setAttribute("aria-label", say("previous_stage"));
   byId("next-stage").setAttribute("aria-label", say("next_stage"));
   byId("stages").setAttribute("aria-label", say("stages"));
@@ -103,7 +105,7 @@ function listen() {
   byId("save").addEventListener("click", save);
   byId("open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", async (event) => { await openFile(event.target.files[0]); event.target.value = ""; });
-  addEventListener("hashchange", () => { if (location.hash.length > 1 && location.hash.slice(1) !== written()) { restore(); speakLanguage(); renew(); } });
+  addEventListener("hashchange", () => { if (location.hash.length > 1 && location.hash.slice(1) !== written()) { const good = restore(); speakLanguage(); renew(); if (!good) tellOfState("link_wrong"); } });
   byId("previous-stage").addEventListener("click", () => show({ stage: state.stage - 1 }));
   byId("next-stage").addEventListener("click", () => show({ stage: state.stage + 1 }));
   let width = innerWidth;
@@ -117,11 +119,12 @@ function begin() {
   state.kept = `u${Math.max(0, page.units.findIndex((unit) => unit.hidden))}`;
   state.row = Math.min(1, page.rows.length - 1);
   checkAgainstEngine();
-  restore();
+  const good = restore();
   listen();
   buildPicture();
   buildCurve();
   speakLanguage();
+  if (!good) tellOfState("link_wrong");
 }
 
 begin();

@@ -52,14 +52,16 @@ function nodeNumber(id, at) {
   return now(batch ? thing.mean : thing.a[state.row]);
 }
 
-function updateNode(id, { node, value, name, hint, column }, at) {
+// About how wide a number is in bold, in the size of its letters: for a size that keeps it inside its circle, without measuring.
+const emsOf = (text) => Math.max(1, Array.from(text).reduce((ems, letter) => ems + (letter === "." ? 0.38 : letter === "-" ? 0.42 : 0.7), 0));
+
+function updateNode(id, { node, value, name, hint, column, room }, at) {
   const reached = known(column, at);
   const number = reached ? nodeNumber(id, at) : null;
   const bad = number !== null && !Number.isFinite(number);
   const thing = found(id);
   value.textContent = number === null ? "" : brief(number);
-  value.classList.toggle("long", value.textContent.length > 5);
-  value.classList.toggle("longer", value.textContent.length > 6);
+  value.style.fontSize = `${Math.max(9, Math.min(13, room / emsOf(value.textContent))).toFixed(1)}px`;
   const full = thing.kind === "units" ? unitName(thing) : title(id);
   const most = picture.wide ? 13 : 11;
   name.textContent = full.length > most ? `${full.slice(0, most - 1)}…` : full;
@@ -83,9 +85,9 @@ function lineRef(weight) {
 
 function updateLine(id, { line, mark, label, weight }, at) {
   const ref = lineRef(weight);
-  const key = `${direction()}${weight.column}`;
+  const key = `${direction()}${weight.column}${page.bad ? ` ${state.at}` : ""}`;
   if (!scales.has(key))
-    scales.set(key, largest(page.weights.filter((w) => w.column === weight.column).map(lineRef)));
+    scales.set(key, (page.bad ? largestNow : largest)(page.weights.filter((w) => w.column === weight.column).map(lineRef)));
   const number = now(ref);
   const bad = !Number.isFinite(number);
   mark.setAttribute("stroke-width", bad ? 4 : 0.8 + (6.2 * Math.abs(number)) / scales.get(key));

@@ -8,13 +8,17 @@ const EDGE = 34; // from the middle of the first and the last column to the edge
 const FEW_LINES = 16; // with more, only the lines of the sum that is shown have numbers
 const CROWDED = 60; // lines: with more, only those of the sum that is shown stand out
 
+// How much larger than on other screens all is drawn on a wide one, which would else stretch the lines only.
+const zoomOf = (width) => Math.max(1, Math.min(1.6, width / 1200));
+
 function buildPicture() {
   const box = byId("picture");
   const narrowest = (gap) => 2 * EDGE + page.columns.length * gap;
-  const width = box.clientWidth < narrowest(GAP) ? narrowest(ROOMY) : box.clientWidth;
+  const zoom = zoomOf(box.clientWidth);
+  const width = box.clientWidth < narrowest(GAP) ? narrowest(ROOMY) : box.clientWidth / zoom;
   const places = laidOut(width);
   const svg = s("svg", { role: "group", "aria-labelledby": "network-heading", "aria-describedby": "network-help",
-    width, height: places.height, viewBox: `0 0 ${width} ${places.height}` });
+    width: width * zoom, height: places.height * zoom, viewBox: `0 0 ${width} ${places.height}` });
   Object.assign(picture, { wide: places.wide, x: places.x, sight: "", nodes: new Map(), lines: new Map(), lanes: [], links: [], taken: spotsTaken(places), placed: new Map() });
   const layers = ["links", "lines", "nodes", "labels"].map((name) => s("g", { class: name }));
   svg.append(...layers);
@@ -137,7 +141,7 @@ function drawNode(id, x, y, layer, c, r) {
   const node = s("g", { class: `node ${id[0] === "x" ? "given" : ""}`, role: "button", tabindex: -1, "data-id": id,
     on: pointing(id) }, hint, s(kind, { ...shape, class: "ring" }), s(kind, { ...shape, class: "body" }), value, name);
   layer.append(node);
-  picture.nodes.set(id, { node, value, name, hint, column: c });
+  picture.nodes.set(id, { node, value, name, hint, column: c, room: 2 * r - 7 + (id === "loss" ? 12 : 0) });
   return { id, element: node, y };
 }
 

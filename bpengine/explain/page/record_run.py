@@ -198,6 +198,7 @@ def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
         "own_loss": not known(loss.kernel),
         "optimizer": type(trace.optimizer).__name__, "settings": settings, "rate": f"{trace.learning_rate:g}",
         "backend": trace.backend, "dtype": trace.dtype, "wanted": steps, "rule": rule.name, "formula": dict(rule.formula),
+        "penalties": [f"{penalty.kernel} {penalty.strength:g}" for penalty in trace.network.penalties],
     }  # fmt: skip
 
 

@@ -21,19 +21,24 @@ function tellOfState(key, values) {
   byId("said").textContent = byId("edit-note").textContent = say(key, values);
 }
 
-// Bring back the state that the page's address holds; an address that holds none changes nothing.
+// Bring back the state that the page's address holds, and return whether it could be; an address that holds none, or that of
+// another network, changes nothing.
 function restore() {
+  if (location.hash.length < 2) return true;
   let saved = null;
   try {
     const text = atob(location.hash.slice(1).replaceAll("-", "+").replaceAll("_", "/"));
     saved = JSON.parse(new TextDecoder().decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0))));
   } catch {
-    return;
+    return false;
   }
-  if (isView(saved)) bringBack(saved);
+  if (!isView(saved)) return false;
+  bringBack(saved);
+  return true;
 }
 
-const isView = (saved) => Array.isArray(saved?.edits) && things.has(saved.kept) && stages[saved.stage] !== undefined;
+const isView = (saved) => Array.isArray(saved?.edits) && things.has(saved.kept) && Number.isInteger(saved.stage) && stages[saved.stage] !== undefined
+  && saved.edits.every((one) => Array.isArray(one) && Number.isInteger(one[0]) && Array.isArray(one[1]) && Boolean(program) && one[1].every(isPossible));
 
 // The recorded run, then the changes one after the other, then what was looked at.
 function bringBack(saved) {
@@ -41,13 +46,13 @@ function bringBack(saved) {
   edits = [];
   for (const [step, changes] of canEdit() ? saved.edits : []) {
     goTo(step - 1);
-    if (changes.every(isPossible)) edit(...changes);
+    edit(...changes);
   }
   goTo(saved.count - 1);
   const within = (value, low, high) => (Number.isInteger(value) ? Math.max(low, Math.min(high, value)) : low);
   state.at = within(saved.at, 0, moments.length - 1);
   const row = within(saved.row, -1, page.rows.length - 1);
-  Object.assign(state, { row, stage: saved.stage, kept: saved.kept, lang: page.words[saved.lang] ? saved.lang : state.lang });
+  Object.assign(state, { row, stage: saved.stage, kept: saved.kept, lang: Object.hasOwn(page.words, saved.lang) ? saved.lang : state.lang });
 }
 
 function goTo(at) {
@@ -56,11 +61,15 @@ function goTo(at) {
   if (there > state.at) advance(there - state.at);
 }
 
-function isPossible([kind, k, place, value]) {
-  if (kind === "rate") return Number.isFinite(k);
-  if (kind === "activation") return program.uses[k] !== undefined && program.activations[place] !== undefined;
-  const arrays = { state: start, rows: given.rows }[kind];
-  return arrays?.[k] !== undefined && place in arrays[k].data && Number.isFinite(value);
+function isPossible(change) {
+  if (!Array.isArray(change)) return false;
+  const [kind, k, place, value] = change;
+  if (kind === "rate") return Number.isFinite(k) && k >= 0;
+  const arrays = { state: start, rows: given.rows, activation: program.uses }[kind];
+  if (!arrays || !Number.isInteger(k) || arrays[k] === undefined) return false;
+  if (kind === "activation") return Object.hasOwn(program.activations, place);
+  if (kind === "rows" && k === 1 && areLabels() && !classes().some(([label]) => label === String(value))) return false;
+  return Number.isInteger(place) && place in arrays[k].data && Number.isFinite(value);
 }
 
 // The arrays of the state that a file holds, by name: parameters, and the running statistics of a normalisation.

@@ -25,9 +25,9 @@ function termLine(name, product, value, marked = false) {
 const line = (text, value) => h("p", { class: "line-of" }, h("span", {}, `${text} = `), exact(value));
 const part = (name, kind, ...parts) => h("div", { class: `part ${kind}` }, h("h4", {}, name), ...parts);
 
-function table(heads, rows) {
+function table(heads, rows, kind = "") {
   const head = h("tr", {}, h("td"), ...heads.map((text) => h("th", { scope: "col" }, text)));
-  return h("div", { class: "wide", role: "group", tabindex: 0, "aria-label": say("sum") }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
+  return h("div", { class: "wide", role: "group", tabindex: 0, "aria-label": say("sum") }, h("table", { class: kind }, h("thead", {}, head), h("tbody", {}, ...rows)));
 }
 
 const tellers = { loss: toldLoss, inputs: toldInput, units: toldUnit, weights: toldWeight };
@@ -90,7 +90,7 @@ function weightTable(unit) {
     h("th", { scope: "row" }, h("button", { type: "button", on: { click: () => show({ kept: `w${i}`, pointed: null }) } }, page.weights[i].name)),
     h("td", {}, exact(now(page.weights[i].gradient))),
     h("td", {}, canEdit() ? weightField(page.weights[i]) : exact(now(page.weights[i].old)))));
-  return part(say("its_weights"), "weights", table([say("room_gradient"), say("value_now")], rows));
+  return part(say("its_weights"), "weights", table([say("room_gradient"), say("value_now")], rows, "weights"));
 }
 
 function toldWeight(weight) {

@@ -5,7 +5,7 @@ let curve = null;
 
 function buildCurve() {
   const box = byId("curve");
-  const width = box.clientWidth;
+  const zoom = zoomOf(box.clientWidth), width = box.clientWidth / zoom;
   const values = moments.map(lossAt), last = moments.at(-1).step;
   const all = [...values, ...losses], good = all.filter(Number.isFinite);
   const [low, high] = [Math.min(...good), Math.max(...good)];
@@ -24,13 +24,13 @@ function buildCurve() {
   const bottom = log ? low : Math.min(0, low);
   const texts = [[CURVE.left - 6, y(high) + 8, brief(high), "end"], [CURVE.left - 6, y(bottom), brief(bottom), "end"],
     [x(1), CURVE.height - 5, "1", "middle"], [x(end), CURVE.height - 5, String(end), "middle"]];
-  const svg = s("svg", { role: "img", width, height: CURVE.height, viewBox: `0 0 ${width} ${CURVE.height}` },
+  const svg = s("svg", { role: "img", width: width * zoom, height: CURVE.height * zoom, viewBox: `0 0 ${width} ${CURVE.height}` },
     s("path", { class: "axis", d: `M${CURVE.left} ${CURVE.top} V${CURVE.height - CURVE.bottom} H${width - CURVE.right}` }),
     s("path", { class: own.length ? "curve before" : "curve", d: path(engines) }), s("path", { class: "curve own", d: path(own) }),
     ...texts.map(([tx, ty, text, anchor]) => s("text", { x: tx, y: ty, class: anchor }, text)), mark, dot);
   const axis = s("text", { x: CURVE.left, y: CURVE.top - 13 }); // above the curve, wherever it runs
   svg.append(axis);
-  const chosen = (event) => event.buttons && show({ at: nearest(1 + ((event.offsetX - CURVE.left) * (end - 1)) / (width - CURVE.left - CURVE.right)) });
+  const chosen = (event) => event.buttons && show({ at: nearest(1 + ((event.offsetX / zoom - CURVE.left) * (end - 1)) / (width - CURVE.left - CURVE.right)) });
   svg.addEventListener("pointerdown", chosen);
   svg.addEventListener("pointermove", chosen);
   box.replaceChildren(svg);

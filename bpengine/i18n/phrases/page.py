@@ -14,6 +14,7 @@ PAGE: dict[str, tuple[str, str]] = {
         "{sizes}, função de perda {loss} ({reduction}), {optimizer}, taxa de aprendizado {rate}, {count} amostras, "
         "{backend} {dtype}",
     ),
+    "about_penalties": ("; penalties: {penalties}", "; penalidades: {penalties}"),
     "language": ("Language", "Idioma"),
     "dark": ("Dark", "Escuro"),
     "stages": ("Where in the step", "Onde no passo"),
@@ -58,6 +59,7 @@ PAGE: dict[str, tuple[str, str]] = {
         "In the circles: sum of dL/dz over the batch. Lines: step of each weight (old - new).",
         "Nos círculos: soma de dL/dz sobre o lote. Linhas: passo de cada peso (antigo - novo).",
     ),
+    "factor_legend": ("With \u00d7: a weight in the sum.", "Com \u00d7: um peso na soma."),
     "positive": ("positive (solid)", "positivo (linha cheia)"),
     "negative": ("negative (dashed)", "negativo (tracejada)"),
     "thickness": ("thicker: larger", "mais grossa: maior"),
@@ -105,6 +107,34 @@ PAGE: dict[str, tuple[str, str]] = {
         "Esta página não tem {name}: o arquivo é de outra rede.",
     ),
     "file_shape": ("{name} requires {shape} finite numbers.", "{name} exige {shape} números finitos."),
+    "link_wrong": (
+        "The address of this page holds no state of this network: nothing of it was taken. Copy the whole link again.",
+        "O endereço desta página não contém um estado desta rede: nada dele foi usado. Copie de novo o endereço inteiro.",
+    ),
+    "number_missing": (
+        "A number is missing; the value is still {value}.",
+        "Falta um número; o valor continua sendo {value}.",
+    ),
+    "number_wrong": (
+        "{text} is not a number: write one such as -0.25 or 1e-3. The value is still {value}.",
+        "{text} não é um número: escreva um como -0,25 ou 1e-3. O valor continua sendo {value}.",
+    ),
+    "number_comma": (
+        "{text} has a comma: write the decimal mark as a point, as in 0.5. The value is still {value}.",
+        "{text} tem vírgula: escreva a marca decimal como ponto, como em 0.5. O valor continua sendo {value}.",
+    ),
+    "number_large": (
+        "{text} is larger than any number that the step can hold. The value is still {value}.",
+        "{text} é maior que qualquer número que cabe no passo. O valor continua sendo {value}.",
+    ),
+    "number_negative": (
+        "{text} is not possible: a learning rate is at least 0. The value is still {value}.",
+        "{text} não é possível: uma taxa de aprendizado é no mínimo 0. O valor continua sendo {value}.",
+    ),
+    "number_share": (
+        "{text} is not possible: a target of this loss lies from 0 to 1. The value is still {value}.",
+        "{text} não é possível: um valor esperado desta função de perda fica entre 0 e 1. O valor continua sendo {value}.",
+    ),
     "learning_rate": ("learning rate", "taxa de aprendizado"),
     "activation_of": ("activation of layer {place}", "função de ativação da camada {place}"),
     "edit_help": (
