@@ -31,7 +31,7 @@ class EpochOrders:
             return draw(epoch)
         if epoch == self._epoch and self._order is not None:
             return self._order
-        if epoch != self._epoch + 1 or self._coming is None:
+        if epoch != self._epoch + 1 or epoch >= self._until or self._coming is None:
             self.close()
             self._coming = prefetch(map(draw, range(epoch, max(self._until, epoch + 1))))
         try:
