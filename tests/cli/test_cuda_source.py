@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bpengine_cupy import CupyBackend
 from bpengine_cupy.cuda_target import listing
 from bpengine_cupy.cuda_target.compiler import CudaCompileError, Resources
 
@@ -26,8 +27,9 @@ ptxas info : Used 40 registers, 640 bytes smem
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let NVRTC say the same everywhere."""
+    """Let NVRTC say the same everywhere, and all products be cuBLASLt's."""
     monkeypatch.setattr(listing, "compile_cuda", lambda source, arch: (b"", LOG))
+    monkeypatch.setattr(CupyBackend, "_dots", False)
 
 
 def program(cli: Command, *options: object) -> dict[str, Any]:
@@ -51,6 +53,16 @@ def test_products_move_and_compute_what_they_must(cli: Command) -> None:
     for call in products:
         assert call["seconds"] == max(call["bytes"] / 4.8e12, call["operations"] / 67e12)
         assert call["blocks"] is call["registers"] is None
+
+
+@pytest.mark.usefixtures("compiled")
+def test_a_pass_computes_a_short_product(cli: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, hidden, batch = 20, 12, 64
+    monkeypatch.setattr(CupyBackend, "_dots", True)
+    calls = {call["name"]: call for call in program(cli, f"{inputs}-{hidden}-5", "--batch-size", batch)["calls"]}
+    assert calls["k1"]["work"] == "over 64x12: dot, add, maximum"
+    assert calls["k1"]["operations"] == 2 * batch * inputs * hidden + 2 * batch * hidden
+    assert calls["k1"]["bytes"] == 4 * (batch * inputs + inputs * hidden + hidden + batch * hidden)
 
 
 @pytest.mark.usefixtures("compiled")

@@ -73,7 +73,7 @@ def returned() -> set[type]:
         module = import_module(path)
         for name in getattr(module, "__all__", ()):
             for function in functions(getattr(module, name)):
-                kinds |= set(classes_in(return_type(function)))
+                kinds |= {kind for kind in classes_in(return_type(function)) if not issubclass(kind, BaseException)}
     return kinds
 
 

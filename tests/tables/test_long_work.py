@@ -87,7 +87,7 @@ def test_a_terminal_has_a_bar_and_no_lines(capsys: pytest.CaptureFixture[str]) -
         bar: Any = LOGGER.handlers[-1]
         pieces = watched("reading t.csv", ["ab", "c"], lambda: 0.5)
         next(pieces)
-        shown = bar._bar.tasks[0]
+        shown = bar._bar._bar.tasks[0]
         assert shown.description.startswith("reading t.csv: 2 rows, 50% after")
         assert shown.completed == 0.5
         list(pieces)

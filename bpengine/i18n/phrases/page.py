@@ -121,7 +121,7 @@ PAGE: dict[str, tuple[str, str]] = {
     ),
     "number_comma": (
         "{text} has a comma: write the decimal mark as a point, as in 0.5. The value is still {value}.",
-        "{text} tem vírgula: escreva a marca decimal como ponto, como em 0.5. O valor continua sendo {value}.",
+        "{text} tem vírgula: escreva um ponto antes das casas decimais, como em 0.5. O valor continua sendo {value}.",
     ),
     "number_large": (
         "{text} is larger than any number that the step can hold. The value is still {value}.",
