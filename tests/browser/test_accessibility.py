@@ -56,6 +56,7 @@ def test_axe_finds_no_fault_after_an_edit_and_in_classes(opened: Opened, axe: st
     assert faults(tab, axe) == []
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_fault_where_a_number_is_refused(opened: Opened, axe: str, scheme: str) -> None:
     tab = opened(html(), color_scheme=scheme)

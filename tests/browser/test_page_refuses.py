@@ -18,6 +18,7 @@ HOLDS_NONE = (
 )
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -85,6 +86,7 @@ WRONG_ADDRESSES = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("hash", WRONG_ADDRESSES, ids=range(len(WRONG_ADDRESSES)))
 def test_an_address_without_a_state_of_the_page_is_told(opened: Opened, hash: str) -> None:
     case = CASES["softmax_cross_entropy"]

@@ -17,6 +17,7 @@ INSIDE = """() => [...document.querySelectorAll("#picture .node")].map((node) =>
 })"""
 
 
+@pytest.mark.thorough(keep=2)
 @pytest.mark.parametrize("width", [390, 1280, 2560])
 def test_numbers_lie_inside_their_circles(opened: Opened, width: int) -> None:
     model = CASES["half_sum_squares"].model()
@@ -47,6 +48,7 @@ def test_a_wide_screen_is_used(opened: Opened) -> None:
     assert middle["x"] > dot["x"]
 
 
+@pytest.mark.thorough(keep=1)
 @pytest.mark.parametrize("value", [0.003899208042, -0.0005199597416, -1.716123456e-5, -1.716123456e-105])
 def test_fields_of_a_narrow_page_show_the_longest_numbers(opened: Opened, value: float) -> None:
     model = CASES["half_sum_squares"].model()
