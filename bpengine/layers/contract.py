@@ -41,6 +41,9 @@ class Given:
     met: bool
 
 
+_OF_X = ""  # which no parameter is called: one may be called "x"
+
+
 def run_forward(
     layer: Layer, ops: Ops, params: Arrays, running: Arrays, x: Array, run: Run
 ) -> tuple[Array, Any, Arrays]:
@@ -76,7 +79,7 @@ def run_forward(
             raise ShapeError(f"{who} requires the running statistic {name!r} of shape {kept}, got {_shape(value)}.")
     y = in_dtype(ops.xp, who, "y", y, x)
     seen = {name: _owned(in_dtype(ops.xp, who, name, seen[name], running[name])) for name in running}
-    shapes = {"x": tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
+    shapes = {_OF_X: tuple(x.shape), **{name: tuple(value.shape) for name, value in params.items()}}
     return y, Given(who, residual, shapes, run.met), seen
 
 
@@ -101,13 +104,13 @@ def run_backward(layer: Layer, ops: Ops, residual: Tree, dy: Array, *, need_dx: 
             "A layer without parameters returns (dx, {})."
         )
     dx, gradients = result
-    of_x = shapes.pop("x")
+    of_x = shapes.pop(_OF_X)
     _require_names(who, "backward", "gradients", gradients, shapes)
     if need_dx:
         _require_gradient(who, "x", dx, of_x)
         dx = in_dtype(ops.xp, who, "the gradient for x", dx, dy)
     for name, value in gradients.items():
-        _require_gradient(who, name, value, shapes[name])
+        _require_gradient(who, name, value, shapes[name], of_x[0])
     return dx, {name: in_dtype(ops.xp, who, f"the gradient for {name}", gradients[name], dy) for name in shapes}
 
 
@@ -215,16 +218,21 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
     )
 
 
-def of_shape(name: str, value: object, wanted: tuple[int, ...]) -> str:
-    """Return the end of a sentence: the required shape of a gradient, its shape, and the likely mistake."""
+def of_shape(name: str, value: object, wanted: tuple[int, ...], rows: int = 1) -> str:
+    """Return the end of a sentence: the required shape of a gradient, its shape, and the likely mistake.
+
+    rows: how many rows the batch has; with 1 there is no telling a gradient for each row from an axis that was kept.
+    """
     got = _shape(value)
     hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
+    if rows > 1 and got == (rows, *wanted):
+        hint = "That is one gradient for each row: add them up, ops.xp.sum(..., axis=0)."
     return f"a gradient of shape {wanted} for {name}, got {got}. {hint}"
 
 
-def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...]) -> None:
+def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...], rows: int = 1) -> None:
     if getattr(value, "shape", None) != wanted:
-        raise ShapeError(f"{who} requires {of_shape(name, value, wanted)}")
+        raise ShapeError(f"{who} requires {of_shape(name, value, wanted, rows)}")
 
 
 def _owned(value: Array) -> Array:

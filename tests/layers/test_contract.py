@@ -71,8 +71,8 @@ FORWARD = {
     "running": r"to return 0 running statistics \(none\), got 1 \(seen\)",
 }
 BACKWARD = {
-    "keepdims": r"a gradient of shape \(2,\) for bias, got \(1, 2\)",
-    "per row": r"a gradient of shape \(2,\) for bias, got \(6, 2\)",
+    "keepdims": r"a gradient of shape \(2,\) for bias, got \(1, 2\)\. A gradient has the shape of what",
+    "per row": r"a gradient of shape \(2,\) for bias, got \(6, 2\)\. That is one gradient for each row: add them up",
     "scalar": r"a gradient of shape \(2,\) for bias, got \(\)",
     "row": r"a gradient of shape \(3, 2\) for weight, got \(2,\)",
     "transposed": r"a gradient of shape \(3, 2\) for weight, got \(2, 3\)\. That is its transpose",

@@ -117,21 +117,25 @@ def of_network(
 def of_layer(
     layer: Layer, ops: Ops, x: HostArray, params: HostArrays, dy: HostArray, running: HostArrays, run: Run
 ) -> Problem:
-    """Return <dy, y> of one layer as a function of its input "x" and its parameters."""
+    """Return <dy, y> of one layer as a function of its input "x" and its parameters.
+
+    A parameter that is itself called "x", or "value" like the scalar in a report, is "x (parameter)" here.
+    """
+    shown = {name: f"{name} (parameter)" if name in ("x", "value") else name for name in params}
 
     def forward(ops: Ops, at: Arrays) -> tuple[Array, Any]:
         xp = ops.xp
         kept = {name: xp.asarray(value) for name, value in running.items()}
         weights = None if run.weights is None else xp.asarray(run.weights)
         here = run._replace(counter=xp.asarray(run.counter), weights=weights)
-        own = {name: at[name] for name in params}
+        own = {name: at[shown[name]] for name in params}
         y, residual, _ = run_forward(layer, ops.at(run.place), own, kept, at["x"], here)
         return xp.asarray(dy) * y, residual
 
     def hand(ops: Ops, at: Arrays) -> tuple[Array, Arrays]:
         terms, residual = forward(ops, at)
         dx, gradients = run_backward(layer, ops.at(run.place), residual, ops.xp.asarray(dy))
-        return ops.xp.sum(terms), {**gradients, "x": dx}
+        return ops.xp.sum(terms), {**{shown[name]: dw for name, dw in gradients.items()}, "x": dx}
 
     def scalar(ops: Ops, at: Arrays) -> Array:
         return ops.xp.sum(forward(ops, at)[0])
@@ -143,12 +147,12 @@ def of_layer(
     custom = foreign([layer])
     return Problem(
         title=f"layer {type(layer).__name__}",
-        at={**params, "x": x},
+        at={**{shown[name]: value for name, value in params.items()}, "x": x},
         ops=ops,
         scalar=scalar,
         hand=hand,
         counts=counts,
-        bias_rows=layer.penalized(),
+        bias_rows={shown[name]: row for name, row in layer.penalized().items()},
         foreign=custom,
         unstated=custom is not None,
         terms=terms,

@@ -19,8 +19,8 @@ from bpengine.explain.page.program.sources import leaves
 from bpengine.explain.result import language_of
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
+from bpengine.explain.units.update import rule_of
 from bpengine.i18n.language import LANGUAGES, in_each_language
-from bpengine.kernels import KERNELS
 from bpengine.ops import known
 from bpengine.trained import TrainedNetwork, input_names
 from bpengine.training.fit import FitSettings
@@ -191,13 +191,13 @@ def _targets(trace: Trace, rows: Sequence[int], outputs: list[str] | None) -> li
 
 
 def _about(trace: Trace, model: TrainedNetwork, steps: int) -> dict[str, Any]:
-    loss, rule = trace.network.loss, KERNELS[trace.optimizer.kernel]
+    loss, (rule, formula) = trace.network.loss, rule_of(trace)
     settings = ", ".join(f"{name} {value:g}" for name, value in trace.optimizer.options().items())
     return {
         "sizes": "-".join(map(str, trace.network.sizes)), "loss": loss.name, "reduction": loss.reduction,
         "own_loss": not known(loss.kernel),
         "optimizer": type(trace.optimizer).__name__, "settings": settings, "rate": f"{trace.learning_rate:g}",
-        "backend": trace.backend, "dtype": trace.dtype, "wanted": steps, "rule": rule.name, "formula": dict(rule.formula),
+        "backend": trace.backend, "dtype": trace.dtype, "wanted": steps, "rule": rule, "formula": dict(formula),
         "penalties": [f"{penalty.kernel} {penalty.strength:g}" for penalty in trace.network.penalties],
     }  # fmt: skip
 

@@ -111,10 +111,11 @@ function stepPart(weight) {
   const { rule, formula, optimizer, settings } = page.about;
   const words = { slope: shown(now(weight.slope)), rate: shown(now(weight.rate), 6), step: shown(now(weight.step_size)) };
   const new_ = say("room_new_value", { old: shown(now(weight.old)), step: factor(now(weight.step_size)), new: shown(now(weight.new)) });
-  const how = rule === "sgd"
+  const lines = Object.entries(formula).map((pair) => pair.join(" = "));
+  const how = rule === "sgd" && lines.length
     ? [h("p", {}, say("room_step_size", words))]
     : [h("p", {}, `${optimizer}${settings ? ` (${settings})` : ""}`),
-       h("p", {}, say("room_rule_does", { formula: Object.entries(formula).map((pair) => pair.join(" = ")).join("; ") })),
+       h("p", {}, lines.length ? say("room_rule_does", { formula: lines.join("; ") }) : say("room_outside_rule", { rule })),
        ...Object.entries(weight.slots).map(([name, [before, after]]) =>
          h("p", {}, `${name}: ${shown(now(before))} → ${shown(now(after))}`))];
   return part(say("stage_update"), "update", ...how, h("p", { class: "new", "data-value": String(now(weight.new)) }, new_));

@@ -19,6 +19,7 @@ import numpy as np
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
 from bpengine.explain.trace.trace import Trace
+from bpengine.explain.units.update import rule_of
 from bpengine.ops import Call, known
 from bpengine.output.writing import write_whole
 
@@ -29,7 +30,7 @@ def receipt(traced: Trace) -> Iterator[str]:
     """Yield the lines of a step's receipt, without line ends.
 
     Raises ConfigError for a step in which a backward pass got a residual that no kernel call returned, or one with a custom
-    kernel: it has no formula, so it could not be evaluated again.
+    kernel or a custom update rule outside of kernels: it has no formula, so it could not be evaluated again.
 
     >>> model = bp.Model(bp.Network(1, bp.Dense(1), "mean_squared_error"), dtype="float64")
     >>> lines = list(bp.explain.receipt(model.trace([[2.0]], [[5.0]])))
@@ -56,6 +57,12 @@ def _require_known(traced: Trace) -> None:
                 f"a receipt requires kernels of the KERNELS table, got {call.kernel.kind} {call.kernel.name!r} of your own: "
                 "its formula is not known, so nothing could be derived again."
             )
+    rule, formula = rule_of(traced)
+    if not formula:
+        raise ConfigError(
+            f"a receipt requires an update rule that calls one of the KERNELS table, got {rule!r} of your own: "
+            "its formula is not known, so nothing could be derived again."
+        )
 
 
 def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
@@ -74,7 +81,7 @@ def write_receipt(traced: Trace, path: str | os.PathLike[str]) -> None:
 
 def _head(traced: Trace) -> dict[str, Any]:
     loss = traced.network.loss
-    rule = {"kernel": traced.optimizer.kernel, **traced.optimizer.options()}
+    rule = {"kernel": rule_of(traced)[0], **traced.optimizer.options()}
     return {
         "network": traced.network.sizes, "layers": [type(layer).__name__ for layer in traced.network.layers],
         "loss": {"kernel": loss.name, **loss.settings}, "label_smoothing": loss.smoothing, "optimizer": rule,

@@ -113,7 +113,9 @@ def _parameter_lines(e: UnitResult, translate: Translate, largest: int) -> Itera
             yield from _one_parameter(e, part, i, translate)
         if len(kept) < len(part.gradient):
             yield f"  {translate('weights_left', count=len(part.gradient) - len(kept))}"
-    if not update.plain:
+    if not update.formula:
+        yield translate("outside_rule", rule=update.rule)
+    elif not update.plain:
         yield translate("rule_does", formula="; ".join(f"{name} = {text}" for name, text in update.formula.items()))
 
 

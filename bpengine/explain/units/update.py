@@ -10,6 +10,8 @@ from bpengine.backend import HostArray
 from bpengine.explain.terms.sums import as_float64
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
+from bpengine.ops import Call
+from bpengine.training.optimizers import is_own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +19,8 @@ class Update:
     """One step of P parameters: old (P,), slope (P,), step_size (P,) = old - new, new (P,).
 
     rule: the update kernel; formula: its lines; options: its constants. slots: the rule's state, {"m": (old, new)}.
-    For plain descent step_size is learning_rate times slope.
+    For plain descent step_size is learning_rate times slope. Of a custom rule that computes outside of kernels, `rule` is the
+    class's name; formula and slots are empty.
     """
 
     rule: str
@@ -33,12 +36,17 @@ class Update:
     @property
     def plain(self) -> bool:
         """True for plain gradient descent."""
-        return self.rule == "sgd"
+        return self.rule == "sgd" and bool(self.formula)
 
 
 def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
-    """Return the step of some elements of a parameter, from the call of the update kernel."""
-    call = next(c for c in trace.update if c.kernel.kind == "update" and c.args[0] is trace.parameters[name])
+    """Return the step of some elements of a parameter, from the call of the update kernel.
+
+    A custom rule need not call one, and may change what a kernel returns: then the step is read from the trace's arrays.
+    """
+    call = _whole_update(trace, name)
+    if call is None:
+        return _outside_kernels(trace, name, pick)
     inputs = dict(zip(call.kernel.arguments, call.args, strict=True))
     outputs = call.named_results()
     old, slope, new = (as_float64(a[pick]) for a in (inputs["w"], inputs["dw"], outputs["new_w"]))
@@ -59,4 +67,39 @@ def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
         step_size=step,
         new=new,
         slots=slots,
+    )
+
+
+def rule_of(trace: Trace) -> tuple[str, Mapping[str, str]]:
+    """Return the name and the formula of the update kernel; of a rule outside of kernels, its class's name and no formula."""
+    call = _whole_update(trace, next(iter(trace.parameters), ""))
+    if call is None and is_own(trace.optimizer):
+        return type(trace.optimizer).__name__, {}
+    kernel = KERNELS[trace.optimizer.kernel] if call is None else call.kernel
+    return kernel.name, kernel.formula
+
+
+def _whole_update(trace: Trace, name: str) -> Call | None:
+    """Return the call of an update kernel that makes the whole step of a parameter, or None."""
+    for call in trace.update:
+        if call.kernel.kind == "update" and call.args[0] is trace.parameters.get(name):
+            whole = not is_own(trace.optimizer) or call.named_results()["new_w"] is trace.updated[name]
+            return call if whole else None
+    return None
+
+
+def _outside_kernels(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
+    """Return the step of a rule that computes outside of kernels: its numbers, without a formula or slots."""
+    held = (trace.parameters[name], trace.gradients[name], trace.updated[name])
+    old, slope, new = (as_float64(array[pick]) for array in held)
+    return Update(
+        rule=type(trace.optimizer).__name__,
+        formula={},
+        options=trace.optimizer.options(),
+        learning_rate=trace.learning_rate,
+        old=old,
+        slope=slope,
+        step_size=old - new,
+        new=new,
+        slots={},
     )

@@ -96,6 +96,10 @@ UNIT: dict[str, tuple[str, str]] = {
         "valor antigo - tamanho do passo (step size) = novo valor: {old} - {step} = {new}",
     ),
     "rule_does": ("the rule: {formula}", "a regra: {formula}"),
+    "outside_rule": (
+        "the rule {rule} computes outside of kernels: its formula cannot be shown",
+        "a regra {rule} calcula fora das chamadas de kernel: a sua fórmula não pode ser mostrada",
+    ),
     "bad": (
         "Numbers that are not finite are marked (!). First cause: {cause}.",
         "Números que não são finitos estão marcados (!). Primeira causa: {cause}.",
