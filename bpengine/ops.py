@@ -84,7 +84,8 @@ class Ops:
         """Refuse a kernel that does not exist, naming the nearest ones (Python calls this only for missing attributes)."""
         if name.startswith("__"):
             raise AttributeError(name)
-        raise UnknownKernel(str(unknown("kernel function", name, (n for n in vars(self) if n not in ("xp", "scope")))))
+        functions = (n for n in vars(self) if n not in ("xp", "scope") and not n.startswith("_"))
+        raise UnknownKernel(str(unknown("kernel function", name, functions)))
 
     def forward(self, kernel: str | Kernel) -> Callable[..., Any]:
         """Return the bound forward of a kernel, given by name or as its row, which need not be in KERNELS."""

@@ -82,6 +82,8 @@ def test_an_unknown_kernel_is_refused_with_the_nearest_names() -> None:
     ops = Ops(np)
     with pytest.raises(bp.ConfigError, match=r"unknown kernel function 'desne_fwd'\. Did you mean .*'dense_fwd'"):
         ops.desne_fwd(1)
+    with pytest.raises(bp.ConfigError, match=r"unknown kernel function 'sgd'\. Known: accumulate, "):
+        ObservedOps(ops, lambda call: None).sgd(1)
     for find in (ops.forward, ops.backward):
         with pytest.raises(bp.ConfigError, match=r"unknown kernel 'rellu'\. Did you mean .*'relu'"):
             find("rellu")
