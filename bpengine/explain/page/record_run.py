@@ -17,9 +17,9 @@ from bpengine.explain.page.packing import NumberTable, array_text, distinct, pac
 from bpengine.explain.page.program.recorded_step import StepRecord, record_step, state_of
 from bpengine.explain.page.program.sources import leaves
 from bpengine.explain.result import language_of
+from bpengine.explain.trace.rule import rule_of
 from bpengine.explain.trace.steps import trace_steps
 from bpengine.explain.trace.trace import Trace
-from bpengine.explain.units.update import rule_of
 from bpengine.i18n.language import LANGUAGES, in_each_language
 from bpengine.ops import known
 from bpengine.trained import TrainedNetwork, input_names

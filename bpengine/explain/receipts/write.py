@@ -18,8 +18,8 @@ import numpy as np
 
 from bpengine.backend import HostArray
 from bpengine.errors import ConfigError
+from bpengine.explain.trace.rule import rule_of
 from bpengine.explain.trace.trace import Trace
-from bpengine.explain.units.update import rule_of
 from bpengine.ops import Call, known
 from bpengine.output.writing import write_whole
 

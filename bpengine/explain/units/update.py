@@ -8,10 +8,9 @@ from typing import Any
 
 from bpengine.backend import HostArray
 from bpengine.explain.terms.sums import as_float64
+from bpengine.explain.trace.rule import whole_update
 from bpengine.explain.trace.trace import Trace
 from bpengine.kernels import KERNELS
-from bpengine.ops import Call
-from bpengine.training.optimizers import is_own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,7 @@ def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
 
     A custom rule need not call one, and may change what a kernel returns: then the step is read from the trace's arrays.
     """
-    call = _whole_update(trace, name)
+    call = whole_update(trace, name)
     if call is None:
         return _outside_kernels(trace, name, pick)
     inputs = dict(zip(call.kernel.arguments, call.args, strict=True))
@@ -68,24 +67,6 @@ def update_of(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
         new=new,
         slots=slots,
     )
-
-
-def rule_of(trace: Trace) -> tuple[str, Mapping[str, str]]:
-    """Return the name and the formula of the update kernel; of a rule outside of kernels, its class's name and no formula."""
-    call = _whole_update(trace, next(iter(trace.parameters), ""))
-    if call is None and is_own(trace.optimizer):
-        return type(trace.optimizer).__name__, {}
-    kernel = KERNELS[trace.optimizer.kernel] if call is None else call.kernel
-    return kernel.name, kernel.formula
-
-
-def _whole_update(trace: Trace, name: str) -> Call | None:
-    """Return the call of an update kernel that makes the whole step of a parameter, or None."""
-    for call in trace.update:
-        if call.kernel.kind == "update" and call.args[0] is trace.parameters.get(name):
-            whole = not is_own(trace.optimizer) or call.named_results()["new_w"] is trace.updated[name]
-            return call if whole else None
-    return None
 
 
 def _outside_kernels(trace: Trace, name: str, pick: tuple[Any, ...]) -> Update:
