@@ -225,5 +225,6 @@ SHARED = (  # keys of the phrases that the page takes from there
     "backward", "backward_other", "from_loss", "from_own_loss", "sum_da", "times_slope", "no_slope", "sum_dz",
     "rest", "rest_one",
     "rounding", "outside", "outside_slope",
-    "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "outside_rule", "next_unit", "input", "bias",
+    "parameters", "averaged", "penalty", "gradient", "step_size", "new_value", "rule_does", "outside_rule",
+    "next_unit", "input", "bias",
 )  # fmt: skip
