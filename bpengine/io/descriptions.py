@@ -146,7 +146,7 @@ class _Builder:
             shown = repr(kind)[:60]
             raise ModelFileError(
                 f"the file uses the layer {shown}, which is not known here. {nearest(shown.strip(QUOTES), known)} "
-                f"Pass layers={{{shown}: ...}}."
+                f"In Python, pass layers={{{shown}: ...}}; the command line has bpengine's own layers only."
             )
         if kind == "Network":
             check_places(settings.get("layers"))

@@ -218,8 +218,16 @@ def _require_names(who: str, method: str, what: str, got: Mapping[str, Any], wan
 def of_shape(name: str, value: object, wanted: tuple[int, ...]) -> str:
     """Return the end of a sentence: the required shape of a gradient, its shape, and the likely mistake."""
     got = _shape(value)
-    hint = "That is its transpose." if got == wanted[::-1] else "A gradient has the shape of what it belongs to."
-    return f"a gradient of shape {wanted} for {name}, got {got}. {hint}"
+    return f"a gradient of shape {wanted} for {name}, got {got}. {_shape_hint(got, wanted)}"
+
+
+def _shape_hint(got: tuple[int, ...] | str, wanted: tuple[int, ...]) -> str:
+    """Return the likely mistake: transposed, not added up over the rows, or another."""
+    if got == wanted[::-1]:
+        return "That is its transpose."
+    if isinstance(got, tuple) and len(got) == len(wanted) + 1 and got[1:] == wanted and got[0] != 1:
+        return "It is not added up over the rows: ops.xp.sum(..., axis=0)."
+    return "A gradient has the shape of what it belongs to."
 
 
 def _require_gradient(who: str, name: str, value: object, wanted: tuple[int, ...]) -> None:

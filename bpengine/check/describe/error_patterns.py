@@ -115,7 +115,7 @@ def _one_element(hand: HostArray, reference: HostArray, index: tuple[int, ...], 
     one = float(hand[index] / reference[index]) if reference[index] else np.inf
     if np.isfinite(one) and (named := _factor(one, counts)):
         return f"{named}, in this element"
-    return "no constant factor: a term is missing or too many, or a sum runs over the wrong axis"
+    return "no constant factor: a term is missing, too many or of the wrong sign, or a sum runs over the wrong axis"
 
 
 def _alike(a: HostArray, b: HostArray) -> bool:

@@ -157,7 +157,8 @@ def _kind(series: PandasSeries) -> str:
         return "number"
     if series.isna().all():
         return "nothing"
-    if series.dtype.kind == "b" or (series.dtype.kind == "O" and set(map(type, series.dropna())) == {bool}):
+    # `all` ends at the first text: a column of texts is not walked through
+    if series.dtype.kind == "b" or (series.dtype.kind == "O" and all(type(cell) is bool for cell in series.dropna())):
         return "flag"
     return "number" if series.dtype.kind == "f" else "text"
 

@@ -89,8 +89,10 @@ class Template:
 
     @property
     def weak(self) -> bool:
-        """Whether the template is unspecific, as "{compared} of {predictor}" is and "error: {text}" is not."""
-        return self.weight < FEW_LETTERS and not self.literals[0].endswith(": ")
+        """Whether the template is unspecific, as "{compared} of {predictor}" is, and "error: {text}", "One of {list}." are not."""
+        first, *_, last = self.literals
+        sentence = first[:1].isupper() and last == "."
+        return self.weight < FEW_LETTERS and not first.endswith(": ") and not sentence
 
     def values(self, text: str) -> list[str] | None:
         """Return the values with which the template gives the text, None where it does not match.
