@@ -72,6 +72,11 @@ def check_gradients(
     perturbed = flag(perturbed, "check_gradients", "perturbed")
     if not names:
         raise ConfigError(f"check_gradients requires at least one oracle, got none. Known: {', '.join(NAMES)}.")
+    if (y is not None or weights is not None) and not (isinstance(subject, Network) or _is_model(subject)):
+        raise ConfigError(
+            "check_gradients requires y and weights for a network only, got them for a layer or kernel. A loss takes its "
+            "arguments together: x={'y': ..., 'target': ...}."
+        )
     subject = _as_kernel(subject, x, seed)
     if options and not isinstance(subject, (str, Kernel)):
         raise ConfigError(
@@ -80,8 +85,6 @@ def check_gradients(
     if isinstance(subject, Network) or _is_model(subject):
         point = subjects.network_point(subject, cast(ArrayLike | None, x), y, weights, seed)
         return NetworkCheck(subject, point, seed, names).report(perturbed)
-    if y is not None or weights is not None:
-        raise ConfigError("check_gradients requires y and weights for a network only, got them for a layer or kernel.")
     return _check_alone(subject, x, seed, names, options or {}, perturbed=perturbed)
 
 

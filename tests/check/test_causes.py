@@ -59,7 +59,7 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
         (lambda d: d + 0.1 * np.sign(WEIGHT), "a term proportional to its signs, as of an L1 penalty, is too many"),
         (lambda d: d * (1 - np.eye(3)), "a term is missing"),
         (lambda d: d * (1 + np.eye(3)), "a factor 2 too many, in this element"),
-        (lambda d: d + np.eye(3), "no constant factor: a term is missing or too many, or a sum runs over the wrong axis"),
+        (lambda d: d + np.eye(3), "no constant factor: a term is missing, too many or of the wrong sign, or a sum runs over the wrong axis"),
     ],
 )  # fmt: skip
 def test_error_patterns_are_named(hand: Any, expected: str) -> None:

@@ -102,7 +102,7 @@ PAIRS = [
     ("{who} requires {what}", "{who} exige {what}"),
     ("{a} of {b}", "{a} de {b}"),
     ("it: {a}", "ele: {a}"),
-    ("always saying {name}", "dizer sempre {name}"),
+    ("always saying {name}", "prever sempre {name}"),
     ("{text}; value {value:.3g}{near}", "{text}; valor {value:.3g}{near}"),
     ("; kinks: {kinks}", "; bicos: {kinks}"),
     ("Give other rows.", "Dê outras linhas."),
@@ -120,7 +120,7 @@ PAIRS = [
         ),
         ("A requires x of 1,000 rows, got 3.", "A exige x de 1,000 linhas, mas tem 3."),
         ("A requires every element", "A exige todo elemento"),
-        ("accuracy of always saying yes", "accuracy de dizer sempre yes"),
+        ("accuracy of always saying yes", "accuracy de prever sempre yes"),
         ("the end of all things to come", "the end of all things to come"),  # "{a} of {b}" says too little
         ("every element; value 0.5; kinks: 3", "todo elemento; valor 0.5; bicos: 3"),
         ("Give other rows. Then wait.", "Dê outras linhas. Then wait."),

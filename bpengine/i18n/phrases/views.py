@@ -42,7 +42,7 @@ VIEWS: dict[str, tuple[str, str]] = {
     "layer": ("Layer {place} ({kind})", "Camada {place} ({kind})"),
     "sweep_title": (
         "Loss as {names} moves, everything else frozen",
-        "Função de perda enquanto {names} se move, todo o resto congelado",
+        "Perda enquanto {names} varia, com todo o resto fixo",
     ),
     "descent": ("The descent", "A descida do gradiente"),
     "stopped": ("stopped by: {rule}", "parou por: {rule}"),

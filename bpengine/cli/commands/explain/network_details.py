@@ -53,7 +53,7 @@ class NetworkDetails:
         try:
             values = json.loads(self.parameters.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
+            reason = _reason(error)
             raise ConfigError(f"--parameters requires a JSON file, got {str(self.parameters)!r}: {reason}.") from None
         if not isinstance(values, dict):
             raise ConfigError(
@@ -61,3 +61,12 @@ class NetworkDetails:
                 f"{type(values).__name__} in {str(self.parameters)!r}."
             )
         model.parameters = values
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """Return why a file could not be read as JSON: the system's reason, or the place of the first mistake."""
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON from line {error.lineno}, column {error.colno} on"
+    return str(error)
