@@ -14,6 +14,7 @@ WEIGHT = np.array([[0.5, -1.0, 0.3], [0.2, 0.7, -0.4], [1.1, 0.1, 0.9]])
 REFERENCE = np.arange(1.0, 10.0).reshape(3, 3)
 COUNTS = {"batch size": 7, "number of outputs": 5}
 ROW, COLUMN = np.array([1.0, 2.0, 3.0]), np.array([[1.0], [2.0], [3.0]])
+NO_FACTOR = "no constant factor: a term is missing, too many or of the wrong sign, or a sum runs over the wrong axis"
 SAME = "a term that is the same in every {0}, as a sum or mean over the {0}s, is missing or too many"
 
 
@@ -59,7 +60,7 @@ def test_elements_have_names(array: str, index: Any, row: Any, expected: str) ->
         (lambda d: d + 0.1 * np.sign(WEIGHT), "a term proportional to its signs, as of an L1 penalty, is too many"),
         (lambda d: d * (1 - np.eye(3)), "a term is missing"),
         (lambda d: d * (1 + np.eye(3)), "a factor 2 too many, in this element"),
-        (lambda d: d + np.eye(3), "no constant factor: a term is missing, too many or of the wrong sign, or a sum runs over the wrong axis"),
+        (lambda d: d + np.eye(3), NO_FACTOR),
     ],
 )  # fmt: skip
 def test_error_patterns_are_named(hand: Any, expected: str) -> None:

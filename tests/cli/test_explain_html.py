@@ -91,7 +91,7 @@ def test_page_of_a_network_without_biases_shows_none(cli, tmp_path):
     ("text", "said"),
     [
         (None, "--parameters requires a JSON file, got 'w.json': No such file or directory"),
-        ("{", "--parameters requires a JSON file, got 'w.json': Expecting property name"),
+        ("{", "--parameters requires a JSON file, got 'w.json': it is no JSON from line 1, column 2 on"),
         ("[1]", "--parameters requires an object of arrays by name"),
         ('{"0.weight": [[1]]}', "parameter '0.weight' requires the shape (2, 2), got (1, 1)"),
         ('{"2.weight": [[1]]}', "unknown parameter '2.weight'"),

@@ -196,7 +196,12 @@ def test_description_of_another_thing_is_refused(path: Path, network: Any) -> No
 
 def test_unknown_layer_is_named(path: Path) -> None:
     change(path, "network", lambda n: n["layers"][0].update(type="Convolution"))
-    assert_not_loaded(path, "uses the layer 'Convolution', which is not known here", "layers={'Convolution': ...}")
+    assert_not_loaded(
+        path,
+        "uses the layer 'Convolution', which is not known here",
+        "layers={'Convolution': ...}",
+        "the command line has",
+    )
 
 
 @pytest.mark.parametrize(

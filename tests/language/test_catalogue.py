@@ -101,6 +101,7 @@ PAIRS = [
     ),
     ("{who} requires {what}", "{who} exige {what}"),
     ("{a} of {b}", "{a} de {b}"),
+    ("One of {list}.", "Um destes: {list}."),
     ("it: {a}", "ele: {a}"),
     ("always saying {name}", "prever sempre {name}"),
     ("{text}; value {value:.3g}{near}", "{text}; valor {value:.3g}{near}"),
@@ -122,6 +123,10 @@ PAIRS = [
         ("A requires every element", "A exige todo elemento"),
         ("accuracy of always saying yes", "accuracy de prever sempre yes"),
         ("the end of all things to come", "the end of all things to come"),  # "{a} of {b}" says too little
+        (
+            "One of numpy, cupy, jax.",
+            "Um destes: numpy, cupy, jax.",
+        ),  # few letters, but a sentence with its own beginning
         ("every element; value 0.5; kinks: 3", "todo elemento; valor 0.5; bicos: 3"),
         ("Give other rows. Then wait.", "Dê outras linhas. Then wait."),
         ("  Give other rows.\n\nevery element", "  Dê outras linhas.\n\ntodo elemento"),

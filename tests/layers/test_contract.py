@@ -72,7 +72,7 @@ FORWARD = {
 }
 BACKWARD = {
     "keepdims": r"a gradient of shape \(2,\) for bias, got \(1, 2\)",
-    "per row": r"a gradient of shape \(2,\) for bias, got \(6, 2\)",
+    "per row": r"a gradient of shape \(2,\) for bias, got \(6, 2\)\. It is not added up over the rows: ops\.xp\.sum",
     "scalar": r"a gradient of shape \(2,\) for bias, got \(\)",
     "row": r"a gradient of shape \(3, 2\) for weight, got \(2,\)",
     "transposed": r"a gradient of shape \(3, 2\) for weight, got \(2, 3\)\. That is its transpose",

@@ -7,6 +7,7 @@ import json
 import re
 import time
 import warnings
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 import bpengine as bp
-from bpengine.data.features import feature_set
+from bpengine.data.features import dates, feature_set
+from bpengine.data.table import TableColumn
 from bpengine.errors import ConfigError, DataError, ModelFileError, ShapeError
 from tests.tolerances import value_rtol
 
@@ -317,6 +319,28 @@ def test_text_that_is_no_date_names_the_expected_format() -> None:
     features = bp.Features().fit(pd.DataFrame({"when": pd.date_range("2020-01-01", periods=8)}))
     with pytest.raises(DataError, match="dates of the format YYYY-MM-DD, got 'soon' in row 0"):
         features.transform(pd.DataFrame({"when": ["soon"]}))
+
+
+@pytest.mark.parametrize("form", sorted(dates.ISO))
+def test_iso_dates_are_what_strptime_reads(form: str) -> None:
+    days = ["2020-02-29", "2021-02-29", "0001-01-01", "2020-1-05", "20200105", "2020-01-05 ", "\uff12020-01-05", "NaT"]
+    times = ["00:00:00", "23:59:59", "24:00:00", "12:60:00", "12:00:60", "1:02:03", "12:00", "12:00:00Z"]
+    for text in [*days, *(f"{days[0]}{mark}{moment}" for mark in " Tt" for moment in times)]:
+        try:
+            expected = datetime.strptime(text, form)
+        except ValueError:
+            expected = None
+        assert dates._parsed(text, form) == expected, text
+
+
+def test_a_piece_of_a_column_has_only_its_own_dates_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = TableColumn(
+        np.array([3, -1, 3, 5]), tuple(str(day) for day in np.arange("2020-01", "2020-03", dtype="M8[D]"))
+    )
+    parsed: list[str] = []
+    monkeypatch.setattr(dates, "_parsed", lambda text, form: parsed.append(text) or datetime.fromisoformat(text))
+    np.testing.assert_array_equal(dates.days(column, "%Y-%m-%d", "when"), [18265, np.nan, 18265, 18267])
+    assert parsed == ["2020-01-04", "2020-01-06"]
 
 
 def test_a_target_column_that_is_named_twice_is_refused(tmp_path: Path) -> None:

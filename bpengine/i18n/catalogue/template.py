@@ -89,7 +89,7 @@ class Template:
 
     @property
     def weak(self) -> bool:
-        """Whether the template is unspecific, as "{compared} of {predictor}" is, and "error: {text}", "One of {list}." are not."""
+        """Whether the template is unspecific: "{compared} of {predictor}" is, "error: {text}" and "One of {list}." are not."""
         first, *_, last = self.literals
         sentence = first[:1].isupper() and last == "."
         return self.weight < FEW_LETTERS and not first.endswith(": ") and not sentence
