@@ -157,7 +157,9 @@ def test_invalid_arguments_are_refused() -> None:
         check_gradients("dense", {"weight": X})
     with pytest.raises(bp.ConfigError, match="requires y and weights for a network only"):
         check_gradients("tanh", X, Y)
-    own = bp.CustomLoss(lambda xp, y, t: (xp.mean(y - t), y), lambda xp, y, dl: dl * xp.ones_like(y) / y.size, name="own")
+    own = bp.CustomLoss(
+        lambda xp, y, t: (xp.mean(y - t), y), lambda xp, y, dl: dl * xp.ones_like(y) / y.size, name="own"
+    )
     with pytest.raises(
         bp.ConfigError, match=r"A loss takes its arguments together: x=\{'y': \.\.\., 'target': \.\.\.\}"
     ):
