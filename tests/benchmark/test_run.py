@@ -212,6 +212,7 @@ def test_a_precision_that_cannot_be_measured_leaves_its_shares_empty():
     assert "not in tf32" in document["missing"]["roofline, tf32"]
 
 
+@pytest.mark.thorough
 def test_launches_are_counted_with_the_workload_of_the_turns(monkeypatch, tmp_path):
     """After all turns and both measurements of the machine: a profiler slows what follows it.
 

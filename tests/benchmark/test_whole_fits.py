@@ -231,6 +231,7 @@ def test_a_file_is_fitted_whole_and_scored_on_every_fifth_row(tmp_path: Path) ->
     assert math.isfinite(judged.loss)
 
 
+@pytest.mark.thorough
 def test_roundings_of_a_users_rows_are_measured_and_another_model_is_still_detected(tmp_path: Path) -> None:
     work, own = own_workload("iris", None, "8", 16, {})
     fit, rows = own_fit(work, own, 3)

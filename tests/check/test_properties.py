@@ -103,6 +103,7 @@ class Watched(NumpyBackend):
         return ObservedOps(super().ops(), lambda call: self.seen.add(call.function))
 
 
+@pytest.mark.thorough
 def test_random_networks_have_every_kind_of_layer_and_kernel() -> None:
     watched, kinds = Watched(), set[type]()
 
