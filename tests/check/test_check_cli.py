@@ -81,6 +81,7 @@ def test_check_fails_with_code_1(run: Any) -> None:
     assert "the sign is wrong" in out
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("broken")
 def test_failing_checks_are_printed_as_json(run: Any) -> None:
     code, out, _ = run("check", "iris", "--layers", "3", "--rows", "8", "--json")

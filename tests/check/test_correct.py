@@ -78,6 +78,7 @@ def test_large_logits_do_not_disturb(rng: Any) -> None:
     assert not check_gradients(network, x, np.array([0, 1, 2, 0, 1, 2])).failures
 
 
+@pytest.mark.thorough
 def test_a_network_is_drawn_by_the_seed(rng: Any) -> None:
     x, y = labelled(rng, 5)
     losses = [check_gradients(everything(units=3), x, y, seed=s, oracles="inner products").loss for s in (1, 1, 2)]

@@ -59,6 +59,7 @@ def test_float32_raises_no_false_alarm(networks: int) -> None:
     look()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("jax")
 @settings(SAME, max_examples=3)
 @given(samples())

@@ -71,6 +71,7 @@ def test_the_numbers_are_those_of_single_fits(backend: str, batch: int | None, r
         assert_same(fit, *alone(fit, rows, backend, **settings))
 
 
+@pytest.mark.thorough
 def test_weighted_rows_and_few_steps_work_without_validation(rows: Rows, rng: np.random.Generator) -> None:
     weights = rng.uniform(0.5, 2.0, 60)
     settings = {"batch_size": 16, "steps": 5, "weights": weights, "clip_norm": 0.1, "freeze": "0.bias"}
