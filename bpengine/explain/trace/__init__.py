@@ -5,4 +5,5 @@ steps      traces of consecutive steps, with every layer's inputs, outputs and g
 trace      Trace: one step
 layers     LayerTrace: x, z, a, da, dz of one layer
 nonfinite  the first number that is not finite
+rule       the kernel that made an update, or the custom rule outside of kernels
 """
