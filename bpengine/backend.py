@@ -260,9 +260,7 @@ class Backend(ABC):
     takes_all_rows: ClassVar[bool] = (
         False  # whether `run_epoch` takes any number of rows, or only what fits on the device
     )
-    host_is_free: bool = (
-        False  # whether the host has nothing to do while steps run, because a device of its own computes
-    )
+    host_is_free: bool = False  # whether the host only waits while steps run, because a device of its own computes
     differentiates: ClassVar[bool] = False  # whether the library differentiates, so that `jvp` and `transposed` work
     xp: Namespace
     device: str

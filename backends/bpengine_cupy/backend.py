@@ -67,13 +67,10 @@ class CupyBackend(Backend):
     takes_all_rows = True
     host_is_free = True
     patience = float("-inf")
-    _epilogues = (
-        False  # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured
-    )
-
-    _dots = (
-        True  # short products inside of passes (see `cuda_target.target`): half the launches of a small network's step
-    )
+    # epilogues of products (see `cuda_target.epilogues`): they save launches, but were slower where measured
+    _epilogues = False
+    # short products inside of passes (see `cuda_target.target`): half the launches of a small network's step
+    _dots = True
 
     def __init__(
         self,

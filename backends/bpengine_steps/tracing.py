@@ -268,23 +268,24 @@ def _mean(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool
     return elementwise(graph, np.true_divide, [TracedArray(graph, total), x.dtype.type(count)])
 
 
-def _truth(graph: StepGraph, x: TracedArray, axis: Axes, *, keepdims: bool, counted: bool, among: np.ufunc) -> StepNode:
-    """Record how the number of elements whose truth is `counted` compares with zero.
-
-    Elements that are not zero are true, NaN as well. A large count is rounded, but never to zero.
-    """
-    truth = TracedArray(graph, elementwise(graph, np.not_equal if counted else np.equal, [x, x.dtype.type(0)]))
-    numbers = TracedArray(graph, cast(graph, truth.node, np.float32))
-    count = _reduce(graph, "add", numbers, axis, keepdims=keepdims)
-    return elementwise(graph, among, [TracedArray(graph, count), np.float32(0)])
-
-
 def _all(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
-    return _truth(graph, x, axis, keepdims=keepdims, counted=False, among=np.equal)
+    return _counted(graph, np.equal, x, axis, keepdims=keepdims)
 
 
 def _any(graph: StepGraph, x: TracedArray, axis: Axes = None, *, keepdims: bool = False) -> StepNode:
-    return _truth(graph, x, axis, keepdims=keepdims, counted=True, among=np.not_equal)
+    return _counted(graph, np.not_equal, x, axis, keepdims=keepdims)
+
+
+def _counted(graph: StepGraph, compare: np.ufunc, x: TracedArray, axis: Axes, *, keepdims: bool) -> StepNode:
+    """Record the number of elements of x with compare(x, 0), compared with 0 in the same way.
+
+    With "equal" the result says that none is zero, with "not equal" that some are not. NaN is not zero, as in NumPy. A large
+    count is rounded, but never to zero.
+    """
+    elements = elementwise(graph, compare, [x, x.dtype.type(0)])
+    numbers = TracedArray(graph, cast(graph, elements, np.float32))
+    count = _reduce(graph, "add", numbers, axis, keepdims=keepdims)
+    return elementwise(graph, compare, [TracedArray(graph, count), np.float32(0)])
 
 
 def _view(graph: StepGraph, node: StepNode, look: Callable[[HostArray], HostArray]) -> StepNode:

@@ -60,7 +60,8 @@ class ColumnsWriter:
             if node.op == "partial":
                 body.append(accumulated(f"a{node.number}[u]", node, self.names))
                 continue
-            body.append(self._dot(node) if node.op == "dot" else declared(node, self.names))
+            product = dot(node, self.memory.at, "i", "j") if node.op == "dot" else ""
+            body.append(declared(node, self.names, product))
             if node.number in self.memory.stored:
                 kind, number = c_type(node.dtype), node.number
                 self.loads.append(f"Vec<{kind}, {self.vector}> w{number};")
@@ -80,12 +81,6 @@ class ColumnsWriter:
             "}",
         ]
         return "\n  ".join([*lines, *self._meet()])
-
-    def _dot(self, node: StepNode) -> str:
-        kind = c_type(node.dtype)
-        pointers = [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs]
-        self.names[node.number] = f"v{node.number}"
-        return f"const {kind} v{node.number} = {dot(node, pointers, 'i', 'j')};"
 
     def _meet(self) -> list[str]:
         """Sum the values of the threads of a column, in a fixed order."""

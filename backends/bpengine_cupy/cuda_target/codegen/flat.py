@@ -83,7 +83,7 @@ class FlatWriter:
             elif node.op == "ufunc":
                 self.body.append(declared(node, self.names))
             elif node.op == "dot":
-                self.body.append(self._dot(node))
+                self.body.append(declared(node, self.names, self._dot(node)))
             if node.number in self.memory.stored and node.op != "partial":
                 self._store(node)
         self.out.code = "\n    ".join(self._after_sums(first) if self.finished else self._loop())
@@ -104,11 +104,9 @@ class FlatWriter:
         )
 
     def _dot(self, node: StepNode) -> str:
-        """Declare an element of a product; the elements are those of the pass, in order."""
-        kind, columns = c_type(node.dtype), node.shape[1]
-        pointers = [f"AT(const {kind}, {self.out.place(self.memory.at(operand))})" for operand in node.inputs]
-        self.names[node.number] = f"v{node.number}"
-        return f"const {kind} v{node.number} = {dot(node, pointers, f'int(k) / {columns}', f'int(k) % {columns}')};"
+        """Return an element of a product as an expression; the elements are those of the pass, in order."""
+        columns = node.shape[1]
+        return dot(node, lambda n: self.out.place(self.memory.at(n)), f"int(k) / {columns}", f"int(k) % {columns}")
 
     def _accumulators(self) -> list[str]:
         return [f"{c_type(n.dtype)} a{n.number} = {identity(n.info[0], c_type(n.dtype))};" for n in self.sums]

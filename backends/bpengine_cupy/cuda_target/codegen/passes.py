@@ -54,9 +54,9 @@ def computed(node: StepNode, names: Names) -> str:
     return expression(node, [value(operand, names) for operand in node.inputs])
 
 
-def declared(node: StepNode, names: Names) -> str:
-    """Return the declaration of a node's value, and give it its name."""
-    line = f"const {c_type(node.dtype)} v{node.number} = {computed(node, names)};"
+def declared(node: StepNode, names: Names, expressed: str = "") -> str:
+    """Return the declaration of a node's value, and give it its name; `expressed` is the expression of a product."""
+    line = f"const {c_type(node.dtype)} v{node.number} = {expressed or computed(node, names)};"
     names[node.number] = f"v{node.number}"
     return line
 
@@ -82,16 +82,16 @@ def load(node: StepNode, how: AccessPattern, vector: int, pointer: str) -> Load:
     return Load(f"const {kind} {name} = {pointer}[{place}];", name)
 
 
-def dot(node: StepNode, pointers: Sequence[str], i: str, j: str) -> str:
-    """Return the element (i, j) of a product inside of a pass, from the pointers to its operands."""
+def dot(node: StepNode, place: Callable[[StepNode], object], i: str, j: str) -> str:
+    """Return the element (i, j) of a product inside of a pass; place(operand) is the place of an operand in memory."""
     (left, right), kind = node.inputs, c_type(node.dtype)
     terms, (down, along), (across, aside) = left.shape[1], left.strides, right.strides
     length = VECTOR // node.dtype.itemsize
     # both operands are read along their rows, from places that are multiples of 16 bytes
-    apart = [terms, down, aside, left.offset, right.offset]
-    vector = length if along == across == 1 and not any(n % length for n in apart) else 1
-    starts = [f"{p} + {place} * {step}" for p, place, step in zip(pointers, (i, j), (down, aside), strict=True)]
-    return f"dot<{kind}, {terms}, {along}, {across}, {vector}>({', '.join(starts)})"
+    steps = [terms, down, aside, left.offset, right.offset]
+    vector = length if along == across == 1 and not any(n % length for n in steps) else 1
+    row, column = f"AT(const {kind}, {place(left)}) + {i} * {down}", f"AT(const {kind}, {place(right)}) + {j} * {aside}"
+    return f"dot<{kind}, {terms}, {along}, {across}, {vector}>({row}, {column})"
 
 
 def accumulated(target: str, node: StepNode, names: Names) -> str:

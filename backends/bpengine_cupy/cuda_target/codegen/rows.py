@@ -188,7 +188,10 @@ class RowsWriter:
             finish += f"{partials.shape[0]}, {partials.shape[1]}, {identity(node.info, kind)})"
             return [f"const {kind} v{number} = ok ? {finish} : {kind}();", *self._stored(node)]
         if node.op == "dot" and number not in self.full:
-            return [f"const {kind} v{number} = ok ? {self._dot(node, *_place(node))} : {kind}();", *self._stored(node)]
+            return [
+                f"const {kind} v{number} = ok ? {dot(node, self.memory.at, *_place(node))} : {kind}();",
+                *self._stored(node),
+            ]
         if node.op == "ufunc" and number not in self.full:
             return [f"const {kind} v{number} = {computed(node, self.names)};", *self._stored(node)]
         if node.op == "partial" and node.info[1] == "all" and flat_like(node.inputs[0].base):
@@ -199,7 +202,7 @@ class RowsWriter:
         """Write a node with a number for each element of the row."""
         number = node.number
         if number in self.full:
-            value = self._dot(node, "i", "j") if node.op == "dot" else computed(node, self.names)
+            value = dot(node, self.memory.at, "i", "j") if node.op == "dot" else computed(node, self.names)
             lines = [f"v{number}[u] = {value};"]
             if number in self.memory.stored:
                 target = f"AT({c_type(node.dtype)}, {self.memory.at(node)})[i * {self.columns} + j]"
@@ -212,10 +215,6 @@ class RowsWriter:
         if node.op == "partial" and not flat_like(node.inputs[0].base):
             return [accumulated(f"a{number}", node, self.names)]
         return []
-
-    def _dot(self, node: StepNode, i: str, j: str) -> str:
-        kind = c_type(node.dtype)
-        return dot(node, [f"AT(const {kind}, {self.memory.at(operand)})" for operand in node.inputs], i, j)
 
     def _meet(self, node: StepNode) -> list[str]:
         """Write a block's line of a partial sum: the sum of its threads' values in a fixed order."""
